@@ -1,0 +1,35 @@
+package basalt.engine;
+
+import java.time.Duration;
+
+/**
+ * Bounds of one engine.
+ *
+ * @param batchRowsMax rows of one step at most
+ * @param chunkTokensMax prompt tokens of one step at most
+ * @param stepTargetMillis how long a step may take while other streams wait for it; the prefill chunk shrinks to meet it
+ * @param queueRequestsMax requests that may wait for a slot
+ * @param queueTokensMax prompt tokens that may wait for a slot
+ * @param slowReaderTimeout how long a choice whose reader does not read keeps its slot
+ */
+public record EngineConfig(
+        int batchRowsMax,
+        int chunkTokensMax,
+        long stepTargetMillis,
+        int queueRequestsMax,
+        long queueTokensMax,
+        Duration slowReaderTimeout) {
+
+    /** Used where nothing else is asked for. */
+    public static final EngineConfig DEFAULT = new EngineConfig(32, 128, 50, 256, 16_000_000, Duration.ofSeconds(30));
+
+    /** Checks the bounds. */
+    public EngineConfig {
+        Checks.argument(batchRowsMax > 0, "batchRowsMax", batchRowsMax);
+        Checks.argument(chunkTokensMax > 0, "chunkTokensMax", chunkTokensMax);
+        Checks.argument(stepTargetMillis > 0, "stepTargetMillis", stepTargetMillis);
+        Checks.argument(queueRequestsMax > 0, "queueRequestsMax", queueRequestsMax);
+        Checks.argument(queueTokensMax > 0, "queueTokensMax", queueTokensMax);
+        Checks.argument(!slowReaderTimeout.isNegative(), "slowReaderTimeout", slowReaderTimeout);
+    }
+}

@@ -1,0 +1,131 @@
+package basalt.engine;
+
+/** A failure of the world, not of our own code. Each kind has a stable code that clients see. */
+public abstract sealed class EngineException extends RuntimeException {
+    private static final long serialVersionUID = 1L;
+
+    private EngineException(String message) {
+        super(message);
+    }
+
+    private EngineException(String message, Throwable cause) {
+        super(message, cause);
+    }
+
+    /** The code a client sees, such as {@code queue_full}. */
+    public abstract String code();
+
+    /** A checkpoint cannot be served: the message names the file, field or tensor and what is wrong with it. */
+    public static final class InvalidCheckpoint extends EngineException {
+        private static final long serialVersionUID = 1L;
+
+        /** Names what is wrong. */
+        public InvalidCheckpoint(String message) {
+            super(message);
+        }
+
+        /** Names what is wrong, with the cause. */
+        public InvalidCheckpoint(String message, Throwable cause) {
+            super(message, cause);
+        }
+
+        @Override
+        public String code() {
+            return "invalid_checkpoint";
+        }
+    }
+
+    /** A request cannot be served by this model or capacity, now or later. */
+    public static final class InvalidRequest extends EngineException {
+        private static final long serialVersionUID = 1L;
+        private final String param;
+
+        /** Names the offending field of {@link GenerationRequest} and what to do. */
+        public InvalidRequest(String param, String message) {
+            super(message);
+            this.param = param;
+        }
+
+        /** The field at fault. */
+        public String param() {
+            return param;
+        }
+
+        @Override
+        public String code() {
+            return "invalid_request";
+        }
+    }
+
+    /** The admission queue is full; try again later. */
+    public static final class QueueFull extends EngineException {
+        private static final long serialVersionUID = 1L;
+        private final long retryAfterMillis;
+
+        /** With the computed time until a place is likely free. */
+        public QueueFull(String message, long retryAfterMillis) {
+            super(message);
+            this.retryAfterMillis = retryAfterMillis;
+        }
+
+        /** Milliseconds after which a place is likely free, at least 1. */
+        public long retryAfterMillis() {
+            return retryAfterMillis;
+        }
+
+        @Override
+        public String code() {
+            return "queue_full";
+        }
+    }
+
+    /** Not one slot fits into the memory given, or the device lacks memory for the weights. */
+    public static final class InsufficientMemory extends EngineException {
+        private static final long serialVersionUID = 1L;
+
+        /** Says how much is needed, how much there is, and what to change. */
+        public InsufficientMemory(String message) {
+            super(message);
+        }
+
+        @Override
+        public String code() {
+            return "insufficient_memory";
+        }
+    }
+
+    /** A device or backend failed or cannot be used. */
+    public static final class DeviceFailure extends EngineException {
+        private static final long serialVersionUID = 1L;
+
+        /** Names the device and the operation. */
+        public DeviceFailure(String message) {
+            super(message);
+        }
+
+        /** Names the device and the operation, with the cause. */
+        public DeviceFailure(String message, Throwable cause) {
+            super(message, cause);
+        }
+
+        @Override
+        public String code() {
+            return "device_failure";
+        }
+    }
+
+    /** The engine is shutting down or has stopped. */
+    public static final class EngineStopped extends EngineException {
+        private static final long serialVersionUID = 1L;
+
+        /** With the reason. */
+        public EngineStopped(String message) {
+            super(message);
+        }
+
+        @Override
+        public String code() {
+            return "engine_stopped";
+        }
+    }
+}

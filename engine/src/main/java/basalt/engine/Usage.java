@@ -1,0 +1,10 @@
+package basalt.engine;
+
+/**
+ * Tokens of one generation, counted over all its choices.
+ *
+ * @param promptTokenCount tokens of the prompt, counted once however many choices share it
+ * @param completionTokenCount sampled tokens of all choices, the one that ended a choice included
+ * @param cachedTokenCount prompt tokens whose state came from a snapshot and were not prefilled
+ */
+public record Usage(long promptTokenCount, long completionTokenCount, long cachedTokenCount) {}

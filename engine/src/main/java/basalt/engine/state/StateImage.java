@@ -1,0 +1,43 @@
+package basalt.engine.state;
+
+import java.util.ArrayList;
+import java.util.List;
+
+/**
+ * The portable form of one sequence's state in memory: f32 elements of each tensor of {@link StateLayout} in canonical
+ * order, whatever the backend's own types (bf16 widens exactly), and the tokens consumed.
+ */
+public final class StateImage {
+    private final StateLayout layout;
+    private final List<float[]> tensors; // one for each of layout.tensors()
+    private long tokenCount;
+
+    /** An image of an empty sequence. */
+    public StateImage(StateLayout layout) {
+        this.layout = layout;
+        tensors = new ArrayList<>(layout.tensors().size());
+        for (var tensor : layout.tensors()) {
+            tensors.add(new float[tensor.elementCount()]);
+        }
+    }
+
+    /** Shapes of the tensors. */
+    public StateLayout layout() {
+        return layout;
+    }
+
+    /** Elements of tensor {@code index} of the layout, row-major. */
+    public float[] tensor(int index) {
+        return tensors.get(index);
+    }
+
+    /** Tokens this state has consumed. */
+    public long tokenCount() {
+        return tokenCount;
+    }
+
+    /** Sets the tokens this state has consumed. */
+    public void tokenCount(long value) {
+        tokenCount = value;
+    }
+}

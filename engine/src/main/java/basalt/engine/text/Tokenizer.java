@@ -1,0 +1,30 @@
+package basalt.engine.text;
+
+import java.util.Optional;
+
+/**
+ * Text to token ids and back. Safe for use by any number of threads.
+ */
+public interface Tokenizer {
+    /**
+     * Token ids of a text. Text that looks like a special token is ordinary text.
+     *
+     * @throws IllegalArgumentException if the text has a lone surrogate
+     */
+    int[] encode(String text);
+
+    /** UTF-8 bytes of one token, possibly a part of a character; empty for special tokens and ids without bytes. */
+    byte[] bytes(int token);
+
+    /** Text of tokens; bytes that are no UTF-8 become U+FFFD. */
+    String decode(int[] tokens);
+
+    /** Ids of the vocabulary. */
+    int vocabSize();
+
+    /** Id of a special token by its text, such as {@code <|endoftext|>}. */
+    Optional<Integer> specialToken(String text);
+
+    /** Text of a special token by its id. */
+    Optional<String> specialText(int token);
+}

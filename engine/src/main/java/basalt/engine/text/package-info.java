@@ -1,0 +1,8 @@
+/**
+ * Text to token ids and back: tokenizers, joining of partial UTF-8, stop strings, chat templates. Knows
+ * the JDK, Jackson and jtokkit only. Start reading at {@link basalt.engine.text.Tokenizer}.
+ */
+@NullMarked
+package basalt.engine.text;
+
+import org.jspecify.annotations.NullMarked;

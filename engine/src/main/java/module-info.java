@@ -1,0 +1,13 @@
+/** The engine as a plain Java library; start at {@code basalt.engine.Engine}. */
+module basalt.engine {
+    requires static org.jspecify;
+    requires jdk.incubator.vector;
+    requires com.fasterxml.jackson.databind;
+    requires jtokkit;
+
+    exports basalt.engine;
+    exports basalt.engine.backend;
+    exports basalt.engine.model;
+    exports basalt.engine.state;
+    exports basalt.engine.text;
+}
