@@ -19,16 +19,30 @@ public record Weights(Tensor embedding, Optional<Tensor> positions, List<Layer> 
         layers = List.copyOf(layers);
     }
 
-    /** y = x Wᵀ + b. @param weight [out, in] @param bias [out] */
+    /**
+     * y = x Wᵀ + b.
+     *
+     * @param weight [out, in]
+     * @param bias [out]
+     */
     public record Linear(Tensor weight, Optional<Tensor> bias) {}
 
-    /** @param weight [d] @param bias [d], LayerNorm only */
+    /**
+     * RMSNorm or LayerNorm.
+     *
+     * @param weight [d]
+     * @param bias [d], LayerNorm only
+     */
     public record Norm(Tensor weight, Optional<Tensor> bias) {}
 
     /** {@code r += mixer(norm1(r)); r += mlp(norm2(r))}. */
     public record Layer(Norm norm1, MixerWeights mixer, Norm norm2, MlpWeights mlp) {}
 
-    /** @param fc3 only where the MLP is not fused */
+    /**
+     * Of a gated MLP.
+     *
+     * @param fc3 only where the MLP is not fused
+     */
     public record MlpWeights(Linear fc1, Optional<Linear> fc3, Linear fc2) {}
 
     /** Of one layer's mixer. */
