@@ -7,7 +7,7 @@ import java.time.Duration;
  *
  * @param batchRowsMax rows of one step at most
  * @param chunkTokensMax prompt tokens of one step at most
- * @param stepTargetMillis how long a step may take while other streams wait for it; the prefill chunk shrinks to meet it
+ * @param stepTargetMillis how long a step may take while other streams wait; the prefill chunk shrinks to meet it
  * @param queueRequestsMax requests that may wait for a slot
  * @param queueTokensMax prompt tokens that may wait for a slot
  * @param slowReaderTimeout how long a choice whose reader does not read keeps its slot
