@@ -17,9 +17,9 @@ import java.util.List;
  *   <li>window attention: {@code keys} (rotated) and {@code values} [reach+R, Hkv, e], rings
  * </ul>
  *
- * <p>Features of a key are {@code 1, k_i, k_i·k_j for i ≤ j} (i outer), raw products of unscaled entries; all weights and
- * scales are on the query: {@code 1, q_i/√scaleDim, q_i·q_j/scaleDim, halved where i = j}. So {@code norms[h, 0]} is the
- * count of folded tokens, exactly.
+ * <p>Features of a key are {@code 1, k_i, k_i·k_j for i ≤ j} (i outer), raw products of unscaled entries; all weights
+ * and scales are on the query: {@code 1, q_i/√scaleDim, q_i·q_j/scaleDim, halved where i = j}. So {@code norms[h, 0]}
+ * is the count of folded tokens, exactly.
  *
  * <p>Rings hold R = {@link #ROLLBACK_TOKENS} tokens more than the model reads, so that a state rolls back.
  *

@@ -74,8 +74,8 @@ final class FloatMath {
     }
 
     /**
-     * The Gumbel variate -log(-log(1 - v)) of a random word, v = (word + ½) · 2⁻³² as an f32. Large variates, which win,
-     * come from small v, where an f32 is finest: the largest is 22.9.
+     * The Gumbel variate -log(-log(1 - v)) of a random word, v = (word + ½) · 2⁻³² as an f32. Large variates, which
+     * win, come from small v, where an f32 is finest: the largest is 22.9.
      */
     static float gumbel(int word) {
         float v = Math.fma((float) (word >>> 8), 0x1p-24f, 0x1p-33f);
