@@ -1,0 +1,8 @@
+/**
+ * Bounded reading of the JSON files of a checkpoint, with errors that name file and field. Knows the JDK and Jackson
+ * only; not exported. Start reading at {@link basalt.engine.json.JsonFields}.
+ */
+@NullMarked
+package basalt.engine.json;
+
+import org.jspecify.annotations.NullMarked;
