@@ -10,8 +10,9 @@ import java.util.List;
 
 /**
  * SHA-256 over the configuration and, sorted by name, each tensor's name, type, shape and bytes. Of a tensor over
- * {@value #WHOLE_BYTES_MAX} bytes only {@value #SAMPLES} evenly spaced blocks of {@value #SAMPLE_BYTES} bytes count, the
- * first and the last among them: training changes every block, and a model of several gigabytes takes milliseconds.
+ * {@value #WHOLE_BYTES_MAX} bytes only {@value #SAMPLES} evenly spaced blocks of {@value #SAMPLE_BYTES} bytes count,
+ * the first and the last among them: training changes every block, and a model of several gigabytes takes
+ * milliseconds.
  */
 final class Fingerprint {
     static final int WHOLE_BYTES_MAX = 65_536;
