@@ -86,6 +86,12 @@ public record StateLayout(List<StateTensor> tensors, long bytes) {
                 tensors, tensors.stream().mapToLong(StateTensor::bytes).sum());
     }
 
+    /** Whether consuming the tokens at positions [from, to) folded a block. */
+    public static boolean foldsBetween(long from, long to) {
+        long firstFold = Math.max(1, Math.ceilDiv(from, FOLD_INTERVAL)) * FOLD_INTERVAL;
+        return firstFold < to;
+    }
+
     private static void addTensors(List<StateTensor> tensors, int layer, Mixer mixer, ElementType ringType) {
         switch (mixer) {
             case Mixer.Convolution m ->

@@ -1,0 +1,249 @@
+package basalt.engine.backend.cpu;
+
+import static basalt.engine.backend.cpu.VectorOps.INTS;
+import static basalt.engine.backend.cpu.VectorOps.LANES;
+
+import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.IntVector;
+import jdk.incubator.vector.VectorOperators;
+
+/** bf16 weights, pairs of columns in one int. Immutable. */
+final class Bf16Matrix extends PackedMatrix {
+    private static final int HIGH_HALF = 0xffff0000;
+
+    private final int[] pairs; // [panelCount, K, LANES] pairs
+
+    Bf16Matrix(int inputWidth, int panelCount, float[] bias, int[] pairs) {
+        super(inputWidth, panelCount, bias);
+        this.pairs = pairs;
+    }
+
+    /** Six rows, one panel: twelve sums, two weights and one input fill the sixteen registers of AVX2. */
+    @Override
+    void six(Operands o, int row, int panel) {
+        int[] w = pairs;
+        float[] x = o.x;
+        int at = panel * inputWidth * LANES;
+        int x0 = row * o.xStride;
+        int x1 = x0 + o.xStride;
+        int x2 = x1 + o.xStride;
+        int x3 = x2 + o.xStride;
+        int x4 = x3 + o.xStride;
+        int x5 = x4 + o.xStride;
+        FloatVector s00l = VectorOps.broadcast(0);
+        FloatVector s00h = VectorOps.broadcast(0);
+        FloatVector s10l = VectorOps.broadcast(0);
+        FloatVector s10h = VectorOps.broadcast(0);
+        FloatVector s20l = VectorOps.broadcast(0);
+        FloatVector s20h = VectorOps.broadcast(0);
+        FloatVector s30l = VectorOps.broadcast(0);
+        FloatVector s30h = VectorOps.broadcast(0);
+        FloatVector s40l = VectorOps.broadcast(0);
+        FloatVector s40h = VectorOps.broadcast(0);
+        FloatVector s50l = VectorOps.broadcast(0);
+        FloatVector s50h = VectorOps.broadcast(0);
+        for (int k = 0; k < inputWidth; k++, at += LANES) {
+            IntVector pair0 = IntVector.fromArray(INTS, w, at);
+            FloatVector low0 = pair0.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats();
+            FloatVector high0 = pair0.and(HIGH_HALF).reinterpretAsFloats();
+            FloatVector v0 = VectorOps.broadcast(x[x0 + k]);
+            s00l = low0.fma(v0, s00l);
+            s00h = high0.fma(v0, s00h);
+            FloatVector v1 = VectorOps.broadcast(x[x1 + k]);
+            s10l = low0.fma(v1, s10l);
+            s10h = high0.fma(v1, s10h);
+            FloatVector v2 = VectorOps.broadcast(x[x2 + k]);
+            s20l = low0.fma(v2, s20l);
+            s20h = high0.fma(v2, s20h);
+            FloatVector v3 = VectorOps.broadcast(x[x3 + k]);
+            s30l = low0.fma(v3, s30l);
+            s30h = high0.fma(v3, s30h);
+            FloatVector v4 = VectorOps.broadcast(x[x4 + k]);
+            s40l = low0.fma(v4, s40l);
+            s40h = high0.fma(v4, s40h);
+            FloatVector v5 = VectorOps.broadcast(x[x5 + k]);
+            s50l = low0.fma(v5, s50l);
+            s50h = high0.fma(v5, s50h);
+        }
+        store(o, row, panel, s00l, s00h);
+        store(o, row + 1, panel, s10l, s10h);
+        store(o, row + 2, panel, s20l, s20h);
+        store(o, row + 3, panel, s30l, s30h);
+        store(o, row + 4, panel, s40l, s40h);
+        store(o, row + 5, panel, s50l, s50h);
+    }
+
+    /** Four rows, one panel. */
+    @Override
+    void four(Operands o, int row, int panel) {
+        int[] w = pairs;
+        float[] x = o.x;
+        int at = panel * inputWidth * LANES;
+        int x0 = row * o.xStride;
+        int x1 = x0 + o.xStride;
+        int x2 = x1 + o.xStride;
+        int x3 = x2 + o.xStride;
+        FloatVector s00l = VectorOps.broadcast(0);
+        FloatVector s00h = VectorOps.broadcast(0);
+        FloatVector s10l = VectorOps.broadcast(0);
+        FloatVector s10h = VectorOps.broadcast(0);
+        FloatVector s20l = VectorOps.broadcast(0);
+        FloatVector s20h = VectorOps.broadcast(0);
+        FloatVector s30l = VectorOps.broadcast(0);
+        FloatVector s30h = VectorOps.broadcast(0);
+        for (int k = 0; k < inputWidth; k++, at += LANES) {
+            IntVector pair0 = IntVector.fromArray(INTS, w, at);
+            FloatVector low0 = pair0.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats();
+            FloatVector high0 = pair0.and(HIGH_HALF).reinterpretAsFloats();
+            FloatVector v0 = VectorOps.broadcast(x[x0 + k]);
+            s00l = low0.fma(v0, s00l);
+            s00h = high0.fma(v0, s00h);
+            FloatVector v1 = VectorOps.broadcast(x[x1 + k]);
+            s10l = low0.fma(v1, s10l);
+            s10h = high0.fma(v1, s10h);
+            FloatVector v2 = VectorOps.broadcast(x[x2 + k]);
+            s20l = low0.fma(v2, s20l);
+            s20h = high0.fma(v2, s20h);
+            FloatVector v3 = VectorOps.broadcast(x[x3 + k]);
+            s30l = low0.fma(v3, s30l);
+            s30h = high0.fma(v3, s30h);
+        }
+        store(o, row, panel, s00l, s00h);
+        store(o, row + 1, panel, s10l, s10h);
+        store(o, row + 2, panel, s20l, s20h);
+        store(o, row + 3, panel, s30l, s30h);
+    }
+
+    /** Two rows, two panels. */
+    @Override
+    void two(Operands o, int row, int panel) {
+        int[] w = pairs;
+        float[] x = o.x;
+        int at = panel * inputWidth * LANES;
+        int stride = inputWidth * LANES;
+        int x0 = row * o.xStride;
+        int x1 = x0 + o.xStride;
+        FloatVector s00l = VectorOps.broadcast(0);
+        FloatVector s00h = VectorOps.broadcast(0);
+        FloatVector s01l = VectorOps.broadcast(0);
+        FloatVector s01h = VectorOps.broadcast(0);
+        FloatVector s10l = VectorOps.broadcast(0);
+        FloatVector s10h = VectorOps.broadcast(0);
+        FloatVector s11l = VectorOps.broadcast(0);
+        FloatVector s11h = VectorOps.broadcast(0);
+        for (int k = 0; k < inputWidth; k++, at += LANES) {
+            IntVector pair0 = IntVector.fromArray(INTS, w, at);
+            FloatVector low0 = pair0.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats();
+            FloatVector high0 = pair0.and(HIGH_HALF).reinterpretAsFloats();
+            IntVector pair1 = IntVector.fromArray(INTS, w, at + stride);
+            FloatVector low1 = pair1.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats();
+            FloatVector high1 = pair1.and(HIGH_HALF).reinterpretAsFloats();
+            FloatVector v0 = VectorOps.broadcast(x[x0 + k]);
+            s00l = low0.fma(v0, s00l);
+            s00h = high0.fma(v0, s00h);
+            s01l = low1.fma(v0, s01l);
+            s01h = high1.fma(v0, s01h);
+            FloatVector v1 = VectorOps.broadcast(x[x1 + k]);
+            s10l = low0.fma(v1, s10l);
+            s10h = high0.fma(v1, s10h);
+            s11l = low1.fma(v1, s11l);
+            s11h = high1.fma(v1, s11h);
+        }
+        store(o, row, panel, s00l, s00h);
+        store(o, row, panel + 1, s01l, s01h);
+        store(o, row + 1, panel, s10l, s10h);
+        store(o, row + 1, panel + 1, s11l, s11h);
+    }
+
+    /** Two rows, one panel. */
+    @Override
+    void twoNarrow(Operands o, int row, int panel) {
+        int[] w = pairs;
+        float[] x = o.x;
+        int at = panel * inputWidth * LANES;
+        int x0 = row * o.xStride;
+        int x1 = x0 + o.xStride;
+        FloatVector s00l = VectorOps.broadcast(0);
+        FloatVector s00h = VectorOps.broadcast(0);
+        FloatVector s10l = VectorOps.broadcast(0);
+        FloatVector s10h = VectorOps.broadcast(0);
+        for (int k = 0; k < inputWidth; k++, at += LANES) {
+            IntVector pair0 = IntVector.fromArray(INTS, w, at);
+            FloatVector low0 = pair0.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats();
+            FloatVector high0 = pair0.and(HIGH_HALF).reinterpretAsFloats();
+            FloatVector v0 = VectorOps.broadcast(x[x0 + k]);
+            s00l = low0.fma(v0, s00l);
+            s00h = high0.fma(v0, s00h);
+            FloatVector v1 = VectorOps.broadcast(x[x1 + k]);
+            s10l = low0.fma(v1, s10l);
+            s10h = high0.fma(v1, s10h);
+        }
+        store(o, row, panel, s00l, s00h);
+        store(o, row + 1, panel, s10l, s10h);
+    }
+
+    /** One row, four panels: eight sums hide the latency of the multiply-add. */
+    @Override
+    void one(Operands o, int row, int panel) {
+        int[] w = pairs;
+        float[] x = o.x;
+        int at = panel * inputWidth * LANES;
+        int stride = inputWidth * LANES;
+        int x0 = row * o.xStride;
+        FloatVector s00l = VectorOps.broadcast(0);
+        FloatVector s00h = VectorOps.broadcast(0);
+        FloatVector s01l = VectorOps.broadcast(0);
+        FloatVector s01h = VectorOps.broadcast(0);
+        FloatVector s02l = VectorOps.broadcast(0);
+        FloatVector s02h = VectorOps.broadcast(0);
+        FloatVector s03l = VectorOps.broadcast(0);
+        FloatVector s03h = VectorOps.broadcast(0);
+        for (int k = 0; k < inputWidth; k++, at += LANES) {
+            IntVector pair0 = IntVector.fromArray(INTS, w, at);
+            FloatVector low0 = pair0.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats();
+            FloatVector high0 = pair0.and(HIGH_HALF).reinterpretAsFloats();
+            IntVector pair1 = IntVector.fromArray(INTS, w, at + stride);
+            FloatVector low1 = pair1.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats();
+            FloatVector high1 = pair1.and(HIGH_HALF).reinterpretAsFloats();
+            IntVector pair2 = IntVector.fromArray(INTS, w, at + 2 * stride);
+            FloatVector low2 = pair2.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats();
+            FloatVector high2 = pair2.and(HIGH_HALF).reinterpretAsFloats();
+            IntVector pair3 = IntVector.fromArray(INTS, w, at + 3 * stride);
+            FloatVector low3 = pair3.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats();
+            FloatVector high3 = pair3.and(HIGH_HALF).reinterpretAsFloats();
+            FloatVector v0 = VectorOps.broadcast(x[x0 + k]);
+            s00l = low0.fma(v0, s00l);
+            s00h = high0.fma(v0, s00h);
+            s01l = low1.fma(v0, s01l);
+            s01h = high1.fma(v0, s01h);
+            s02l = low2.fma(v0, s02l);
+            s02h = high2.fma(v0, s02h);
+            s03l = low3.fma(v0, s03l);
+            s03h = high3.fma(v0, s03h);
+        }
+        store(o, row, panel, s00l, s00h);
+        store(o, row, panel + 1, s01l, s01h);
+        store(o, row, panel + 2, s02l, s02h);
+        store(o, row, panel + 3, s03l, s03h);
+    }
+
+    /** One row, one panel. */
+    @Override
+    void oneNarrow(Operands o, int row, int panel) {
+        int[] w = pairs;
+        float[] x = o.x;
+        int at = panel * inputWidth * LANES;
+        int x0 = row * o.xStride;
+        FloatVector s00l = VectorOps.broadcast(0);
+        FloatVector s00h = VectorOps.broadcast(0);
+        for (int k = 0; k < inputWidth; k++, at += LANES) {
+            IntVector pair0 = IntVector.fromArray(INTS, w, at);
+            FloatVector low0 = pair0.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats();
+            FloatVector high0 = pair0.and(HIGH_HALF).reinterpretAsFloats();
+            FloatVector v0 = VectorOps.broadcast(x[x0 + k]);
+            s00l = low0.fma(v0, s00l);
+            s00h = high0.fma(v0, s00h);
+        }
+        store(o, row, panel, s00l, s00h);
+    }
+}

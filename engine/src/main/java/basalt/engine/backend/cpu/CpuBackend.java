@@ -1,0 +1,211 @@
+package basalt.engine.backend.cpu;
+
+import basalt.engine.Checks;
+import basalt.engine.EngineException;
+import basalt.engine.backend.Backend;
+import basalt.engine.backend.Batch;
+import basalt.engine.backend.RowSampling;
+import basalt.engine.backend.StepResult;
+import basalt.engine.model.ElementType;
+import basalt.engine.model.ModelConfig;
+import basalt.engine.model.Weights;
+import basalt.engine.state.StateImage;
+import basalt.engine.state.StateLayout;
+
+/**
+ * The model on the CPU, by the Vector API. Confined to the engine thread, which is also one of the workers: a step is
+ * computed in {@link #await}, so one step is in flight at most.
+ */
+public final class CpuBackend implements Backend {
+    /** Fraction of the heap's maximum that states may take; the rest is for weights, buffers and the server. */
+    private static final double STATE_SHARE = 0.9;
+
+    private final ModelConfig config;
+    private final StateLayout layout;
+    private final CpuSlot[] slots;
+    private final int rowCountMax;
+    private final int tokenCountMax;
+    private final WorkerPool pool;
+    private final Step step;
+    private final CpuModel model;
+    private final Batch batch;
+    private final int[] tokens; // [tokenCountMax], ids by flat token of the step
+    private final HeadRows headRows;
+    private boolean isInFlight;
+
+    private CpuBackend(
+            ModelConfig config, Weights weights, int slotCount, int rowCountMax, int tokenCountMax, int threadCount) {
+        this.config = config;
+        this.rowCountMax = rowCountMax;
+        this.tokenCountMax = tokenCountMax;
+        layout = StateLayout.of(config, ElementType.F32);
+        pool = new WorkerPool(threadCount);
+        step = new Step(rowCountMax, tokenCountMax);
+        model = new CpuModel(config, weights, pool, step, tokenCountMax, rowCountMax);
+        batch = new Batch(rowCountMax, tokenCountMax);
+        tokens = new int[tokenCountMax];
+        headRows = new HeadRows(config.vocabSize(), model, pool, step, rowCountMax);
+        requireMemory(slotCount);
+        slots = new CpuSlot[slotCount];
+        for (int i = 0; i < slotCount; i++) {
+            slots[i] = new CpuSlot(config);
+        }
+    }
+
+    /**
+     * Packs the weights and allocates every slot and buffer.
+     *
+     * @param slotCount S
+     * @param rowCountMax rows of one step at most, not above S
+     * @param tokenCountMax tokens of one step at most
+     * @param threadCount threads that compute, the engine thread included
+     * @throws EngineException.InsufficientMemory if the slots do not fit into the heap
+     */
+    public static CpuBackend open(
+            ModelConfig config, Weights weights, int slotCount, int rowCountMax, int tokenCountMax, int threadCount) {
+        Checks.argument(slotCount > 0, "slotCount", slotCount);
+        Checks.argument(rowCountMax > 0 && rowCountMax <= slotCount, "rowCountMax", rowCountMax);
+        Checks.argument(tokenCountMax >= rowCountMax, "tokenCountMax", tokenCountMax);
+        Checks.argument(threadCount > 0, "threadCount", threadCount);
+        return new CpuBackend(config, weights, slotCount, rowCountMax, tokenCountMax, threadCount);
+    }
+
+    private void requireMemory(int slotCount) {
+        Runtime runtime = Runtime.getRuntime();
+        long free = runtime.maxMemory() - (runtime.totalMemory() - runtime.freeMemory());
+        long available = (long) (free * STATE_SHARE);
+        long needed = slotCount * layout.bytes();
+        if (needed > available) {
+            pool.close();
+            throw new EngineException.InsufficientMemory(String.format(
+                    "%d slots of %,d bytes need %,d MB, %,d MB are free: use at most %d slots or raise the heap (-Xmx)",
+                    slotCount, layout.bytes(), needed >> 20, available >> 20, available / layout.bytes()));
+        }
+    }
+
+    @Override
+    public String name() {
+        return "cpu";
+    }
+
+    @Override
+    public StateLayout layout() {
+        return layout;
+    }
+
+    @Override
+    public int slotCount() {
+        return slots.length;
+    }
+
+    @Override
+    public int rowCountMax() {
+        return rowCountMax;
+    }
+
+    @Override
+    public int tokenCountMax() {
+        return tokenCountMax;
+    }
+
+    @Override
+    public int stepsInFlightMax() {
+        return 1;
+    }
+
+    @Override
+    public void zero(int slot) {
+        slots[slot].zero();
+    }
+
+    @Override
+    public void configure(int slot, RowSampling sampling) {
+        slots[slot].configure(sampling);
+    }
+
+    @Override
+    public void copy(int fromSlot, int toSlot) {
+        assert !isInFlight : "copy between enqueue and await";
+        slots[toSlot].copyFrom(slots[fromSlot]);
+    }
+
+    @Override
+    public void save(int slot, StateImage image) {
+        assert !isInFlight : "save between enqueue and await";
+        int index = 0;
+        for (int layer = 0; layer < slots[slot].layerCount(); layer++) {
+            index = slots[slot].layer(layer).save(image, index);
+        }
+        image.tokenCount(slots[slot].tokenCount());
+    }
+
+    @Override
+    public void load(int slot, StateImage image) {
+        int index = 0;
+        for (int layer = 0; layer < slots[slot].layerCount(); layer++) {
+            index = slots[slot].layer(layer).load(image, index);
+        }
+        slots[slot].tokenCount(image.tokenCount());
+        slots[slot].lastToken(-1);
+    }
+
+    @Override
+    public void rollback(int slot, long tokenCount) {
+        long current = slots[slot].tokenCount();
+        Checks.argument(tokenCount >= 0 && tokenCount <= current, "tokenCount", tokenCount);
+        Checks.argument(current - tokenCount <= StateLayout.ROLLBACK_TOKENS, "tokenCount", tokenCount);
+        Checks.argument(!StateLayout.foldsBetween(tokenCount, current), "tokenCount", tokenCount);
+        slots[slot].tokenCount(tokenCount);
+        slots[slot].lastToken(tokenCount == current ? slots[slot].lastToken() : -1);
+    }
+
+    @Override
+    public long tokenCount(int slot) {
+        return slots[slot].tokenCount();
+    }
+
+    @Override
+    public void enqueue(Batch rows) {
+        Checks.argument(!isInFlight, "stepsInFlight", 1);
+        batch.copyFrom(rows);
+        isInFlight = true;
+    }
+
+    @Override
+    public void await(StepResult result) {
+        Checks.argument(isInFlight, "stepsInFlight", 0);
+        isInFlight = false;
+        long start = System.nanoTime();
+        takeRows();
+        if (step.tokenCount() > 0) {
+            model.forward(tokens);
+        }
+        headRows.run(batch, result);
+        for (int row = 0; row < step.rowCount(); row++) {
+            CpuSlot slot = step.slot(row);
+            slot.tokenCount(slot.tokenCount() + step.end(row) - step.start(row));
+        }
+        result.nanos(System.nanoTime() - start);
+    }
+
+    /** Lays the batch's rows out in the step; a frozen row has no tokens there. */
+    private void takeRows() {
+        step.clear();
+        for (int row = 0; row < batch.rowCount(); row++) {
+            CpuSlot slot = slots[batch.slot(row)];
+            int count = slot.isFrozen() ? 0 : batch.tokenCount(row);
+            int start = step.tokenCount();
+            for (int i = 0; i < count; i++) {
+                int token = batch.isContinuing(row) ? slot.lastToken() : batch.token(row, i);
+                Checks.argument(token >= 0 && token < config.vocabSize(), "token", token);
+                tokens[start + i] = token;
+            }
+            step.add(slot, count);
+        }
+    }
+
+    @Override
+    public void close() {
+        pool.close();
+    }
+}
