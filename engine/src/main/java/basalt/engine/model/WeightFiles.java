@@ -36,6 +36,9 @@ final class WeightFiles {
         if (Files.exists(directory.resolve(SAFETENSORS_INDEX))) {
             return mapShards(directory, arena);
         }
+        if (Files.exists(directory.resolve(TORCH))) {
+            return TorchZipFile.map(directory.resolve(TORCH), arena);
+        }
         throw new InvalidCheckpoint(
                 directory + ": has no weights: none of " + SAFETENSORS + ", " + SAFETENSORS_INDEX + " and " + TORCH);
     }
