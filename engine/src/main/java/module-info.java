@@ -7,6 +7,7 @@ module basalt.engine {
 
     exports basalt.engine;
     exports basalt.engine.backend;
+    exports basalt.engine.backend.fake;
     exports basalt.engine.model;
     exports basalt.engine.state;
     exports basalt.engine.text;

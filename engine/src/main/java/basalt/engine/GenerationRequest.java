@@ -6,7 +6,8 @@ import java.util.List;
  * One prompt to continue.
  *
  * @param prompt token ids, at least one, each in [0, vocabSize)
- * @param maxTokens tokens to sample at most per choice; 0 only scores the prompt
+ * @param maxTokens tokens to sample at most per choice; 0 only scores the prompt, and without {@code scoresPrompt} ends
+ *     at once and computes nothing
  * @param sampling how tokens are drawn
  * @param seed key of the random numbers; the same seed gives the same tokens whatever else runs
  * @param choiceCount continuations of the one prompt, each with its own random numbers

@@ -1,0 +1,123 @@
+package basalt.engine;
+
+import basalt.engine.backend.Backend;
+import basalt.engine.model.ModelConfig;
+import basalt.engine.schedule.Front;
+import basalt.engine.state.StatePool;
+import basalt.engine.text.TokenBytes;
+import basalt.engine.text.Tokenizer;
+import java.time.Duration;
+import java.util.List;
+import java.util.Optional;
+
+/**
+ * Runs generations of one model on one or more devices. Safe for use by any number of threads.
+ *
+ * <pre>{@code
+ * try (var engine = Engine.start(model, Optional.of(tokenizer), List.of(backend), EngineConfig.DEFAULT);
+ *         var generation = engine.submit(GenerationRequest.of(tokenizer.encode("Once upon a time"), 20))) {
+ *     for (var event = generation.next(); event.isPresent(); event = generation.next()) {
+ *         switch (event.get()) {
+ *             case TokenEvent.Sampled sampled -> bytes.writeBytes(tokenizer.bytes(sampled.token()));
+ *             case TokenEvent.Scored scored -> {}
+ *             case TokenEvent.Finished finished -> reason = finished.reason();
+ *         }
+ *     }
+ * }
+ * }</pre>
+ *
+ * <p>Each device has an engine thread, which nothing blocks; a request goes to the device with the most room. When a
+ * device fails, its requests fail with {@link EngineException.DeviceFailure} and it gets no new ones; the other devices
+ * go on.
+ *
+ * <p>For metrics: {@link #stats} has counters and gauges; {@link Generation#timing} has the moments from which the
+ * reader of a generation computes time in queue and to the first token; times between tokens are the reader's own
+ * between {@link TokenEvent.Sampled} events. None of it costs the engine thread anything.
+ */
+public final class Engine implements AutoCloseable {
+    private final ModelConfig model;
+    private final Optional<Tokenizer> tokenizer;
+    private final EngineConfig config;
+    private final Front front;
+
+    private Engine(ModelConfig model, Optional<Tokenizer> tokenizer, EngineConfig config, Front front) {
+        this.model = model;
+        this.tokenizer = tokenizer;
+        this.config = config;
+        this.front = front;
+    }
+
+    /**
+     * Starts the engine threads. The engine owns the backends from now on: each belongs to its thread, which closes it.
+     *
+     * @param tokenizer needed for stop strings only
+     * @param backends one for each device, with the same model
+     */
+    public static Engine start(
+            ModelConfig model, Optional<Tokenizer> tokenizer, List<Backend> backends, EngineConfig config) {
+        Checks.argument(!backends.isEmpty(), "backends.size", backends.size());
+        var bytes = tokenizer.map(t -> new TokenBytes(t, model.vocabSize()));
+        var pools = backends.stream().map(StatePool::new).toList();
+        var front = new Front(model, bytes, config, pools, System::nanoTime);
+        front.start();
+        return new Engine(model, tokenizer, config, front);
+    }
+
+    /**
+     * Starts a request.
+     *
+     * @throws EngineException.InvalidRequest if this model or capacity can never serve it
+     * @throws EngineException.QueueFull if no slot is free and the queue is full
+     * @throws EngineException.EngineStopped if the engine is draining, closed or without devices
+     */
+    public Generation submit(GenerationRequest request) {
+        return submit(List.of(request)).getFirst();
+    }
+
+    /** Starts several requests, all or none; see {@link #submit(GenerationRequest)}. */
+    public List<Generation> submit(List<GenerationRequest> requests) {
+        for (var request : requests) {
+            RequestCheck.check(request, model, tokenizer.isPresent(), choiceCountMax());
+        }
+        return front.submit(requests);
+    }
+
+    /** Choices that one request can have at most: each needs a slot and a row. */
+    private int choiceCountMax() {
+        return front.slotCountMax();
+    }
+
+    /** A momentary reading of all devices together. */
+    public EngineStats stats() {
+        return front.stats();
+    }
+
+    /** The model served. */
+    public ModelConfig model() {
+        return model;
+    }
+
+    /** Its tokenizer. */
+    public Optional<Tokenizer> tokenizer() {
+        return tokenizer;
+    }
+
+    /** Its bounds. */
+    public EngineConfig config() {
+        return config;
+    }
+
+    /**
+     * Refuses new requests from now on, waits for those that wait or run, for at most this long, then cancels what is
+     * left. Returns when nothing runs.
+     */
+    public void drain(Duration bound) {
+        front.drain(bound);
+    }
+
+    /** Ends at once: what still runs fails with {@link EngineException.EngineStopped}. */
+    @Override
+    public void close() {
+        front.close();
+    }
+}

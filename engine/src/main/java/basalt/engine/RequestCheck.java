@@ -1,0 +1,66 @@
+package basalt.engine;
+
+import basalt.engine.model.ModelConfig;
+import java.nio.charset.StandardCharsets;
+
+/** Checks of a request against the model and the capacity. */
+final class RequestCheck {
+    private RequestCheck() {}
+
+    /**
+     * Checks what {@link GenerationRequest} itself cannot.
+     *
+     * @throws EngineException.InvalidRequest naming the field and what to do
+     */
+    static void check(GenerationRequest request, ModelConfig model, boolean hasTokenizer, int choiceCountMax) {
+        checkPrompt(request.prompt(), model);
+        if (request.choiceCount() > choiceCountMax) {
+            throw new EngineException.InvalidRequest(
+                    "choiceCount",
+                    request.choiceCount() + " choices need a slot each and there are " + choiceCountMax
+                            + "; ask for fewer or start with more slots");
+        }
+        checkStops(request, model, hasTokenizer);
+        for (int token : request.sampling().logitBias().keySet()) {
+            requireToken(token, model, "logitBias");
+        }
+    }
+
+    private static void checkPrompt(int[] prompt, ModelConfig model) {
+        for (int token : prompt) {
+            requireToken(token, model, "prompt");
+        }
+        if (model.positionCount() > 0 && prompt.length > model.positionCount()) {
+            throw new EngineException.InvalidRequest(
+                    "prompt",
+                    "the prompt has " + prompt.length + " tokens and this model has learned " + model.positionCount()
+                            + " positions; shorten it");
+        }
+    }
+
+    private static void checkStops(GenerationRequest request, ModelConfig model, boolean hasTokenizer) {
+        if (!request.stopStrings().isEmpty() && !hasTokenizer) {
+            throw new EngineException.InvalidRequest(
+                    "stopStrings", "this model has no tokenizer; use stop token ids instead");
+        }
+        for (var stop : request.stopStrings()) {
+            int bytes = stop.getBytes(StandardCharsets.UTF_8).length;
+            if (bytes == 0 || bytes > GenerationRequest.STOP_STRING_BYTES_MAX) {
+                throw new EngineException.InvalidRequest(
+                        "stopStrings",
+                        "a stop string has " + bytes + " bytes; it may have 1 to "
+                                + GenerationRequest.STOP_STRING_BYTES_MAX);
+            }
+        }
+        for (int token : request.stopTokenIds()) {
+            requireToken(token, model, "stopTokenIds");
+        }
+    }
+
+    private static void requireToken(int token, ModelConfig model, String param) {
+        if (token < 0 || token >= model.vocabSize()) {
+            throw new EngineException.InvalidRequest(
+                    param, "token id " + token + " is not in the vocabulary, 0 to " + (model.vocabSize() - 1));
+        }
+    }
+}

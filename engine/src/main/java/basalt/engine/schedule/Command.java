@@ -1,0 +1,16 @@
+package basalt.engine.schedule;
+
+/** What other threads ask of the engine thread; it looks between steps. */
+sealed interface Command {
+    /** A request has been accepted. */
+    record Arrive(SequenceGroup group) implements Command {}
+
+    /** A request's client has gone. Sent at most once per request. */
+    record Cancel(SequenceGroup group) implements Command {}
+
+    /** Every request is to end now. */
+    record CancelAll() implements Command {}
+
+    /** The engine thread is to end. */
+    record Stop() implements Command {}
+}

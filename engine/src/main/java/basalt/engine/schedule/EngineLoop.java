@@ -1,0 +1,157 @@
+package basalt.engine.schedule;
+
+import basalt.engine.EngineConfig;
+import basalt.engine.EngineException;
+import basalt.engine.backend.Backend;
+import basalt.engine.backend.StepResult;
+import basalt.engine.state.StatePool;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.LockSupport;
+import java.util.function.Consumer;
+import java.util.function.LongSupplier;
+
+/**
+ * The engine thread of one device: looks at commands, plans, enqueues, reads results, and again. Between {@link #run}'s
+ * start and end everything of the device is confined to that thread; other threads call {@link #send} and
+ * {@link #wake} only. Tests call {@link #turn} instead of {@link #run}.
+ */
+final class EngineLoop implements Runnable {
+    private static final System.Logger LOGGER = System.getLogger(EngineLoop.class.getName());
+    private static final long IDLE_NANOS = TimeUnit.MILLISECONDS.toNanos(500);
+    private static final long STALLED_NANOS = TimeUnit.MILLISECONDS.toNanos(20);
+
+    private final Backend backend;
+    private final CommandQueue commands;
+    private final Scheduler scheduler;
+    private final Waker waker;
+    private final LoopCounters counters = new LoopCounters();
+    private final StepResult result;
+    private final LongSupplier nanoTime;
+    private final Consumer<EngineLoop> onEnd;
+    private volatile Thread thread = Thread.currentThread(); // replaced by run
+    private volatile boolean isParked;
+    private boolean isStopping;
+
+    /**
+     * A loop that does not run yet.
+     *
+     * @param nanoTime the clock
+     * @param onEnd called on the engine thread when it will take no more commands; after it none is sent
+     */
+    EngineLoop(StatePool statePool, EngineConfig config, LongSupplier nanoTime, Consumer<EngineLoop> onEnd) {
+        backend = statePool.backend();
+        this.nanoTime = nanoTime;
+        this.onEnd = onEnd;
+        int requestsMax = config.queueRequestsMax() + backend.slotCount();
+        // Between two looks each request arrives and is cancelled once, and each slot may change hands once.
+        commands = new CommandQueue(4 * requestsMax);
+        waker = new Waker(2 * requestsMax);
+        var queue = new AdmissionQueue(requestsMax, nanoTime.getAsLong());
+        scheduler = new Scheduler(backend, statePool, queue, config, counters, waker);
+        result = new StepResult(backend.rowCountMax(), backend.tokenCountMax());
+        counters.lastTurnNanos.set(nanoTime.getAsLong());
+    }
+
+    Backend backend() {
+        return backend;
+    }
+
+    LoopCounters counters() {
+        return counters;
+    }
+
+    Waker waker() {
+        return waker;
+    }
+
+    /** Asks something of the engine thread. */
+    void send(Command command) {
+        commands.add(command);
+        wake();
+    }
+
+    /** Asks for the end of a request. To be called at most once for each. */
+    void cancel(SequenceGroup group) {
+        if (!group.isFinished()) {
+            send(new Command.Cancel(group));
+        }
+    }
+
+    /** Lets the engine thread look again if it waits for something to do. */
+    void wake() {
+        if (isParked) {
+            LockSupport.unpark(thread);
+        }
+    }
+
+    @Override
+    public void run() {
+        thread = Thread.currentThread();
+        EngineException cause = new EngineException.EngineStopped("the engine has been closed");
+        try {
+            while (!isStopping) {
+                if (!turn() && !isStopping) {
+                    park();
+                }
+            }
+        } catch (Throwable e) {
+            LOGGER.log(System.Logger.Level.ERROR, "event=device_failed device=" + backend.name(), e);
+            cause = e instanceof EngineException known
+                    ? known
+                    : new EngineException.DeviceFailure(backend.name() + " failed: " + e, e);
+        } finally {
+            end(cause);
+        }
+    }
+
+    private void end(EngineException cause) {
+        onEnd.accept(this);
+        long now = nanoTime.getAsLong();
+        drainCommands(now);
+        scheduler.failAll(cause, now);
+        waker.stop();
+        backend.close();
+    }
+
+    /** Does what can be done without waiting for anything but a step; returns whether there was a step. */
+    boolean turn() {
+        long now = nanoTime.getAsLong();
+        drainCommands(now);
+        while (scheduler.hasRoomInFlight()) {
+            var step = scheduler.plan(now);
+            if (step == null) {
+                break;
+            }
+            backend.enqueue(step.batch());
+        }
+        boolean isBusy = scheduler.inFlightCount() > 0;
+        if (isBusy) {
+            backend.await(result);
+            now = nanoTime.getAsLong();
+            scheduler.complete(result, now);
+        }
+        counters.lastTurnNanos.setRelease(now);
+        waker.flush();
+        return isBusy;
+    }
+
+    private void drainCommands(long now) {
+        for (var command = commands.poll(); command != null; command = commands.poll()) {
+            switch (command) {
+                case Command.Arrive(var group) -> scheduler.arrive(group, now);
+                case Command.Cancel(var group) -> scheduler.cancel(group, now);
+                case Command.CancelAll() -> scheduler.cancelAll(now);
+                case Command.Stop() -> isStopping = true;
+            }
+        }
+    }
+
+    private void park() {
+        isParked = true;
+        // Whoever sends a command or makes room reads isParked afterwards, so one of the two sees the other.
+        if (commands.isEmpty() && !scheduler.hasUnstalled()) {
+            LockSupport.parkNanos(this, scheduler.hasStalled() ? STALLED_NANOS : IDLE_NANOS);
+        }
+        isParked = false;
+    }
+}

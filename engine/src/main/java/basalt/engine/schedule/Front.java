@@ -1,0 +1,357 @@
+package basalt.engine.schedule;
+
+import basalt.engine.EngineConfig;
+import basalt.engine.EngineException;
+import basalt.engine.EngineStats;
+import basalt.engine.Generation;
+import basalt.engine.GenerationRequest;
+import basalt.engine.model.ModelConfig;
+import basalt.engine.state.StatePool;
+import basalt.engine.text.TokenBytes;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Optional;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.LockSupport;
+import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.LongSupplier;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Takes requests in on their own threads: keeps the bounds of the queue and gives each request to the device with the
+ * most room. Safe for any number of threads.
+ *
+ * <p>A request for which slots are free is always taken. The others count in the bounds, until they get their slots.
+ */
+public final class Front implements AutoCloseable {
+    private static final long POLL_NANOS = TimeUnit.MILLISECONDS.toNanos(1);
+    private static final long RETRY_NANOS_UNKNOWN = TimeUnit.SECONDS.toNanos(1);
+    private static final Duration END_TIMEOUT = Duration.ofSeconds(30);
+
+    private final ModelConfig model;
+    private final Optional<TokenBytes> bytes;
+    private final EngineConfig config;
+    private final LongSupplier nanoTime;
+    private final ReentrantLock lock = new ReentrantLock();
+    private final List<Device> devices = new ArrayList<>();
+    private volatile boolean isDraining;
+
+    /** A loop, and what was sent to it. The counts change only under the lock. */
+    private static final class Device {
+        final EngineLoop loop;
+        final int slotCount;
+        final List<Thread> threads = new ArrayList<>();
+        volatile boolean isAlive = true;
+        long sentRequests;
+        long sentTokens;
+        long sentSlots;
+        long queuedRequests;
+        long queuedTokens;
+
+        Device(EngineLoop loop) {
+            this.loop = loop;
+            slotCount = loop.backend().slotCount();
+        }
+
+        /** Slots that requests hold or wait for. */
+        long wantedSlots() {
+            return sentSlots - loop.counters().releasedSlots.get();
+        }
+    }
+
+    /** Where a request of a submission goes. */
+    private record Placement(Device device, SequenceGroup group) {}
+
+    /**
+     * A front of devices that do not run yet.
+     *
+     * @param bytes of the tokens, empty without a tokenizer
+     * @param nanoTime the clock
+     */
+    public Front(
+            ModelConfig model,
+            Optional<TokenBytes> bytes,
+            EngineConfig config,
+            List<StatePool> statePools,
+            LongSupplier nanoTime) {
+        this.model = model;
+        this.bytes = bytes;
+        this.config = config;
+        this.nanoTime = nanoTime;
+        for (var pool : statePools) {
+            devices.add(new Device(new EngineLoop(pool, config, nanoTime, this::retire)));
+        }
+    }
+
+    /** Starts the engine threads. */
+    public void start() {
+        for (int i = 0; i < devices.size(); i++) {
+            var device = devices.get(i);
+            var builder = Thread.ofPlatform().daemon();
+            device.threads.add(builder.name("basalt-engine-" + i).start(device.loop));
+            device.threads.add(builder.name("basalt-waker-" + i).start(device.loop.waker()));
+        }
+    }
+
+    /** Called by a loop that ends: nothing is sent to it from now on. */
+    private void retire(EngineLoop loop) {
+        lock.lock();
+        try {
+            device(loop).isAlive = false;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    private Device device(EngineLoop loop) {
+        return devices.stream().filter(d -> d.loop == loop).findFirst().orElseThrow();
+    }
+
+    /**
+     * Takes requests in, all or none.
+     *
+     * @throws EngineException.QueueFull if they exceed the bounds of the queue
+     * @throws EngineException.EngineStopped if the engine is draining or has no device left
+     */
+    public List<Generation> submit(List<GenerationRequest> requests) {
+        var groups = new ArrayList<SequenceGroup>(requests.size());
+        for (var request : requests) {
+            groups.add(group(request));
+        }
+        lock.lock();
+        try {
+            var placements = place(groups);
+            var generations = new ArrayList<Generation>(placements.size());
+            for (var placement : placements) {
+                placement.device().loop.send(new Command.Arrive(placement.group()));
+                generations.add(new ChannelGeneration(placement.group(), placement.device().loop));
+            }
+            return generations;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    private SequenceGroup group(GenerationRequest request) {
+        int maxTokens = request.maxTokens();
+        if (model.positionCount() > 0) {
+            // The last sampled token is not consumed, so it needs no position.
+            maxTokens = Math.min(maxTokens, model.positionCount() - request.prompt().length + 1);
+        }
+        int[] stopTokenIds = request.stopTokenIds();
+        if (!request.ignoresEndOfSequence() && model.endOfSequence() >= 0) {
+            stopTokenIds = Arrays.copyOf(stopTokenIds, stopTokenIds.length + 1);
+            stopTokenIds[stopTokenIds.length - 1] = model.endOfSequence();
+        }
+        return new SequenceGroup(request, maxTokens, stopTokenIds, bytes, nanoTime.getAsLong());
+    }
+
+    /** Call only when holding lock. */
+    private List<Placement> place(List<SequenceGroup> groups) {
+        if (isDraining) {
+            throw new EngineException.EngineStopped("the engine is shutting down; send the request to another server");
+        }
+        var placements = new ArrayList<Placement>(groups.size());
+        for (var group : groups) {
+            var device = leastLoaded(group.slotCount());
+            boolean isQueued = device.wantedSlots() + group.slotCount() > device.slotCount;
+            if (isQueued && !hasQueueRoom(group)) {
+                placements.forEach(placement -> count(placement, -1));
+                throw queueFull(groups.size());
+            }
+            group.queued(isQueued);
+            var placement = new Placement(device, group);
+            count(placement, 1);
+            placements.add(placement);
+        }
+        return placements;
+    }
+
+    /** The device with the most free slots for its size, of those that have as many as the request needs. */
+    private Device leastLoaded(int slotCount) {
+        @Nullable Device best = null;
+        double bestLoad = Double.POSITIVE_INFINITY;
+        for (var device : devices) {
+            double load = (double) device.wantedSlots() / device.slotCount;
+            if (device.isAlive && device.slotCount >= slotCount && load < bestLoad) {
+                best = device;
+                bestLoad = load;
+            }
+        }
+        if (best == null) {
+            throw new EngineException.EngineStopped("no device is in service any more; restart the server");
+        }
+        return best;
+    }
+
+    private static void count(Placement placement, int sign) {
+        var device = placement.device();
+        var group = placement.group();
+        device.sentRequests += sign;
+        device.sentTokens += (long) sign * group.promptCount();
+        device.sentSlots += (long) sign * group.slotCount();
+        if (group.isQueued()) {
+            device.queuedRequests += sign;
+            device.queuedTokens += (long) sign * group.promptCount();
+        }
+    }
+
+    private boolean hasQueueRoom(SequenceGroup group) {
+        long requests = 1;
+        long tokens = group.promptCount();
+        for (var device : devices) {
+            var counters = device.loop.counters();
+            requests += device.queuedRequests - counters.unqueuedRequests.get();
+            tokens += device.queuedTokens - counters.unqueuedTokens.get();
+        }
+        return requests <= config.queueRequestsMax() && tokens <= config.queueTokensMax();
+    }
+
+    private EngineException queueFull(int requestCount) {
+        double slotsPerNano = 0;
+        long slots = 0;
+        for (var device : devices) {
+            long holdNanos = device.loop.counters().holdNanosMean.get();
+            if (device.isAlive) {
+                slots += device.slotCount;
+                slotsPerNano += holdNanos == 0 ? 0 : (double) device.slotCount / holdNanos;
+            }
+        }
+        double nanos = slotsPerNano == 0 ? RETRY_NANOS_UNKNOWN : requestCount / slotsPerNano;
+        long millis = Math.max(1, Math.round(nanos / 1e6));
+        return new EngineException.QueueFull(
+                "all " + slots + " slots are taken and the queue is full; try again in " + millis + " ms", millis);
+    }
+
+    /** Readings of all devices together. */
+    public EngineStats stats() {
+        lock.lock();
+        try {
+            return readStats();
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** Call only when holding lock. */
+    private EngineStats readStats() {
+        int slots = 0;
+        long busy = 0;
+        long running = 0;
+        long waiting = 0;
+        long waitingTokens = 0;
+        long prompt = 0;
+        long sampled = 0;
+        long steps = 0;
+        long rows = 0;
+        boolean isAlive = false;
+        long lastTurn = Long.MAX_VALUE;
+        for (var device : devices) {
+            var counters = device.loop.counters();
+            // Finished before dequeued before sent, so that no difference is negative.
+            long finished = counters.finishedRequests.get();
+            long dequeued = counters.dequeuedRequests.get();
+            running += dequeued - finished;
+            waitingTokens += device.sentTokens - counters.dequeuedTokens.get();
+            waiting += device.sentRequests - dequeued;
+            prompt += counters.promptTokens.get();
+            sampled += counters.sampledTokens.get();
+            steps += counters.steps.get();
+            rows += counters.rows.get();
+            if (device.isAlive) {
+                isAlive = true;
+                slots += device.slotCount;
+                busy += counters.busySlots.get();
+                lastTurn = Math.min(lastTurn, counters.lastTurnNanos.get());
+            }
+        }
+        return new EngineStats(
+                slots,
+                (int) busy,
+                (int) running,
+                (int) waiting,
+                waitingTokens,
+                prompt,
+                sampled,
+                steps,
+                rows,
+                devices.getFirst().loop.backend().layout().bytes(),
+                isAlive,
+                isAlive ? lastTurn : nanoTime.getAsLong());
+    }
+
+    /** Slots of the largest device in service: what one request can have at most. */
+    public int slotCountMax() {
+        return devices.stream()
+                .filter(d -> d.isAlive)
+                .mapToInt(d -> d.slotCount)
+                .max()
+                .orElse(0);
+    }
+
+    /** Refuses new requests, waits for the running ones up to a bound, then cancels what is left. */
+    public void drain(Duration bound) {
+        lock.lock();
+        try {
+            isDraining = true;
+        } finally {
+            lock.unlock();
+        }
+        if (awaitIdle(bound)) {
+            return;
+        }
+        for (var device : devices) {
+            if (device.isAlive) {
+                device.loop.send(new Command.CancelAll());
+            }
+        }
+        awaitIdle(END_TIMEOUT);
+    }
+
+    private boolean awaitIdle(Duration bound) {
+        long start = nanoTime.getAsLong();
+        while (!isIdle()) {
+            if (nanoTime.getAsLong() - start >= bound.toNanos()) {
+                return false;
+            }
+            LockSupport.parkNanos(this, POLL_NANOS);
+        }
+        return true;
+    }
+
+    private boolean isIdle() {
+        var stats = stats();
+        return stats.runningRequestCount() + stats.waitingRequestCount() == 0 && stats.busySlotCount() == 0;
+    }
+
+    /** Fails what still runs and ends the engine threads, which close their devices. */
+    @Override
+    public void close() {
+        lock.lock();
+        try {
+            isDraining = true;
+            for (var device : devices) {
+                if (device.isAlive) {
+                    device.loop.send(new Command.Stop());
+                }
+            }
+        } finally {
+            lock.unlock();
+        }
+        boolean isInterrupted = false;
+        for (var device : devices) {
+            for (var thread : device.threads) {
+                try {
+                    thread.join(END_TIMEOUT);
+                } catch (InterruptedException e) {
+                    isInterrupted = true;
+                }
+            }
+        }
+        if (isInterrupted) {
+            Thread.currentThread().interrupt();
+        }
+    }
+}

@@ -1,0 +1,420 @@
+package basalt.engine.schedule;
+
+import basalt.engine.EngineConfig;
+import basalt.engine.EngineException;
+import basalt.engine.FinishReason;
+import basalt.engine.backend.Backend;
+import basalt.engine.backend.StepResult;
+import basalt.engine.state.StatePool;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Decides what each step computes, and what its results mean. Confined to the engine thread; has no thread and no clock
+ * of its own, so that tests step it by hand. Allocates nothing per step.
+ *
+ * <p>A request waits in the {@link AdmissionQueue} until all its slots are free at once. Its prompt is prefilled in the
+ * slot of its first choice, in chunks beside the rows that decode; with several choices all but the last prompt token,
+ * then the state is copied and each choice consumes the last one and samples with its own random numbers. Prompts take
+ * turns, so that a short one is not stuck behind a long one, and so do decoding choices when there are more than rows.
+ *
+ * <p>Up to {@link Backend#stepsInFlightMax} steps are planned before the results of the first are read: a decoding row
+ * goes on from the token that the device sampled. Rows that end by an id or by their length freeze on the device; for
+ * those that end by a stop string or are cancelled the tokens of steps in flight are dropped. A slot is given back when
+ * no step in flight uses it.
+ */
+final class Scheduler {
+    /** Prompts that share the tokens of one step at most; more would make the chunks of each inefficiently small. */
+    static final int PREFILL_SHARERS_MAX = 4;
+
+    private static final double HOLD_WEIGHT = 0.1; // of the newest slot in the average of how long slots are held
+
+    private final Backend backend;
+    private final StatePool statePool;
+    private final AdmissionQueue queue;
+    private final Waker waker;
+    private final LoopCounters counters;
+    private final StepPacer pacer;
+    private final Rotation<SequenceGroup> prefilling;
+    private final Rotation<Sequence> decoding;
+    private final Step[] steps; // [stepsInFlightMax], a ring
+    private final int rowCountMax;
+    private final long slowReaderNanos;
+    private long plannedCount;
+    private long completedCount;
+    private boolean isPrefillTurn; // of rows, where there is only one
+    private boolean hasStalled;
+
+    Scheduler(
+            Backend backend,
+            StatePool statePool,
+            AdmissionQueue queue,
+            EngineConfig config,
+            LoopCounters counters,
+            Waker waker) {
+        this.backend = backend;
+        this.statePool = statePool;
+        this.queue = queue;
+        this.counters = counters;
+        this.waker = waker;
+        rowCountMax = Math.min(config.batchRowsMax(), backend.rowCountMax());
+        slowReaderNanos = config.slowReaderTimeout().toNanos();
+        int chunkTokensMax = Math.min(config.chunkTokensMax(), backend.tokenCountMax());
+        pacer = new StepPacer(rowCountMax, chunkTokensMax, config.stepTargetMillis() * 1e6);
+        prefilling = new Rotation<>(statePool.slotCount());
+        decoding = new Rotation<>(statePool.slotCount());
+        steps = new Step[backend.stepsInFlightMax()];
+        for (int i = 0; i < steps.length; i++) {
+            steps[i] = new Step(rowCountMax, backend.tokenCountMax());
+        }
+    }
+
+    /** Steps planned whose results have not been read. */
+    int inFlightCount() {
+        return (int) (plannedCount - completedCount);
+    }
+
+    /** Whether another step may be planned before results are read. */
+    boolean hasRoomInFlight() {
+        return inFlightCount() < steps.length;
+    }
+
+    /** Takes a request. One that needs no computation ends at once; the others wait for slots. */
+    void arrive(SequenceGroup group, long nowNanos) {
+        if (group.slotCount() > 0) {
+            queue.add(group);
+            return;
+        }
+        dequeued(group);
+        if (group.request().scoresPrompt()) {
+            writeUnscored(group);
+        }
+        finishAll(group, FinishReason.LENGTH, nowNanos);
+    }
+
+    /** Ends a request whose client has gone; does nothing if it has ended. */
+    void cancel(SequenceGroup group, long nowNanos) {
+        if (queue.remove(group)) {
+            dequeued(group);
+            LoopCounters.add(counters.releasedSlots, group.slotCount());
+        }
+        finishAll(group, FinishReason.CANCELLED, nowNanos);
+    }
+
+    /** Ends every request. */
+    void cancelAll(long nowNanos) {
+        for (var group = queue.peek(); group != null; group = queue.peek()) {
+            cancel(group, nowNanos);
+        }
+        for (int i = 0; i < prefilling.count(); i++) {
+            cancel(prefilling.get(i), nowNanos);
+        }
+        for (int i = 0; i < decoding.count(); i++) {
+            cancel(decoding.get(i).group(), nowNanos);
+        }
+    }
+
+    /** Fails every request, after which this scheduler plans nothing more. */
+    void failAll(EngineException cause, long nowNanos) {
+        for (var group = queue.peek(); group != null; group = queue.peek()) {
+            group.fail(cause);
+            queue.remove(group);
+            dequeued(group);
+            finishAll(group, FinishReason.ERROR, nowNanos);
+        }
+        for (int i = 0; i < prefilling.count(); i++) {
+            prefilling.get(i).fail(cause);
+            finishAll(prefilling.get(i), FinishReason.ERROR, nowNanos);
+        }
+        for (int i = 0; i < decoding.count(); i++) {
+            decoding.get(i).group().fail(cause);
+            finishAll(decoding.get(i).group(), FinishReason.ERROR, nowNanos);
+        }
+        // A choice that only scores its prompt may be in neither list while its last step is in flight.
+        for (long n = completedCount; n < plannedCount; n++) {
+            var step = steps[(int) (n % steps.length)];
+            for (int row = 0; row < step.rowCount(); row++) {
+                step.sequence(row).group().fail(cause);
+                finishAll(step.sequence(row).group(), FinishReason.ERROR, nowNanos);
+            }
+        }
+    }
+
+    /** Plans the next step, or returns null if nothing can be computed now. Its batch is then to be enqueued. */
+    @Nullable Step plan(long nowNanos) {
+        assert hasRoomInFlight() : inFlightCount();
+        forkPrefilled();
+        decoding.removeIf(Sequence::isFinished);
+        admit(nowNanos);
+        hasStalled = false;
+        var step = steps[(int) (plannedCount % steps.length)];
+        step.clear();
+        int reserved = prefilling.count() == 0 ? 0 : 1;
+        isPrefillTurn = reserved > 0 && !isPrefillTurn;
+        if (rowCountMax > reserved || !isPrefillTurn) {
+            planDecode(step, Math.max(1, rowCountMax - reserved), nowNanos);
+        }
+        planPrefill(step, nowNanos);
+        if (step.rowCount() == 0 && rowCountMax == reserved) {
+            planDecode(step, rowCountMax, nowNanos);
+        }
+        if (step.rowCount() == 0) {
+            return null;
+        }
+        plannedCount++;
+        return step;
+    }
+
+    /** Comes after the enqueueing of the last chunk, so that the copies are of the state that it leaves behind. */
+    private void forkPrefilled() {
+        for (int i = 0; i < prefilling.count(); i++) {
+            var group = prefilling.get(i);
+            if (group.isPrefilled()
+                    && !group.isFinished()
+                    && group.first().sampling().maxTokens() > 0) {
+                fork(group);
+            }
+        }
+        prefilling.removeIf(SequenceGroup::isPrefilled);
+    }
+
+    private void admit(long nowNanos) {
+        for (var group = queue.peek(); group != null; group = queue.peek()) {
+            if (group.slotCount() > statePool.freeCount()) {
+                return; // the next one never overtakes it, or it might wait for ever
+            }
+            queue.remove(group);
+            dequeued(group);
+            start(group, nowNanos);
+        }
+    }
+
+    private void dequeued(SequenceGroup group) {
+        LoopCounters.add(counters.dequeuedRequests, 1);
+        LoopCounters.add(counters.dequeuedTokens, group.promptCount());
+        if (group.isQueued()) {
+            LoopCounters.add(counters.unqueuedRequests, 1);
+            LoopCounters.add(counters.unqueuedTokens, group.promptCount());
+        }
+    }
+
+    private void start(SequenceGroup group, long nowNanos) {
+        group.admitted(nowNanos);
+        for (int choice = 0; choice < group.slotCount(); choice++) {
+            var sequence = group.sequence(choice);
+            sequence.hold(statePool.acquire());
+            backend.configure(sequence.slotIndex(), sequence.sampling());
+        }
+        LoopCounters.add(counters.busySlots, group.slotCount());
+        for (int choice = group.slotCount(); choice < group.choiceCount(); choice++) {
+            finish(group.sequence(choice), FinishReason.LENGTH, nowNanos);
+        }
+        if (group.request().scoresPrompt()) {
+            writeUnscored(group);
+        }
+        if (group.prefillEnd() > 0) {
+            prefilling.add(group);
+        } else {
+            fork(group);
+        }
+    }
+
+    /** The first token of a prompt has no score, as nothing is before it. */
+    private void writeUnscored(SequenceGroup group) {
+        group.first().channel().write(group.request().prompt()[0], 0);
+        waker.add(group);
+    }
+
+    /** Lets the choices decode, all from the state of the first one. */
+    private void fork(SequenceGroup group) {
+        for (int choice = 0; choice < group.choiceCount(); choice++) {
+            var sequence = group.sequence(choice);
+            if (choice > 0 && group.prefillCount() > 0) {
+                backend.copy(group.first().slotIndex(), sequence.slotIndex());
+            }
+            decoding.add(sequence);
+        }
+    }
+
+    private void planDecode(Step step, int rowsMax, long nowNanos) {
+        int turns = 0;
+        while (turns < decoding.count() && step.rowCount() < rowsMax) {
+            var sequence = decoding.get(turns++);
+            if (sequence.wantsToken() && hasRoom(sequence, nowNanos)) {
+                step.addDecode(sequence);
+            }
+        }
+        decoding.turn(turns);
+    }
+
+    private void planPrefill(Step step, long nowNanos) {
+        int left =
+                Math.min(backend.tokenCountMax() - step.batch().tokenCount(), pacer.chunkTokens(step.decodeRowCount()));
+        int sharersMax = Math.min(PREFILL_SHARERS_MAX, rowCountMax - step.rowCount());
+        int sharers = 0;
+        int turns = 0;
+        int count = prefilling.count();
+        while (turns < count && sharers < sharersMax && left > 0) {
+            var group = prefilling.get(turns);
+            int remaining = Math.min(sharersMax - sharers, count - turns);
+            int share = Math.max((left + remaining - 1) / remaining, Math.min(left, StepPacer.CHUNK_TOKENS_MIN));
+            turns++;
+            if (hasRoom(group.first(), nowNanos)) {
+                left -= addChunk(step, group, share);
+                sharers++;
+            }
+        }
+        prefilling.turn(turns);
+    }
+
+    private int addChunk(Step step, SequenceGroup group, int share) {
+        var sequence = group.first();
+        int from = group.prefillCount();
+        int tokens = Math.min(share, group.prefillEnd() - from);
+        if (group.request().scoresPrompt()) {
+            tokens = Math.min(tokens, sequence.roomCount());
+        }
+        int to = from + tokens;
+        boolean samples = to == group.promptCount();
+        step.addPrefill(sequence, from, to, samples);
+        group.prefilled(tokens);
+        return tokens;
+    }
+
+    /** Whether the reader leaves room for another token. One who reads nothing for too long loses the slot. */
+    private boolean hasRoom(Sequence sequence, long nowNanos) {
+        if (sequence.isFinished()) {
+            return false;
+        }
+        boolean isStalled = sequence.roomCount() <= 0;
+        if (sequence.stall(isStalled, nowNanos) > slowReaderNanos) {
+            if (sequence.hasStarted()) {
+                finish(sequence, FinishReason.CANCELLED, nowNanos);
+            } else {
+                finishAll(sequence.group(), FinishReason.CANCELLED, nowNanos);
+            }
+        }
+        hasStalled |= isStalled;
+        return !isStalled;
+    }
+
+    /** Whether some choice waits for its reader. */
+    boolean hasStalled() {
+        return hasStalled;
+    }
+
+    /** Whether a choice that waited for its reader need not wait any longer. */
+    boolean hasUnstalled() {
+        for (int i = 0; hasStalled && i < decoding.count(); i++) {
+            if (decoding.get(i).isStalled() && decoding.get(i).roomCount() > 0) {
+                return true;
+            }
+        }
+        for (int i = 0; hasStalled && i < prefilling.count(); i++) {
+            if (prefilling.get(i).first().isStalled()
+                    && prefilling.get(i).first().roomCount() > 0) {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    /** Takes the results of the oldest planned step. */
+    void complete(StepResult result, long nowNanos) {
+        var step = steps[(int) (completedCount++ % steps.length)];
+        int flat = 0;
+        for (int row = 0; row < step.rowCount(); row++) {
+            completeRow(step, row, flat, result, nowNanos);
+            flat += step.batch().tokenCount(row);
+        }
+        pacer.measured(step.decodeRowCount(), step.prefillTokenCount(), result.nanos());
+        LoopCounters.add(counters.steps, 1);
+        LoopCounters.add(counters.rows, step.rowCount());
+        LoopCounters.add(counters.promptTokens, step.prefillTokenCount());
+    }
+
+    private void completeRow(Step step, int row, int flat, StepResult result, long nowNanos) {
+        var sequence = step.sequence(row);
+        boolean samples = step.batch().isSampling(row);
+        sequence.completed(step.roomCount(row), samples);
+        if (!sequence.isFinished()) {
+            if (step.promptStart(row) >= 0) {
+                completePrefill(step, row, flat, result, nowNanos);
+            }
+            if (samples) {
+                sample(sequence, row, result, nowNanos);
+            }
+            waker.add(sequence.group());
+        }
+        if (sequence.isReleasable()) {
+            release(sequence, nowNanos);
+        }
+    }
+
+    private void completePrefill(Step step, int row, int flat, StepResult result, long nowNanos) {
+        var sequence = step.sequence(row);
+        int[] prompt = sequence.request().prompt();
+        int from = step.promptStart(row);
+        int to = from + step.batch().tokenCount(row);
+        if (sequence.request().scoresPrompt()) {
+            for (int next = from + 1; next <= to && next < prompt.length; next++) {
+                sequence.scored(prompt[next], result, flat + next - from - 1);
+            }
+        }
+        if (to == sequence.group().prefillEnd() && sequence.sampling().maxTokens() == 0) {
+            finish(sequence, FinishReason.LENGTH, nowNanos);
+        }
+    }
+
+    private void sample(Sequence sequence, int row, StepResult result, long nowNanos) {
+        int token = result.tokens[row];
+        if (token < 0) {
+            throw new EngineException.DeviceFailure(
+                    backend.name() + ": slot " + sequence.slotIndex() + " is frozen and has not ended");
+        }
+        sequence.group().sampled(nowNanos);
+        LoopCounters.add(counters.sampledTokens, 1);
+        sequence.sampled(token, result, row);
+        if (sequence.isFinished()) {
+            choiceFinished(sequence, nowNanos);
+        }
+    }
+
+    private void finishAll(SequenceGroup group, FinishReason reason, long nowNanos) {
+        for (int choice = 0; choice < group.choiceCount(); choice++) {
+            finish(group.sequence(choice), reason, nowNanos);
+        }
+    }
+
+    private void finish(Sequence sequence, FinishReason reason, long nowNanos) {
+        if (!sequence.isFinished()) {
+            sequence.finish(reason, -1);
+            choiceFinished(sequence, nowNanos);
+            if (sequence.isReleasable()) {
+                release(sequence, nowNanos);
+            }
+        }
+    }
+
+    private void choiceFinished(Sequence sequence, long nowNanos) {
+        var group = sequence.group();
+        group.choiceFinished(nowNanos);
+        if (group.isFinished()) {
+            LoopCounters.add(counters.finishedRequests, 1);
+        }
+        waker.add(group);
+    }
+
+    private void release(Sequence sequence, long nowNanos) {
+        var slot = sequence.slot();
+        if (slot == null) {
+            return;
+        }
+        sequence.hold(null);
+        statePool.release(slot);
+        LoopCounters.add(counters.busySlots, -1);
+        LoopCounters.add(counters.releasedSlots, 1);
+        long held = nowNanos - sequence.group().admittedNanos();
+        long mean = counters.holdNanosMean.getPlain();
+        counters.holdNanosMean.setRelease(mean == 0 ? Math.max(1, held) : mean + (long) (HOLD_WEIGHT * (held - mean)));
+    }
+}

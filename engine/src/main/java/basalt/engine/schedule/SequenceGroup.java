@@ -1,0 +1,222 @@
+package basalt.engine.schedule;
+
+import basalt.engine.EngineException;
+import basalt.engine.Generation;
+import basalt.engine.GenerationRequest;
+import basalt.engine.Usage;
+import basalt.engine.backend.RowSampling;
+import basalt.engine.text.TokenBytes;
+import java.util.Optional;
+import java.util.concurrent.locks.LockSupport;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A request: the choices that continue one prompt. Made on the request's thread, then confined to the engine thread,
+ * but for what its reader needs, which is volatile.
+ */
+final class SequenceGroup {
+    private final GenerationRequest request;
+    private final Sequence[] sequences; // [choiceCount]
+    private final int slotCount;
+    private final int prefillEnd;
+    private final long arrivedNanos;
+    private boolean isQueued;
+    private int queueIndex = -1;
+    private int prefillCount; // prompt tokens in enqueued steps
+    private volatile int openCount; // choices that have not ended; written by the engine thread
+    private volatile long admittedNanos;
+    private volatile long firstTokenNanos;
+    private volatile long finishedNanos;
+    private volatile @Nullable EngineException failure;
+    private volatile @Nullable Thread waiter;
+    private volatile boolean isWaking; // already on its way to the waker
+
+    /**
+     * A request that waits.
+     *
+     * @param maxTokens of the request, or fewer where positions run out
+     * @param stopTokenIds of the request and the model
+     */
+    SequenceGroup(
+            GenerationRequest request,
+            int maxTokens,
+            int[] stopTokenIds,
+            Optional<TokenBytes> bytes,
+            long arrivedNanos) {
+        this.request = request;
+        this.arrivedNanos = arrivedNanos;
+        int choiceCount = request.choiceCount();
+        int promptCount = request.prompt().length;
+        openCount = choiceCount;
+        if (maxTokens == 0) {
+            prefillEnd = request.scoresPrompt() ? promptCount - 1 : 0;
+            slotCount = prefillEnd > 0 ? 1 : 0;
+        } else {
+            prefillEnd = choiceCount == 1 ? promptCount : promptCount - 1;
+            slotCount = choiceCount;
+        }
+        sequences = new Sequence[choiceCount];
+        for (int choice = 0; choice < choiceCount; choice++) {
+            sequences[choice] = new Sequence(this, sampling(choice, maxTokens, stopTokenIds), bytes);
+        }
+    }
+
+    private RowSampling sampling(int choice, int maxTokens, int[] stopTokenIds) {
+        boolean readsPrompt = request.sampling().repetitionPenalty() != 1;
+        return new RowSampling(
+                request.sampling(),
+                request.seed(),
+                choice,
+                stopTokenIds,
+                request.minTokens(),
+                maxTokens,
+                request.logprobCount(),
+                readsPrompt ? request.prompt() : new int[0]);
+    }
+
+    GenerationRequest request() {
+        return request;
+    }
+
+    int choiceCount() {
+        return sequences.length;
+    }
+
+    Sequence sequence(int choice) {
+        return sequences[choice];
+    }
+
+    /** The choice whose slot the prompt is prefilled in. */
+    Sequence first() {
+        return sequences[0];
+    }
+
+    int promptCount() {
+        return request.prompt().length;
+    }
+
+    /** Slots it needs, all at once; none if there is nothing to compute. */
+    int slotCount() {
+        return slotCount;
+    }
+
+    /**
+     * Prompt tokens that the first choice consumes before the others join: all if it is the only one and samples; else
+     * all but the last, which each choice consumes in its own slot, or which is only scored.
+     */
+    int prefillEnd() {
+        return prefillEnd;
+    }
+
+    int prefillCount() {
+        return prefillCount;
+    }
+
+    /** Whether no more chunks are to be planned. */
+    boolean isPrefilled() {
+        return prefillCount == prefillEnd || isFinished();
+    }
+
+    void prefilled(int tokens) {
+        prefillCount += tokens;
+        assert prefillCount <= prefillEnd : prefillCount;
+    }
+
+    /** Whether it found no free slot when it was accepted, so that it counts in the bounds of the queue. */
+    boolean isQueued() {
+        return isQueued;
+    }
+
+    void queued(boolean value) {
+        isQueued = value;
+    }
+
+    /** Place in the heap of the admission queue, -1 outside. */
+    int queueIndex() {
+        return queueIndex;
+    }
+
+    void queueIndex(int value) {
+        queueIndex = value;
+    }
+
+    /** Whether every choice has ended. May be asked by any thread. */
+    boolean isFinished() {
+        return openCount == 0;
+    }
+
+    void admitted(long nowNanos) {
+        admittedNanos = nowNanos;
+    }
+
+    long admittedNanos() {
+        return admittedNanos;
+    }
+
+    /** Notes the first token of any choice. */
+    void sampled(long nowNanos) {
+        if (firstTokenNanos == 0) {
+            firstTokenNanos = nowNanos;
+        }
+    }
+
+    /** Notes that a choice has ended. */
+    void choiceFinished(long nowNanos) {
+        int left = openCount - 1;
+        assert left >= 0 : left;
+        if (left == 0) {
+            finishedNanos = nowNanos;
+        }
+        openCount = left;
+    }
+
+    long arrivedNanos() {
+        return arrivedNanos;
+    }
+
+    Generation.Timing timing() {
+        return new Generation.Timing(arrivedNanos, admittedNanos, firstTokenNanos, finishedNanos);
+    }
+
+    Usage usage() {
+        long sampled = 0;
+        for (var sequence : sequences) {
+            sampled += sequence.channel().sampledCount();
+        }
+        return new Usage(promptCount(), sampled, 0);
+    }
+
+    /** Says why the choices that end with an error do; before they end. */
+    void fail(EngineException cause) {
+        failure = cause;
+    }
+
+    @Nullable EngineException failure() {
+        return failure;
+    }
+
+    /** The reader's thread while it waits. */
+    @Nullable Thread waiter() {
+        return waiter;
+    }
+
+    void waiter(@Nullable Thread thread) {
+        waiter = thread;
+    }
+
+    boolean isWaking() {
+        return isWaking;
+    }
+
+    void waking(boolean value) {
+        isWaking = value;
+    }
+
+    /** Wakes the reader if it waits. */
+    void wake() {
+        var thread = waiter;
+        if (thread != null) {
+            LockSupport.unpark(thread);
+        }
+    }
+}
