@@ -1,5 +1,6 @@
 package basalt.bench;
 
+import java.io.IOException;
 import java.io.PrintStream;
 import java.util.Arrays;
 
@@ -8,27 +9,51 @@ public final class Main {
     private static final String USAGE = """
             Usage: basalt bench KIND [OPTIONS]
 
+              engine    prefill and decode of the embedded engine
+              serve     concurrent streams against a running server
               jmh       single operations; options are those of JMH, such as a pattern of names
+
+            "basalt bench KIND --help" lists the options of a kind.
             """;
 
     private Main() {}
 
     /** Exits with 0 if the measurement ran, 2 if the arguments are wrong, 1 if it failed. */
-    public static void main(String[] arguments) throws Exception {
+    public static void main(String[] arguments) throws IOException {
         System.exit(run(arguments, System.out, System.err));
     }
 
-    static int run(String[] arguments, PrintStream out, PrintStream err) throws Exception {
+    static int run(String[] arguments, PrintStream out, PrintStream err) throws IOException {
         var kind = arguments.length == 0 ? "help" : arguments[0];
         var rest = arguments.length == 0 ? arguments : Arrays.copyOfRange(arguments, 1, arguments.length);
-        switch (kind) {
-            case "jmh" -> org.openjdk.jmh.Main.main(rest);
-            case "help", "-h", "--help" -> out.print(USAGE);
-            default -> {
-                err.println("basalt bench: unknown kind: " + kind);
-                err.print(USAGE);
-                return 2;
+        boolean wantsHelp = Arrays.asList(rest).contains("--help");
+        try {
+            switch (kind) {
+                case "engine" -> {
+                    if (wantsHelp) {
+                        out.print(EngineBench.USAGE);
+                    } else {
+                        new EngineBench(rest, out).run();
+                    }
+                }
+                case "serve" -> {
+                    if (wantsHelp) {
+                        out.print(ServeBench.USAGE);
+                    } else if (!new ServeBench(rest, out).run()) {
+                        return 1;
+                    }
+                }
+                case "jmh" -> org.openjdk.jmh.Main.main(rest);
+                case "help", "-h", "--help" -> out.print(USAGE);
+                default -> {
+                    err.println("basalt bench: unknown kind: " + kind);
+                    err.print(USAGE);
+                    return 2;
+                }
             }
+        } catch (BenchException e) {
+            err.println("basalt bench: " + e.getMessage());
+            return 2;
         }
         return 0;
     }

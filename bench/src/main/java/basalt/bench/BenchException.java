@@ -1,0 +1,14 @@
+package basalt.bench;
+
+/** A measurement cannot run; the message says what to do. */
+final class BenchException extends RuntimeException {
+    private static final long serialVersionUID = 1L;
+
+    BenchException(String message) {
+        super(message);
+    }
+
+    BenchException(String message, Throwable cause) {
+        super(message, cause);
+    }
+}
