@@ -21,6 +21,8 @@ final class Completion {
     private static final byte[] DONE = "[DONE]".getBytes(StandardCharsets.US_ASCII);
     private static final int CONNECT_MILLIS_MAX = 5_000;
 
+    private static final int UNKNOWN_TOKEN = -1;
+
     private final Samples gaps = new Samples();
     private final LongAdder arrivedCount;
     private int[] tokens = new int[64];
@@ -29,6 +31,8 @@ final class Completion {
     private long lastTokenAt;
     private String finishReason = "";
     private int usageTokens = -1;
+    private boolean hasTokenIds;
+    private boolean hasText; // of the current event
     private boolean isDone;
     private boolean isCancelled;
 
@@ -119,8 +123,12 @@ final class Completion {
         }
     }
 
-    /** Picks the token ids, the finish reason and the usage out of an event, wherever they stand. */
+    /**
+     * Picks the token ids, the finish reason and the usage out of an event, wherever they stand. A server that sends
+     * no ids is taken to send a token an event.
+     */
     private void readEvent(HttpResponse response) throws IOException {
+        hasText = false;
         try (var parser = JSON.createParser(response.line(), DATA.length, response.lineLength() - DATA.length)) {
             for (var token = parser.nextToken(); token != null; token = parser.nextToken()) {
                 if (token == JsonToken.FIELD_NAME) {
@@ -128,11 +136,16 @@ final class Completion {
                 }
             }
         }
+        if (hasText && !hasTokenIds) {
+            append(UNKNOWN_TOKEN);
+        }
     }
 
     private void readField(JsonParser parser, HttpResponse response) throws IOException {
         switch (parser.currentName()) {
+            case "text" -> hasText = parser.nextToken() == JsonToken.VALUE_STRING && parser.getTextLength() > 0;
             case "token_ids" -> {
+                hasTokenIds = true;
                 if (parser.nextToken() == JsonToken.START_ARRAY) {
                     while (parser.nextToken() == JsonToken.VALUE_NUMBER_INT) {
                         append(parser.getIntValue());
@@ -175,7 +188,7 @@ final class Completion {
         if (finishReason.isEmpty()) {
             return result(Outcome.FAILED, "no finish_reason");
         }
-        if (usageTokens != tokenCount) {
+        if (hasTokenIds && usageTokens != tokenCount) {
             return result(Outcome.FAILED, "usage counts " + usageTokens + " tokens, " + tokenCount + " arrived");
         }
         return result(Outcome.COMPLETE, "");

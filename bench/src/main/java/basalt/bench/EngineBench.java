@@ -56,26 +56,31 @@ final class EngineBench {
         var probe = new ReadProbe();
         double gigabytes = probe.gigabytesPerSecond(MEMORY_PROBE_BYTES, threadCount);
         double cachedGigabytes = probe.gigabytesPerSecond(CACHE_PROBE_BYTES, threadCount);
-        try (var checkpoint = Checkpoint.open(modelDirectory());
-                Backend backend = CpuBackend.open(
-                        checkpoint.config(),
-                        checkpoint.weights(),
-                        rowCountMax,
-                        rowCountMax,
-                        Math.max(chunk, rowCountMax),
-                        threadCount)) {
+        try (var checkpoint = Checkpoint.open(modelDirectory())) {
+            var backend = CpuBackend.open(
+                    checkpoint.config(),
+                    checkpoint.weights(),
+                    rowCountMax,
+                    rowCountMax,
+                    chunk + rowCountMax,
+                    threadCount);
             long weightBytes = checkpoint.weightBytes();
             printHead(checkpoint, backend, gigabytes, cachedGigabytes);
             var driver = new BackendDriver(backend, checkpoint.config().vocabSize());
             for (int position : positions) {
                 for (int batch : batches) {
                     var rate = driver.decode(batch, position, repeatCount);
-                    double read = rate.median() / batch * weightBytes / 1e9;
-                    print(new Row("decode", batch, position, rate, read, 100 * read / gigabytes));
+                    print(decodeRow("decode", batch, position, rate, weightBytes, gigabytes));
                 }
             }
             for (int prompt : prompts) {
                 print(new Row("prefill", chunk, prompt, driver.prefill(prompt, chunk, repeatCount), 0, 0));
+            }
+            try (var engine = new EngineDriver(checkpoint.config(), backend, chunk)) {
+                for (int batch : batches) {
+                    var rate = engine.decode(batch, repeatCount);
+                    print(decodeRow("engine", batch, EngineDriver.PROMPT_TOKENS, rate, weightBytes, gigabytes));
+                }
             }
             double gigabytesAfter = probe.gigabytesPerSecond(MEMORY_PROBE_BYTES, threadCount);
             out.printf(Locale.ROOT, "read probe again at the end: %.1f GB/s over 1 GiB%n", gigabytesAfter);
@@ -89,6 +94,12 @@ final class EngineBench {
                     cachedGigabytes,
                     rows));
         }
+    }
+
+    private static Row decodeRow(
+            String kind, int rowCount, long position, Rate rate, long weightBytes, double probeGigabytes) {
+        double read = rate.median() / rowCount * weightBytes / 1e9;
+        return new Row(kind, rowCount, position, rate, read, 100 * read / probeGigabytes);
     }
 
     private Path modelDirectory() {
@@ -156,8 +167,8 @@ final class EngineBench {
     /**
      * One line of the table.
      *
-     * @param kind decode or prefill
-     * @param stepRows rows of a decode step, tokens of a prefill step
+     * @param kind decode or prefill of the backend alone, or engine for whole generations
+     * @param stepRows rows of a decode step, tokens of a prefill step, or generations at a time
      * @param tokens tokens consumed before, or length of the prompt
      * @param readGigabytesPerSecond weights read, once a step; 0 for prefill, which is bound by arithmetic
      * @param percentOfProbe of the reading over 1 GiB

@@ -15,6 +15,8 @@ import java.util.List;
  * @param seconds from the first request to the last answer, or to the end of the time set
  * @param firstTokenMillis from sending a request to its first token
  * @param gapMillis between events with tokens of one stream
+ * @param slotsBusyMean by the server's metrics; NaN if it has none
+ * @param rowsPerStep by the server's metrics; NaN if it has none
  */
 record LoadReport(
         int completeCount,
@@ -27,7 +29,9 @@ record LoadReport(
         double seconds,
         double tokensPerSecond,
         Quantiles firstTokenMillis,
-        Quantiles gapMillis) {
+        Quantiles gapMillis,
+        double slotsBusyMean,
+        double rowsPerStep) {
 
     /** Of durations in milliseconds. */
     record Quantiles(double p50, double p90, double p99) {

@@ -39,6 +39,8 @@ final class LoadRun {
     private final Samples gaps = new Samples();
     private final List<String> failures = new ArrayList<>();
     private int differentCount;
+    private double slotsBusyMean = Double.NaN;
+    private double rowsPerStep = Double.NaN;
 
     LoadRun(URI server, PromptSet prompts, int streamCount, int requestCount, int secondsMax, double cancelShare) {
         this.server = server;
@@ -68,13 +70,16 @@ final class LoadRun {
         long end = secondsMax == 0 ? Long.MAX_VALUE : start + TimeUnit.SECONDS.toNanos(secondsMax);
         long tokens;
         double seconds;
-        try (var executor = Executors.newVirtualThreadPerTaskExecutor()) {
+        try (var metrics = new ServerMetrics(server);
+                var executor = Executors.newVirtualThreadPerTaskExecutor()) {
             for (int i = 0; i < streamCount; i++) {
                 executor.execute(() -> runRequests(end));
             }
             executor.shutdown();
             boolean isOver = executor.awaitTermination(
                     secondsMax == 0 ? OPEN_STREAMS_MAX.toSeconds() : secondsMax, TimeUnit.SECONDS);
+            slotsBusyMean = metrics.slotsBusyMean().orElse(Double.NaN);
+            rowsPerStep = metrics.rowsPerStep().orElse(Double.NaN);
             tokens = arrivedCount.sum();
             seconds = (System.nanoTime() - start) / 1e9;
             if (!isOver && !executor.awaitTermination(OPEN_STREAMS_MAX.toSeconds(), TimeUnit.SECONDS)) {
@@ -101,7 +106,9 @@ final class LoadRun {
                     seconds,
                     tokens / seconds,
                     LoadReport.Quantiles.of(firstTokens),
-                    LoadReport.Quantiles.of(gaps));
+                    LoadReport.Quantiles.of(gaps),
+                    slotsBusyMean,
+                    rowsPerStep);
         } finally {
             lock.unlock();
         }

@@ -145,6 +145,13 @@ final class ServeBench {
                 report.gapMillis().p50(),
                 report.gapMillis().p90(),
                 report.gapMillis().p99());
+        if (!Double.isNaN(report.slotsBusyMean())) {
+            out.printf(
+                    Locale.ROOT,
+                    "the server: %.1f slots busy on average, %.1f rows a step%n",
+                    report.slotsBusyMean(),
+                    report.rowsPerStep());
+        }
     }
 
     private void writeJson(LoadReport report) {

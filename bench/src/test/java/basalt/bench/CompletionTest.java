@@ -84,6 +84,17 @@ class CompletionTest {
         assertArrayEquals(new int[] {5, 6}, result.tokens());
     }
 
+    @Test
+    void eventsCountAsTokensWhereAServerSendsNoIds() throws IOException {
+        var event = "{\"choices\":[{\"index\":0,\"text\":\"a\",\"finish_reason\":null}]}";
+        var last = "{\"choices\":[{\"index\":0,\"text\":\"\",\"finish_reason\":\"stop\"}]}";
+
+        var result = run(CannedServer.chunked(event, event, last, USAGE, "[DONE]"), 0);
+
+        assertEquals(Outcome.COMPLETE, result.outcome(), result.failure());
+        assertEquals(2, result.tokens().length);
+    }
+
     private Completion.Result run(String answer, int cancelAfterTokens) throws IOException {
         try (var server = new CannedServer(answer)) {
             return new Completion(arrivedCount).run(server.uri(), BODY, cancelAfterTokens);
