@@ -65,12 +65,19 @@ final class Bf16Matrix extends PackedMatrix {
             s50l = low0.fma(v5, s50l);
             s50h = high0.fma(v5, s50h);
         }
-        store(o, row, panel, s00l, s00h);
-        store(o, row + 1, panel, s10l, s10h);
-        store(o, row + 2, panel, s20l, s20h);
-        store(o, row + 3, panel, s30l, s30h);
-        store(o, row + 4, panel, s40l, s40h);
-        store(o, row + 5, panel, s50l, s50h);
+        int to = row * o.yStride + panel * PANEL;
+        s00l.intoArray(o.y, to);
+        s00h.intoArray(o.y, to + LANES);
+        s10l.intoArray(o.y, to + o.yStride);
+        s10h.intoArray(o.y, to + o.yStride + LANES);
+        s20l.intoArray(o.y, to + 2 * o.yStride);
+        s20h.intoArray(o.y, to + 2 * o.yStride + LANES);
+        s30l.intoArray(o.y, to + 3 * o.yStride);
+        s30h.intoArray(o.y, to + 3 * o.yStride + LANES);
+        s40l.intoArray(o.y, to + 4 * o.yStride);
+        s40h.intoArray(o.y, to + 4 * o.yStride + LANES);
+        s50l.intoArray(o.y, to + 5 * o.yStride);
+        s50h.intoArray(o.y, to + 5 * o.yStride + LANES);
     }
 
     /** Four rows, one panel. */
@@ -108,10 +115,15 @@ final class Bf16Matrix extends PackedMatrix {
             s30l = low0.fma(v3, s30l);
             s30h = high0.fma(v3, s30h);
         }
-        store(o, row, panel, s00l, s00h);
-        store(o, row + 1, panel, s10l, s10h);
-        store(o, row + 2, panel, s20l, s20h);
-        store(o, row + 3, panel, s30l, s30h);
+        int to = row * o.yStride + panel * PANEL;
+        s00l.intoArray(o.y, to);
+        s00h.intoArray(o.y, to + LANES);
+        s10l.intoArray(o.y, to + o.yStride);
+        s10h.intoArray(o.y, to + o.yStride + LANES);
+        s20l.intoArray(o.y, to + 2 * o.yStride);
+        s20h.intoArray(o.y, to + 2 * o.yStride + LANES);
+        s30l.intoArray(o.y, to + 3 * o.yStride);
+        s30h.intoArray(o.y, to + 3 * o.yStride + LANES);
     }
 
     /** Two rows, two panels. */
@@ -149,10 +161,15 @@ final class Bf16Matrix extends PackedMatrix {
             s11l = low1.fma(v1, s11l);
             s11h = high1.fma(v1, s11h);
         }
-        store(o, row, panel, s00l, s00h);
-        store(o, row, panel + 1, s01l, s01h);
-        store(o, row + 1, panel, s10l, s10h);
-        store(o, row + 1, panel + 1, s11l, s11h);
+        int to = row * o.yStride + panel * PANEL;
+        s00l.intoArray(o.y, to);
+        s00h.intoArray(o.y, to + LANES);
+        s01l.intoArray(o.y, to + PANEL);
+        s01h.intoArray(o.y, to + PANEL + LANES);
+        s10l.intoArray(o.y, to + o.yStride);
+        s10h.intoArray(o.y, to + o.yStride + LANES);
+        s11l.intoArray(o.y, to + o.yStride + PANEL);
+        s11h.intoArray(o.y, to + o.yStride + PANEL + LANES);
     }
 
     /** Two rows, one panel. */
@@ -178,8 +195,11 @@ final class Bf16Matrix extends PackedMatrix {
             s10l = low0.fma(v1, s10l);
             s10h = high0.fma(v1, s10h);
         }
-        store(o, row, panel, s00l, s00h);
-        store(o, row + 1, panel, s10l, s10h);
+        int to = row * o.yStride + panel * PANEL;
+        s00l.intoArray(o.y, to);
+        s00h.intoArray(o.y, to + LANES);
+        s10l.intoArray(o.y, to + o.yStride);
+        s10h.intoArray(o.y, to + o.yStride + LANES);
     }
 
     /** One row, four panels: eight sums hide the latency of the multiply-add. */
@@ -221,10 +241,15 @@ final class Bf16Matrix extends PackedMatrix {
             s03l = low3.fma(v0, s03l);
             s03h = high3.fma(v0, s03h);
         }
-        store(o, row, panel, s00l, s00h);
-        store(o, row, panel + 1, s01l, s01h);
-        store(o, row, panel + 2, s02l, s02h);
-        store(o, row, panel + 3, s03l, s03h);
+        int to = row * o.yStride + panel * PANEL;
+        s00l.intoArray(o.y, to);
+        s00h.intoArray(o.y, to + LANES);
+        s01l.intoArray(o.y, to + PANEL);
+        s01h.intoArray(o.y, to + PANEL + LANES);
+        s02l.intoArray(o.y, to + 2 * PANEL);
+        s02h.intoArray(o.y, to + 2 * PANEL + LANES);
+        s03l.intoArray(o.y, to + 3 * PANEL);
+        s03h.intoArray(o.y, to + 3 * PANEL + LANES);
     }
 
     /** One row, one panel. */
@@ -244,6 +269,8 @@ final class Bf16Matrix extends PackedMatrix {
             s00l = low0.fma(v0, s00l);
             s00h = high0.fma(v0, s00h);
         }
-        store(o, row, panel, s00l, s00h);
+        int to = row * o.yStride + panel * PANEL;
+        s00l.intoArray(o.y, to);
+        s00h.intoArray(o.y, to + LANES);
     }
 }

@@ -66,7 +66,7 @@ final class CpuModel {
         logits = Activations.of(headRowsMax, config.paddedVocabSize());
         var route = new Projection.Route(headInput, headInput, logits);
         var packed = PackedMatrix.of(weights.head());
-        head = new Projection(pool, packed, null, route, false, (from, to, rows, worker) -> {});
+        head = new Projection(pool, packed, null, route, (from, to, rows, worker) -> {});
     }
 
     private static LayerMixer mixer(LayerParts parts, int layer, Mixer mixer, Weights.Layer weights) {
@@ -82,7 +82,7 @@ final class CpuModel {
 
     private static int hiddenWidth(ModelConfig config) {
         int panel = PackedMatrix.PANEL;
-        int widest = pairsWidth(config.mlp().innerWidth());
+        int widest = Math.max(config.width(), pairsWidth(config.mlp().innerWidth()));
         for (var mixer : config.mixers()) {
             widest = Math.max(
                     widest,

@@ -1,16 +1,20 @@
 package basalt.engine.backend.cpu;
 
+import static basalt.engine.backend.cpu.VectorOps.FLOATS;
+import static basalt.engine.backend.cpu.VectorOps.LANES;
+
 import basalt.engine.model.Mixer;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import jdk.incubator.vector.FloatVector;
 
 /**
  * What the layers of one model share: the step, the buffers and the workers.
  *
  * @param residual [T, d], the residual stream
  * @param normed [T, d], a projection's normalised input
- * @param hidden [T, widest packed input projection]
+ * @param hidden [T, widest packed projection]
  * @param mixed [T, widest output projection's input]
  * @param mixerNorms the norm before each layer's mixer
  * @param rotaries angles by shape of the attention
@@ -45,12 +49,24 @@ record LayerParts(
 
     /** An input projection with its own norm. */
     Projection input(Norm norm, PackedMatrix matrix, Projection.Epilogue epilogue) {
-        return new Projection(pool, matrix, norm, new Projection.Route(residual, normed, hidden), false, epilogue);
+        return new Projection(pool, matrix, norm, new Projection.Route(residual, normed, hidden), epilogue);
     }
 
-    /** An output projection: product of {@code mixed}, added to the residual. */
+    /** An output projection: product of {@code mixed}, by way of {@code hidden} added to the residual. */
     Projection output(PackedMatrix matrix) {
-        var route = new Projection.Route(mixed, normed, residual);
-        return new Projection(pool, matrix, null, route, true, (from, to, rows, worker) -> {});
+        var route = new Projection.Route(mixed, normed, hidden);
+        return new Projection(pool, matrix, null, route, this::addToResidual);
+    }
+
+    private void addToResidual(int panelFrom, int panelTo, int rowCount, int worker) {
+        for (int row = 0; row < rowCount; row++) {
+            int from = hidden.at(row);
+            int to = residual.at(row);
+            for (int i = panelFrom * PackedMatrix.PANEL; i < panelTo * PackedMatrix.PANEL; i += LANES) {
+                FloatVector.fromArray(FLOATS, residual.data(), to + i)
+                        .add(FloatVector.fromArray(FLOATS, hidden.data(), from + i))
+                        .intoArray(residual.data(), to + i);
+            }
+        }
     }
 }

@@ -45,20 +45,25 @@ abstract sealed class PackedMatrix permits Bf16Matrix, F32Matrix {
         final int xStride;
         final float[] y; // [rows, yStride], columns as packed
         final int yStride;
-        final boolean isAdding; // y += instead of y =
         int rowCount;
 
-        Operands(float[] x, int xStride, float[] y, int yStride, boolean isAdding) {
+        Operands(float[] x, int xStride, float[] y, int yStride) {
             this.x = x;
             this.xStride = xStride;
             this.y = y;
             this.yStride = yStride;
-            this.isAdding = isAdding;
         }
     }
 
     /** Computes columns [panelFrom·PANEL, panelTo·PANEL) of all rows. */
     final void multiply(Operands o, int panelFrom, int panelTo) {
+        multiplyPanels(o, panelFrom, panelTo);
+        if (bias.length > 0) {
+            addBias(o, panelFrom, panelTo);
+        }
+    }
+
+    private void multiplyPanels(Operands o, int panelFrom, int panelTo) {
         int wholeRows = 0;
         for (int panel = panelFrom; panel < panelTo; panel++) {
             int row = 0;
@@ -110,20 +115,15 @@ abstract sealed class PackedMatrix permits Bf16Matrix, F32Matrix {
     /** One row, one panel. */
     abstract void oneNarrow(Operands o, int row, int panel);
 
-    /** Writes the two halves of a panel's sums for one row. */
-    final void store(Operands o, int row, int panel, FloatVector low, FloatVector high) {
-        int column = panel * PANEL;
-        int at = row * o.yStride + column;
-        if (bias.length > 0) {
-            low = low.add(FloatVector.fromArray(VectorOps.FLOATS, bias, column));
-            high = high.add(FloatVector.fromArray(VectorOps.FLOATS, bias, column + VectorOps.LANES));
+    private void addBias(Operands o, int panelFrom, int panelTo) {
+        for (int row = 0; row < o.rowCount; row++) {
+            int at = row * o.yStride;
+            for (int column = panelFrom * PANEL; column < panelTo * PANEL; column += VectorOps.LANES) {
+                FloatVector.fromArray(VectorOps.FLOATS, o.y, at + column)
+                        .add(FloatVector.fromArray(VectorOps.FLOATS, bias, column))
+                        .intoArray(o.y, at + column);
+            }
         }
-        if (o.isAdding) {
-            low = low.add(FloatVector.fromArray(VectorOps.FLOATS, o.y, at));
-            high = high.add(FloatVector.fromArray(VectorOps.FLOATS, o.y, at + VectorOps.LANES));
-        }
-        low.intoArray(o.y, at);
-        high.intoArray(o.y, at + VectorOps.LANES);
     }
 
     /** Columns of whole matrices one after another, without padding between them. */

@@ -44,15 +44,8 @@ final class Projection implements WorkerPool.Job {
      * A product.
      *
      * @param norm applied to the rows of {@code from} first, or null
-     * @param isAdding whether {@code to} is added to rather than overwritten
      */
-    Projection(
-            WorkerPool pool,
-            PackedMatrix matrix,
-            @Nullable Norm norm,
-            Route route,
-            boolean isAdding,
-            Epilogue epilogue) {
+    Projection(WorkerPool pool, PackedMatrix matrix, @Nullable Norm norm, Route route, Epilogue epilogue) {
         this.pool = pool;
         this.matrix = matrix;
         this.norm = norm;
@@ -61,11 +54,11 @@ final class Projection implements WorkerPool.Job {
         Activations to = route.to();
         this.epilogue = epilogue;
         var x = norm == null ? from : normed;
-        shared = new PackedMatrix.Operands(x.data(), x.stride(), to.data(), to.stride(), isAdding);
+        shared = new PackedMatrix.Operands(x.data(), x.stride(), to.data(), to.stride());
         own = new PackedMatrix.Operands[norm == null ? 0 : pool.workerCount()];
         for (int worker = 0; worker < own.length; worker++) {
             var room = new float[PRIVATE_ROWS * x.stride()];
-            own[worker] = new PackedMatrix.Operands(room, x.stride(), to.data(), to.stride(), isAdding);
+            own[worker] = new PackedMatrix.Operands(room, x.stride(), to.data(), to.stride());
         }
     }
 
