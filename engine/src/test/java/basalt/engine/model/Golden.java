@@ -40,18 +40,17 @@ public record Golden(Path directory, List<Case> cases) {
      * @param decodeLogits f32 [B, 21, paddedVocab]: index 0 after the prompt, index j after inputIds[b][N + j - 1] too
      */
     public record Case(String name, int promptLength, int[][] inputIds, Tensor prefillLogits, Tensor decodeLogits) {
-        /** The logits [paddedVocab] of row b after it has consumed inputIds[b][0..position]. */
-        public float[] logits(int row, int position) {
+        /** One logit of row b after it has consumed inputIds[b][0..position]. */
+        public float logit(int row, int position, int id) {
             boolean isPrompt = position < promptLength;
             Tensor all = isPrompt ? prefillLogits : decodeLogits;
             int index = isPrompt ? position : position - promptLength + 1;
-            int vocab = all.shape().get(2);
-            long start = ((long) row * all.shape().get(1) + index) * vocab;
-            var logits = new float[vocab];
-            for (int i = 0; i < vocab; i++) {
-                logits[i] = all.at(start + i);
-            }
-            return logits;
+            return all.at(((long) row * all.shape().get(1) + index) * paddedVocab() + id);
+        }
+
+        /** Logits of one position. */
+        public int paddedVocab() {
+            return prefillLogits.shape().get(2);
         }
     }
 
