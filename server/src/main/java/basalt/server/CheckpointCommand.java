@@ -1,0 +1,183 @@
+package basalt.server;
+
+import basalt.engine.EngineException.InvalidCheckpoint;
+import basalt.engine.model.Checkpoint;
+import basalt.engine.model.CheckpointWriter;
+import basalt.engine.model.ElementType;
+import basalt.engine.model.Mixer;
+import basalt.engine.model.ModelConfig;
+import basalt.engine.model.Tensor;
+import basalt.engine.state.StateLayout;
+import java.io.IOException;
+import java.io.PrintStream;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+import java.util.Optional;
+import java.util.TreeMap;
+import java.util.stream.Collectors;
+
+/** {@code basalt checkpoint}: inspects a checkpoint, makes one with random weights, converts one to safetensors. */
+final class CheckpointCommand {
+    private static final String USAGE = """
+            Usage: basalt checkpoint inspect DIR [--tensors]
+                       what is in a checkpoint; --tensors lists every tensor
+                   basalt checkpoint random CONFIG DIR [--type bf16|f16|f32] [--seed N]
+                       makes one with random weights, of bf16 and seed 0 unless told otherwise;
+                       CONFIG is based-360m, based-1b or a config.json
+                   basalt checkpoint convert FROM [TO]
+                       writes model.safetensors, into FROM unless told otherwise""";
+
+    private CheckpointCommand() {}
+
+    /**
+     * Runs it and returns the exit code.
+     *
+     * @throws InvalidCheckpoint if a checkpoint cannot be read or is not to be overwritten
+     */
+    static int run(List<String> args, PrintStream out) {
+        var plain = new ArrayList<>(args);
+        boolean listsTensors = plain.remove("--tensors");
+        try {
+            Optional<String> type = takeOption(plain, "--type");
+            Optional<String> seed = takeOption(plain, "--seed");
+            String command = plain.isEmpty() ? "" : plain.removeFirst();
+            if (command.equals("inspect") && plain.size() == 1) {
+                inspect(Path.of(plain.getFirst()), listsTensors, out);
+            } else if (command.equals("random") && plain.size() == 2) {
+                random(plain.getFirst(), Path.of(plain.getLast()), type(type), seed(seed), out);
+            } else if (command.equals("convert") && !plain.isEmpty() && plain.size() <= 2) {
+                convert(Path.of(plain.getFirst()), Path.of(plain.getLast()), out);
+            } else {
+                out.println(USAGE);
+                return args.contains("--help") ? 0 : 2;
+            }
+            return 0;
+        } catch (IllegalArgumentException e) { // a number or a type that is none, or a path with odd characters
+            out.println("basalt checkpoint: " + e.getMessage());
+            return 2;
+        } catch (IOException e) {
+            out.println("basalt checkpoint: cannot be written: " + e.getMessage());
+            return 1;
+        }
+    }
+
+    private static Optional<String> takeOption(List<String> args, String name) {
+        int at = args.indexOf(name);
+        if (at < 0) {
+            return Optional.empty();
+        }
+        if (at + 1 == args.size()) {
+            throw new IllegalArgumentException(name + " needs a value");
+        }
+        args.remove(at);
+        return Optional.of(args.remove(at));
+    }
+
+    private static ElementType type(Optional<String> name) {
+        return switch (name.orElse("bf16")) {
+            case "bf16" -> ElementType.BF16;
+            case "f16" -> ElementType.F16;
+            case "f32" -> ElementType.F32;
+            default -> throw new IllegalArgumentException("--type must be bf16, f16 or f32");
+        };
+    }
+
+    private static long seed(Optional<String> text) {
+        try {
+            return Long.parseLong(text.orElse("0"));
+        } catch (NumberFormatException e) {
+            throw new IllegalArgumentException("--seed must be a whole number", e);
+        }
+    }
+
+    private static void random(String config, Path directory, ElementType type, long seed, PrintStream out)
+            throws IOException {
+        byte[] json = CheckpointWriter.NAMED_CONFIGS.contains(config)
+                ? CheckpointWriter.namedConfig(config)
+                : Files.readAllBytes(configFile(Path.of(config)));
+        CheckpointWriter.writeRandom(directory, json, type, seed);
+        inspect(directory, false, out);
+    }
+
+    private static Path configFile(Path path) {
+        Path file = Files.isDirectory(path) ? path.resolve("config.json") : path;
+        if (!Files.exists(file)) {
+            throw new InvalidCheckpoint(file + ": is not there; name a config.json or one of "
+                    + String.join(", ", CheckpointWriter.NAMED_CONFIGS));
+        }
+        return file;
+    }
+
+    private static void convert(Path from, Path to, PrintStream out) throws IOException {
+        try (var checkpoint = Checkpoint.open(from)) {
+            CheckpointWriter.convert(checkpoint, to);
+        }
+        inspect(to, false, out);
+    }
+
+    private static void inspect(Path directory, boolean listsTensors, PrintStream out) {
+        try (var checkpoint = Checkpoint.open(directory)) {
+            ModelConfig config = checkpoint.config();
+            out.printf("directory       %s%n", directory);
+            out.printf("parameters      %,d%n", checkpoint.parameterCount());
+            out.printf("weights         %,d bytes of %s%n", checkpoint.weightBytes(), types(checkpoint));
+            out.printf("layers          %d: %s%n", config.layerCount(), mixers(config));
+            out.printf(
+                    "width           %,d, MLP %,d%n",
+                    config.width(), config.mlp().innerWidth());
+            out.printf("vocabulary      %,d, padded to %,d%n", config.vocabSize(), config.paddedVocabSize());
+            out.printf(
+                    "state           %,d bytes a slot on the CPU, %,d on a GPU%n",
+                    StateLayout.of(config, ElementType.F32).bytes(),
+                    StateLayout.of(config, ElementType.BF16).bytes());
+            out.printf("tokenizer       %s%n", tokenizer(checkpoint));
+            out.printf("fingerprint     %s%n", checkpoint.fingerprint());
+            if (listsTensors) {
+                out.println();
+                checkpoint.tensors().forEach(tensor -> printTensor(tensor, out));
+            }
+        }
+    }
+
+    private static void printTensor(Tensor tensor, PrintStream out) {
+        out.printf(
+                "%-52s %-4s %-16s %,15d bytes%n",
+                tensor.name(),
+                lower(tensor.type()),
+                tensor.shape(),
+                tensor.data().byteSize());
+    }
+
+    private static String types(Checkpoint checkpoint) {
+        return checkpoint.tensors().stream()
+                .map(tensor -> lower(tensor.type()))
+                .distinct()
+                .collect(Collectors.joining(" and "));
+    }
+
+    private static String lower(ElementType type) {
+        return type.name().toLowerCase(Locale.ROOT);
+    }
+
+    private static String mixers(ModelConfig config) {
+        var counts = new TreeMap<String, Integer>();
+        for (Mixer mixer : config.mixers()) {
+            String name = switch (mixer) {
+                case Mixer.Convolution m -> "convolution";
+                case Mixer.TaylorAttention m -> "Taylor attention";
+                case Mixer.WindowAttention m -> "window attention";
+            };
+            counts.merge(name, 1, Integer::sum);
+        }
+        return counts.entrySet().stream()
+                .map(entry -> entry.getValue() + " " + entry.getKey())
+                .collect(Collectors.joining(", "));
+    }
+
+    private static String tokenizer(Checkpoint checkpoint) {
+        return checkpoint.tokenizerFile().map(file -> "tokenizer.json").orElse("none of its own");
+    }
+}
