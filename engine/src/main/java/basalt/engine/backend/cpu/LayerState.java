@@ -83,6 +83,9 @@ sealed interface LayerState {
         final float[] norms; // [H, D]
         final float[] keys; // [H, f, F]: one entry of all keys side by side
         final float[] values; // [H, F, valueStride]
+        final Rows sumRows;
+        final Rows keyRows;
+        final Rows valueRows;
         private final Mixer.TaylorAttention m;
 
         Taylor(Mixer.TaylorAttention m) {
@@ -92,6 +95,9 @@ sealed interface LayerState {
             norms = new float[m.headCount() * m.featureCount()];
             keys = new float[m.headCount() * m.featureDim() * StateLayout.FOLD_INTERVAL];
             values = new float[m.headCount() * StateLayout.FOLD_INTERVAL * valueStride];
+            sumRows = new Rows(sums, valueStride, valueStride);
+            keyRows = new Rows(keys, StateLayout.FOLD_INTERVAL, StateLayout.FOLD_INTERVAL);
+            valueRows = new Rows(values, valueStride, valueStride);
         }
 
         @Override
@@ -139,6 +145,10 @@ sealed interface LayerState {
             return (head * StateLayout.FOLD_INTERVAL + j) * valueStride;
         }
 
+        int sum(int head, int d) {
+            return (head * m.featureCount() + d) * valueStride;
+        }
+
         private int imageKey(int head, int j, int i) {
             return (j * m.headCount() + head) * m.featureDim() + i;
         }
@@ -155,6 +165,8 @@ sealed interface LayerState {
         final int valueStride; // e padded to lanes
         final float[] keys; // [Hkv, e, keyStride]: one entry of all keys side by side
         final float[] values; // [Hkv, ringLength, valueStride]
+        final Rows keyRows;
+        final Rows valueRows;
         private final Mixer.WindowAttention m;
 
         Window(Mixer.WindowAttention m) {
@@ -164,6 +176,8 @@ sealed interface LayerState {
             valueStride = VectorOps.padded(m.headWidth());
             keys = new float[m.keyHeadCount() * m.headWidth() * keyStride];
             values = new float[m.keyHeadCount() * ringLength * valueStride];
+            keyRows = new Rows(keys, keyStride, keyStride);
+            valueRows = new Rows(values, valueStride, valueStride);
         }
 
         @Override

@@ -6,6 +6,7 @@ import static basalt.engine.backend.cpu.VectorOps.LANES;
 import basalt.engine.model.Mixer;
 import basalt.engine.model.Weights;
 import basalt.engine.state.StateLayout;
+import java.util.Arrays;
 import jdk.incubator.vector.FloatVector;
 
 /**
@@ -15,8 +16,6 @@ import jdk.incubator.vector.FloatVector;
  */
 final class TaylorMixer implements LayerMixer {
     private static final int BLOCK = StateLayout.FOLD_INTERVAL;
-    /** Vectors of the value that one pass over the features accumulates. */
-    private static final int PASS = 4;
 
     private final Mixer.TaylorAttention m;
     private final int layer;
@@ -36,13 +35,13 @@ final class TaylorMixer implements LayerMixer {
         final float[] features; // [D]
         final float[] weights = new float[BLOCK]; // p(s_j)
         final float[] y; // [e padded]
-        final float[] blockFeatures; // [F, D] of a block being folded
+        final float[] blockFeatures; // [D, F] of a block being folded
 
         Scratch(Mixer.TaylorAttention m) {
             query = new float[m.featureDim()];
             features = new float[m.featureCount()];
-            y = new float[(VectorOps.padded(m.headWidth()) / LANES + PASS) * LANES];
-            blockFeatures = new float[BLOCK * m.featureCount()];
+            y = new float[VectorOps.padded(m.headWidth())];
+            blockFeatures = new float[m.featureCount() * BLOCK];
         }
     }
 
@@ -98,7 +97,9 @@ final class TaylorMixer implements LayerMixer {
         for (int i = 0; i <= j; i++) {
             denominator += s.weights[i];
         }
-        read(state, head, j, s);
+        Arrays.fill(s.y, 0);
+        state.sumRows.addTo(s.y, 0, s.features, 0, state.sum(head, 0), s.features.length);
+        state.valueRows.addTo(s.y, 0, s.weights, 0, state.value(head, 0), j + 1);
         float scale = 1 / (denominator + m.epsilon());
         int to = mixed.at(token) + head * m.headWidth();
         for (int i = 0; i < m.headWidth(); i++) {
@@ -121,10 +122,17 @@ final class TaylorMixer implements LayerMixer {
         }
     }
 
+    /** {@code φ(q)·z}, one partial sum a lane. */
     private float readNorms(LayerState.Taylor state, int head, float[] features) {
-        float sum = 0;
+        FloatVector sums = VectorOps.broadcast(0);
         int at = head * features.length;
-        for (int d = 0; d < features.length; d++) {
+        int d = 0;
+        for (; d + LANES <= features.length; d += LANES) {
+            sums = FloatVector.fromArray(FLOATS, features, d)
+                    .fma(FloatVector.fromArray(FLOATS, state.norms, at + d), sums);
+        }
+        float sum = VectorOps.sumLanes(sums);
+        for (; d < features.length; d++) {
             sum = Math.fma(features[d], state.norms[at + d], sum);
         }
         return sum;
@@ -132,107 +140,43 @@ final class TaylorMixer implements LayerMixer {
 
     /** {@code p(q·k_j)} of all raw keys at once; those not yet there are never used. */
     private void weigh(LayerState.Taylor state, int head, Scratch s) {
+        Arrays.fill(s.weights, 0);
+        state.keyRows.addTo(s.weights, 0, s.query, 0, state.key(head, 0, 0), s.query.length);
         for (int j = 0; j < BLOCK; j += LANES) {
-            int at = state.key(head, j, 0);
-            FloatVector dot = VectorOps.broadcast(0);
-            for (int i = 0; i < s.query.length; i++, at += BLOCK) {
-                dot = FloatVector.fromArray(FLOATS, state.keys, at).fma(VectorOps.broadcast(s.query[i]), dot);
-            }
+            FloatVector dot = FloatVector.fromArray(FLOATS, s.weights, j);
             FloatVector half = dot.fma(VectorOps.broadcast(0.5f), VectorOps.broadcast(1));
             half.fma(dot, VectorOps.broadcast(1)).intoArray(s.weights, j);
         }
     }
 
-    private void read(LayerState.Taylor state, int head, int last, Scratch s) {
-        int stride = state.valueStride;
-        int i = 0;
-        for (; i + PASS * LANES <= stride; i += PASS * LANES) {
-            readPass(state, head, last, i, s);
-        }
-        for (; i < stride; i += LANES) {
-            readVector(state, head, last, i, s);
-        }
-    }
-
-    /** {@code φ(q)·S + Σ_j p_j·v_j} for {@link #PASS} vectors of the value. */
-    private void readPass(LayerState.Taylor state, int head, int last, int column, Scratch s) {
-        float[] sums = state.sums;
-        int stride = state.valueStride;
-        FloatVector y0 = VectorOps.broadcast(0);
-        FloatVector y1 = y0;
-        FloatVector y2 = y0;
-        FloatVector y3 = y0;
-        int at = head * s.features.length * stride + column;
-        for (int d = 0; d < s.features.length; d++, at += stride) {
-            FloatVector feature = VectorOps.broadcast(s.features[d]);
-            y0 = FloatVector.fromArray(FLOATS, sums, at).fma(feature, y0);
-            y1 = FloatVector.fromArray(FLOATS, sums, at + LANES).fma(feature, y1);
-            y2 = FloatVector.fromArray(FLOATS, sums, at + 2 * LANES).fma(feature, y2);
-            y3 = FloatVector.fromArray(FLOATS, sums, at + 3 * LANES).fma(feature, y3);
-        }
-        float[] values = state.values;
-        at = state.value(head, 0) + column;
-        for (int j = 0; j <= last; j++, at += stride) {
-            FloatVector weight = VectorOps.broadcast(s.weights[j]);
-            y0 = FloatVector.fromArray(FLOATS, values, at).fma(weight, y0);
-            y1 = FloatVector.fromArray(FLOATS, values, at + LANES).fma(weight, y1);
-            y2 = FloatVector.fromArray(FLOATS, values, at + 2 * LANES).fma(weight, y2);
-            y3 = FloatVector.fromArray(FLOATS, values, at + 3 * LANES).fma(weight, y3);
-        }
-        y0.intoArray(s.y, column);
-        y1.intoArray(s.y, column + LANES);
-        y2.intoArray(s.y, column + 2 * LANES);
-        y3.intoArray(s.y, column + 3 * LANES);
-    }
-
-    private void readVector(LayerState.Taylor state, int head, int last, int column, Scratch s) {
-        int stride = state.valueStride;
-        FloatVector y = VectorOps.broadcast(0);
-        int at = head * s.features.length * stride + column;
-        for (int d = 0; d < s.features.length; d++, at += stride) {
-            y = FloatVector.fromArray(FLOATS, state.sums, at).fma(VectorOps.broadcast(s.features[d]), y);
-        }
-        at = state.value(head, 0) + column;
-        for (int j = 0; j <= last; j++, at += stride) {
-            y = FloatVector.fromArray(FLOATS, state.values, at).fma(VectorOps.broadcast(s.weights[j]), y);
-        }
-        y.intoArray(s.y, column);
-    }
-
     /** {@code S ← S + Σ_j φ(k_j)·v_jᵀ}, {@code z ← z + Σ_j φ(k_j)} over a whole block, j ascending. */
     private void fold(LayerState.Taylor state, int head, Scratch s) {
-        int features = s.features.length;
-        for (int j = 0; j < BLOCK; j++) {
-            keyFeatures(state, head, j, s.blockFeatures);
-        }
-        int stride = state.valueStride;
-        for (int d = 0; d < features; d++) {
-            int norm = head * features + d;
+        keyFeatures(state, head, s.blockFeatures);
+        for (int d = 0; d < s.features.length; d++) {
+            int norm = head * s.features.length + d;
+            float sum = state.norms[norm];
             for (int j = 0; j < BLOCK; j++) {
-                state.norms[norm] += s.blockFeatures[j * features + d];
+                sum += s.blockFeatures[d * BLOCK + j];
             }
-            for (int i = 0; i < stride; i += LANES) {
-                FloatVector sum = FloatVector.fromArray(FLOATS, state.sums, norm * stride + i);
-                int at = state.value(head, 0) + i;
-                for (int j = 0; j < BLOCK; j++, at += stride) {
-                    sum = FloatVector.fromArray(FLOATS, state.values, at)
-                            .fma(VectorOps.broadcast(s.blockFeatures[j * features + d]), sum);
-                }
-                sum.intoArray(state.sums, norm * stride + i);
-            }
+            state.norms[norm] = sum;
+            state.valueRows.addTo(
+                    state.sums, state.sum(head, d), s.blockFeatures, d * BLOCK, state.value(head, 0), BLOCK);
         }
     }
 
-    private void keyFeatures(LayerState.Taylor state, int head, int j, float[] blockFeatures) {
+    /** {@code 1, k_i, k_i·k_n (i ≤ n)} of all keys of the block, side by side. */
+    private void keyFeatures(LayerState.Taylor state, int head, float[] features) {
         int f = m.featureDim();
-        int start = j * m.featureCount();
-        blockFeatures[start] = 1;
-        int d = start + 1 + f;
+        Arrays.fill(features, 0, BLOCK, 1);
+        System.arraycopy(state.keys, state.key(head, 0, 0), features, BLOCK, f * BLOCK);
+        int to = (1 + f) * BLOCK;
         for (int i = 0; i < f; i++) {
-            float k = state.keys[state.key(head, j, i)];
-            blockFeatures[start + 1 + i] = k;
-            for (int n = i; n < f; n++) {
-                blockFeatures[d++] = k * state.keys[state.key(head, j, n)];
+            for (int n = i; n < f; n++, to += BLOCK) {
+                for (int j = 0; j < BLOCK; j += LANES) {
+                    FloatVector.fromArray(FLOATS, state.keys, state.key(head, j, i))
+                            .mul(FloatVector.fromArray(FLOATS, state.keys, state.key(head, j, n)))
+                            .intoArray(features, to + j);
+                }
             }
         }
     }

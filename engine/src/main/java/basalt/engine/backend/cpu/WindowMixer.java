@@ -5,6 +5,7 @@ import static basalt.engine.backend.cpu.VectorOps.LANES;
 
 import basalt.engine.model.Mixer;
 import basalt.engine.model.Weights;
+import java.util.Arrays;
 import jdk.incubator.vector.FloatVector;
 
 /**
@@ -78,14 +79,10 @@ final class WindowMixer implements LayerMixer {
 
     /** Scores of all keys in the ring, whether in reach or not. */
     private void score(LayerState.Window state, int keyHead, int query, float[] to) {
+        Arrays.fill(to, 0);
+        state.keyRows.addTo(to, 0, hidden.data(), query, state.key(keyHead, 0, 0), m.headWidth());
         for (int j = 0; j < state.keyStride; j += LANES) {
-            int at = state.key(keyHead, j, 0);
-            FloatVector dot = VectorOps.broadcast(0);
-            for (int i = 0; i < m.headWidth(); i++, at += state.keyStride) {
-                FloatVector q = VectorOps.broadcast(hidden.data()[query + i]);
-                dot = FloatVector.fromArray(FLOATS, state.keys, at).fma(q, dot);
-            }
-            dot.mul(m.scale()).intoArray(to, j);
+            FloatVector.fromArray(FLOATS, to, j).mul(m.scale()).intoArray(to, j);
         }
     }
 
@@ -109,10 +106,9 @@ final class WindowMixer implements LayerMixer {
             total += weights[j];
         }
         float[] y = sums[worker];
-        for (int i = 0; i < state.valueStride; i += LANES) {
-            FloatVector sum = addValues(state, keyHead, i, weights, first, firstEnd, VectorOps.broadcast(0));
-            addValues(state, keyHead, i, weights, 0, secondEnd, sum).intoArray(y, i);
-        }
+        Arrays.fill(y, 0);
+        state.valueRows.addTo(y, 0, weights, first, state.value(keyHead, first), firstEnd - first);
+        state.valueRows.addTo(y, 0, weights, 0, state.value(keyHead, 0), secondEnd);
         float scale = 1 / total;
         int to = mixed.at(token) + head * m.headWidth();
         for (int i = 0; i < m.headWidth(); i++) {
@@ -126,15 +122,5 @@ final class WindowMixer implements LayerMixer {
             max = Math.max(max, scores[j]);
         }
         return max;
-    }
-
-    private FloatVector addValues(
-            LayerState.Window state, int keyHead, int column, float[] weights, int from, int to, FloatVector start) {
-        FloatVector sum = start;
-        int at = state.value(keyHead, from) + column;
-        for (int j = from; j < to; j++, at += state.valueStride) {
-            sum = FloatVector.fromArray(FLOATS, state.values, at).fma(VectorOps.broadcast(weights[j]), sum);
-        }
-        return sum;
     }
 }
