@@ -95,6 +95,11 @@ public final class Front implements AutoCloseable {
         }
     }
 
+    /** The loop of a device, for tests that turn it by hand instead of {@link #start}. */
+    EngineLoop loop(int device) {
+        return devices.get(device).loop;
+    }
+
     /** Called by a loop that ends: nothing is sent to it from now on. */
     private void retire(EngineLoop loop) {
         lock.lock();

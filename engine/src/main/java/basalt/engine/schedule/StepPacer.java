@@ -58,6 +58,9 @@ final class StepPacer {
 
     /** Price of a step with so many rows, from the nearest smaller number seen, or else the nearest larger. */
     private double decodeNanos(int rowCount) {
+        if (rowCount == 0) {
+            return 0;
+        }
         for (int rows = rowCount; rows > 0; rows--) {
             if (decodeNanos[rows] > UNKNOWN) {
                 return decodeNanos[rows];

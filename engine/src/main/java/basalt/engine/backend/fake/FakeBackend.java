@@ -255,8 +255,8 @@ public final class FakeBackend implements Backend {
         int flat = 0;
         for (int row = 0; row < batch.rowCount(); row++) {
             Checks.argument(lastSteps[batch.slot(row)] != enqueuedCount, "slot", batch.slot(row));
-            lastSteps[batch.slot(row)] = enqueuedCount;
             runRow(batch, row, flat, results[index]);
+            lastSteps[batch.slot(row)] = enqueuedCount;
             flat += batch.tokenCount(row);
         }
         rowCounts[index] = batch.rowCount();

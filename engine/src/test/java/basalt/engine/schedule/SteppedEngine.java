@@ -1,0 +1,82 @@
+package basalt.engine.schedule;
+
+import basalt.engine.EngineConfig;
+import basalt.engine.EngineStats;
+import basalt.engine.Generation;
+import basalt.engine.GenerationRequest;
+import basalt.engine.backend.Backend;
+import basalt.engine.backend.fake.FakeBackend;
+import basalt.engine.model.ModelConfig;
+import basalt.engine.state.StatePool;
+import basalt.engine.text.TokenBytes;
+import java.time.Duration;
+import java.util.List;
+import java.util.Optional;
+
+/** The engine of one device without threads: a test turns its loop and moves its clock. Released slots are poisoned. */
+final class SteppedEngine {
+    static final int VOCAB_SIZE = 60;
+    static final int END_OF_SEQUENCE = 7;
+    static final EngineConfig CONFIG = new EngineConfig(32, 128, 50, 1_000, 1_000_000, Duration.ofSeconds(30));
+    static final FakeBackend.Options OPTIONS = FakeBackend.Options.DEFAULT.withVocabSize(VOCAB_SIZE);
+
+    private final StatePool statePool;
+    private final Front front;
+    private long nanos = 1;
+
+    SteppedEngine() {
+        this(new FakeBackend(OPTIONS), CONFIG);
+    }
+
+    SteppedEngine(Backend backend, EngineConfig config) {
+        this(FakeBackend.modelConfig(VOCAB_SIZE, 0, END_OF_SEQUENCE), backend, config);
+    }
+
+    SteppedEngine(ModelConfig model, Backend backend, EngineConfig config) {
+        statePool = StatePool.poisoning(backend);
+        var bytes = new TokenBytes(new LetterTokenizer(VOCAB_SIZE), VOCAB_SIZE);
+        front = new Front(model, Optional.of(bytes), config, List.of(statePool), () -> nanos);
+    }
+
+    Front front() {
+        return front;
+    }
+
+    Generation submit(GenerationRequest request) {
+        return front.submit(List.of(request)).getFirst();
+    }
+
+    /** One turn of the loop; returns whether it had a step. */
+    boolean turn() {
+        return front.loop(0).turn();
+    }
+
+    void turn(int times) {
+        for (int i = 0; i < times; i++) {
+            turn();
+        }
+    }
+
+    /** Turns until nothing more can be computed; each answer reads as it goes. */
+    void run(Answer... answers) {
+        boolean isBusy = true;
+        while (isBusy) {
+            isBusy = turn();
+            for (var answer : answers) {
+                isBusy |= answer.read();
+            }
+        }
+    }
+
+    void advance(Duration time) {
+        nanos += time.toNanos();
+    }
+
+    EngineStats stats() {
+        return front.stats();
+    }
+
+    int freeSlotCount() {
+        return statePool.freeCount();
+    }
+}
