@@ -23,6 +23,7 @@ final class ConfigReader {
     private static final int FEATURE_DIM_MAX = 128;
     private static final int KERNEL_MAX = 256;
     private static final int WINDOW_MAX = 1 << 18;
+    private static final int STATE_ELEMENTS_MAX = 1 << 28;
     private static final int GPT2_VOCAB = 50_257;
     private static final int GPT2_END_OF_TEXT = 50_256;
     private static final double FLA_EPSILON = 1e-6;
@@ -203,9 +204,17 @@ final class ConfigReader {
         if ((long) heads * Math.max(headWidth, featureDim) > INNER_WIDTH_MAX) {
             throw mixer.wrong("num_heads", "= " + heads + " heads are too wide");
         }
+        checkStateSize(mixer, "feature_dim", (long) heads * featureDim * featureDim, headWidth);
         double epsilon = mixer.numberOr("eps", 1e-12, 0, 1e3);
         return new Mixer.TaylorAttention(heads, featureDim, headWidth, scaleDim(mixer, featureDim, isFla), (float)
                 (isFla ? FLA_EPSILON : epsilon));
+    }
+
+    /** Far more than any model needs, and less than an index of an array holds. */
+    private static void checkStateSize(JsonFields mixer, String name, long rows, long width) {
+        if (rows * width > STATE_ELEMENTS_MAX) {
+            throw mixer.wrong(name, "gives a state of more than " + STATE_ELEMENTS_MAX + " elements");
+        }
     }
 
     private static int scaleDim(JsonFields mixer, int featureDim, boolean isFla) {
@@ -248,11 +257,13 @@ final class ConfigReader {
         if (fields.flagOr("scale_attn_by_inverse_layer_idx", false)) {
             scale /= layer + 1;
         }
+        int windowSize = mixer.integerOr("window_size", 128, 0, WINDOW_MAX);
+        checkStateSize(mixer, "window_size", windowSize, (long) keyHeads * headWidth);
         return new Mixer.WindowAttention(
                 headCount,
                 keyHeads,
                 headWidth,
-                mixer.integerOr("window_size", 128, 0, WINDOW_MAX) / 2,
+                windowSize / 2,
                 (float) scale,
                 rotaryDim,
                 fields.numberOr("rotary_emb_base", 10_000, 1e-3, 1e12),
