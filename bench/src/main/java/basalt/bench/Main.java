@@ -11,6 +11,7 @@ public final class Main {
 
               engine    prefill and decode of the embedded engine
               serve     concurrent streams against a running server
+              long      one long prompt and answer: memory, speed, loss against position
               jmh       single operations; options are those of JMH, such as a pattern of names
 
             "basalt bench KIND --help" lists the options of a kind.
@@ -41,6 +42,13 @@ public final class Main {
                         out.print(ServeBench.USAGE);
                     } else if (!new ServeBench(rest, out).run()) {
                         return 1;
+                    }
+                }
+                case "long" -> {
+                    if (wantsHelp) {
+                        out.print(LongBench.USAGE);
+                    } else {
+                        new LongBench(rest, out).run();
                     }
                 }
                 case "jmh" -> org.openjdk.jmh.Main.main(rest);
