@@ -1,0 +1,170 @@
+package basalt.server;
+
+import java.io.IOException;
+import java.io.Reader;
+import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
+import java.nio.file.Path;
+import java.util.HashMap;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Properties;
+import java.util.Set;
+import java.util.regex.Pattern;
+import org.snakeyaml.engine.v2.api.Load;
+import org.snakeyaml.engine.v2.api.LoadSettings;
+import org.snakeyaml.engine.v2.exceptions.YamlEngineException;
+
+/**
+ * The texts that users gave for a table of keys: from flags, else the environment, else a file. Names that are not in
+ * the table stop the start.
+ */
+final class ConfigSources {
+    /** Set by or for the launcher, not keys. */
+    private static final Set<String> LAUNCHER_VARIABLES =
+            Set.of("BASALT_HOME", "BASALT_JAVA_HOME", "BASALT_JAVA_OPTS", "BASALT_CONFIG");
+    /**
+     * What Kubernetes puts into the environment of every pod beside a service named basalt. {@code BASALT_PORT} is then
+     * an address such as {@code tcp://10.0.0.1:80}.
+     */
+    private static final Pattern SERVICE_LINK =
+            Pattern.compile("BASALT_(SERVICE_(HOST|PORT(_.*)?)|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)");
+
+    private final List<ConfigKey<?>> keys;
+    private final Map<String, Given> given = new HashMap<>();
+
+    private record Given(String text, String origin) {}
+
+    /** Later sources overwrite earlier ones, so the weakest is read first. */
+    ConfigSources(List<ConfigKey<?>> keys, List<String> args, Map<String, String> environment) {
+        this.keys = keys;
+        var flags = flags(args);
+        String file = flags.getOrDefault("config", environment.getOrDefault("BASALT_CONFIG", ""));
+        if (!file.isEmpty()) {
+            readFile(Path.of(file));
+        }
+        readEnvironment(environment);
+        flags.forEach((name, text) -> {
+            if (!name.equals("config")) {
+                given.put(known(name, "--" + name, "--"), new Given(text, "--" + name));
+            }
+        });
+    }
+
+    /** The value of a key: what the strongest source says, else its default. */
+    <T> T get(ConfigKey<T> key) {
+        Given text = given.get(key.name());
+        return text == null ? key.parse(key.defaultText(), key.name()) : key.parse(text.text(), text.origin());
+    }
+
+    /** Where a key's value came from, for messages. */
+    String origin(ConfigKey<?> key) {
+        Given text = given.get(key.name());
+        return text == null ? key.name() : text.origin();
+    }
+
+    private Map<String, String> flags(List<String> args) {
+        var flags = new LinkedHashMap<String, String>();
+        for (int i = 0; i < args.size(); i++) {
+            String arg = args.get(i);
+            if (!arg.startsWith("--")) {
+                throw new StartException("unexpected argument \"" + arg + "\"; options are written --key value");
+            }
+            int equals = arg.indexOf('=');
+            String name = arg.substring(2, equals < 0 ? arg.length() : equals);
+            if (equals < 0 && i + 1 == args.size()) {
+                throw new StartException(
+                        "--" + known(name, arg, "--") + " needs a value: --" + name + " " + bounds(name));
+            }
+            String text = equals < 0 ? args.get(++i) : arg.substring(equals + 1);
+            if (flags.put(name, text) != null) {
+                throw new StartException("--" + name + " is given twice");
+            }
+        }
+        return flags;
+    }
+
+    private String bounds(String name) {
+        for (ConfigKey<?> key : keys) {
+            if (key.name().equals(name)) {
+                return "(" + key.kind().bounds() + ")";
+            }
+        }
+        return "FILE";
+    }
+
+    private void readEnvironment(Map<String, String> environment) {
+        environment.forEach((variable, text) -> {
+            boolean isKey = variable.startsWith("BASALT_")
+                    && !LAUNCHER_VARIABLES.contains(variable)
+                    && !SERVICE_LINK.matcher(variable).matches()
+                    && !(variable.equals("BASALT_PORT") && text.contains("://"));
+            if (isKey) {
+                String name =
+                        variable.substring("BASALT_".length()).replace('_', '-').toLowerCase(Locale.ROOT);
+                given.put(known(name, variable, ""), new Given(text, variable));
+            }
+        });
+    }
+
+    private void readFile(Path file) {
+        Map<?, ?> entries = file.toString().endsWith(".properties") ? properties(file) : yaml(file);
+        entries.forEach((name, value) -> {
+            String origin = file + ": " + name;
+            if (value instanceof Map || value instanceof Iterable || value == null) {
+                throw new StartException(origin + ": must be one value");
+            }
+            given.put(known(name.toString(), origin, ""), new Given(value.toString(), origin));
+        });
+    }
+
+    private static Map<?, ?> properties(Path file) {
+        var properties = new Properties();
+        try (Reader reader = Files.newBufferedReader(file)) {
+            properties.load(reader);
+        } catch (IOException | IllegalArgumentException e) {
+            throw unreadable(file, e);
+        }
+        return properties;
+    }
+
+    private static Map<?, ?> yaml(Path file) {
+        Object document;
+        try {
+            document = new Load(LoadSettings.builder().setLabel(file.toString()).build())
+                    .loadFromString(Files.readString(file));
+        } catch (IOException | YamlEngineException e) {
+            throw unreadable(file, e);
+        }
+        if (document == null) {
+            return Map.of();
+        }
+        if (document instanceof Map<?, ?> map) {
+            return map;
+        }
+        throw new StartException(file + ": must be lines of key: value");
+    }
+
+    private static StartException unreadable(Path file, Exception e) {
+        String reason = e instanceof NoSuchFileException
+                ? "no such file"
+                : String.valueOf(e.getMessage()).lines().findFirst().orElse("unreadable");
+        return new StartException("configuration file " + file + ": " + reason, e);
+    }
+
+    /** The name, if the table has it. */
+    private String known(String name, String origin, String prefix) {
+        var names = keys.stream().map(ConfigKey::name).toList();
+        if (!names.contains(name) && !name.equals("config")) {
+            throw new StartException("unknown key " + origin + "; the nearest is " + prefix
+                    + nearestAs(origin, ConfigKey.nearest(name, names)));
+        }
+        return name;
+    }
+
+    private static String nearestAs(String origin, String name) {
+        return origin.startsWith("BASALT_") ? "BASALT_" + name.replace('-', '_').toUpperCase(Locale.ROOT) : name;
+    }
+}

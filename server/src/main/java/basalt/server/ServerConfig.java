@@ -1,0 +1,293 @@
+package basalt.server;
+
+import basalt.engine.EngineConfig;
+import basalt.server.http.HttpConfig;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.OptionalInt;
+
+/**
+ * All configuration, read once at start. {@link #KEYS} is the table of keys.
+ *
+ * @param model directory of the checkpoint
+ * @param modelName the name clients use
+ * @param http how to listen
+ * @param engine bounds of the engine
+ * @param compute what computes
+ * @param lifecycle starting and stopping
+ * @param logs how to log
+ */
+record ServerConfig(
+        Path model,
+        String modelName,
+        HttpConfig http,
+        EngineConfig engine,
+        Compute compute,
+        Lifecycle lifecycle,
+        Logs logs) {
+
+    /**
+     * What computes.
+     *
+     * @param backend which one
+     * @param slotCount states held at once; 0 chooses
+     * @param threadCount CPU workers; 0 takes all cores
+     * @param stateBytesMax memory of all states; 0 takes what is free
+     */
+    record Compute(BackendKind backend, int slotCount, int threadCount, long stateBytesMax) {}
+
+    /** Which backend computes. */
+    enum BackendKind {
+        /** CUDA where there is a device, else the CPU. */
+        AUTO,
+        /** The Vector API. */
+        CPU,
+        /** An NVIDIA GPU, or no start. */
+        CUDA
+    }
+
+    /**
+     * Starting and stopping.
+     *
+     * @param warmUp how long the engine runs before the first request is served
+     * @param drainDelay how long requests are still accepted after readiness turned false
+     * @param drainTimeout how long running requests may take after that
+     * @param stepTimeout a step that takes longer fails liveness
+     */
+    record Lifecycle(Duration warmUp, Duration drainDelay, Duration drainTimeout, Duration stepTimeout) {}
+
+    /** How to log. */
+    record Logs(LogLevel level, LogFormat format) {}
+
+    /** What is logged: this level and above. */
+    enum LogLevel {
+        /** One line a request. */
+        DEBUG,
+        /** Start, stop, drain, configuration. */
+        INFO,
+        /** What an operator should look at. */
+        WARNING,
+        /** Failures. */
+        ERROR
+    }
+
+    /** The form of a log line. */
+    enum LogFormat {
+        /** {@code key=value}. */
+        TEXT,
+        /** One JSON object a line. */
+        JSON
+    }
+
+    private static final Duration ZERO = Duration.ZERO;
+    private static final Duration HOUR = Duration.ofHours(1);
+
+    static final ConfigKey<String> MODEL = ConfigKey.text(
+            "model", "", "DIR", "directory of the checkpoint; models/based-10m of this folder if not set");
+    static final ConfigKey<String> MODEL_NAME =
+            ConfigKey.text("model-name", "", "NAME", "name that clients use; the directory's if not set");
+    static final ConfigKey<String> HOST = ConfigKey.text("host", "127.0.0.1", "ADDRESS", "address to listen on");
+    static final ConfigKey<Long> PORT =
+            ConfigKey.whole("port", 8080, 0, 65_535, "port to listen on; 0 takes a free one");
+    static final ConfigKey<Long> OPS_PORT = ConfigKey.whole(
+            "ops-port", -1, -1, 65_535, "second port for health and metrics alone; -1 is off, 0 takes a free one");
+    static final ConfigKey<BackendKind> BACKEND = ConfigKey.choice("backend", BackendKind.AUTO, "what computes");
+    static final ConfigKey<Long> SLOTS =
+            ConfigKey.whole("slots", 0, 0, 1_000_000, "sequences held at once; 0 chooses by memory, 32 on a CPU");
+    static final ConfigKey<Long> THREADS = ConfigKey.whole("threads", 0, 0, 1_024, "CPU workers; 0 takes all cores");
+    static final ConfigKey<Long> STATE_BYTES_MAX = ConfigKey.size(
+            "state-bytes-max", "0B", 0, 1L << 50, "memory of all states together; 0B takes what is free");
+    static final ConfigKey<Long> BATCH_MAX =
+            ConfigKey.whole("batch-max", 32, 1, 4_096, "sequences that one step advances at most");
+    static final ConfigKey<Long> CHUNK_TOKENS_MAX =
+            ConfigKey.whole("chunk-tokens-max", 128, 1, 65_536, "prompt tokens that one step reads at most");
+    static final ConfigKey<Duration> STEP_TARGET = ConfigKey.time(
+            "step-target",
+            "50ms",
+            Duration.ofMillis(1),
+            Duration.ofSeconds(10),
+            "length of a step that prompts may cause");
+    static final ConfigKey<Long> QUEUE_REQUESTS_MAX =
+            ConfigKey.whole("queue-requests-max", 256, 1, 1_000_000, "requests that may wait for a slot");
+    static final ConfigKey<Long> QUEUE_TOKENS_MAX = ConfigKey.whole(
+            "queue-tokens-max", 16_000_000, 1, 10_000_000_000L, "prompt tokens that may wait for a slot");
+    static final ConfigKey<Duration> SLOW_READER_TIMEOUT = ConfigKey.time(
+            "slow-reader-timeout", "30s", ZERO, HOUR, "how long a client that does not read keeps its slot");
+    static final ConfigKey<Long> BODY_BYTES_MAX =
+            ConfigKey.size("body-bytes-max", "16MiB", 1 << 10, 1 << 30, "size of a request's body at most");
+    static final ConfigKey<Long> CONNECTIONS_MAX = ConfigKey.whole(
+            "connections-max", 0, 0, 1_000_000, "open connections at most; 0 takes what file descriptors allow");
+    static final ConfigKey<Duration> HEAD_TIMEOUT = ConfigKey.time(
+            "head-timeout", "10s", Duration.ofMillis(100), HOUR, "time for a request's headers to arrive");
+    static final ConfigKey<Duration> BODY_TIMEOUT =
+            ConfigKey.time("body-timeout", "60s", Duration.ofMillis(100), HOUR, "time for a request's body to arrive");
+    static final ConfigKey<Duration> IDLE_TIMEOUT = ConfigKey.time(
+            "idle-timeout", "60s", Duration.ofMillis(100), HOUR, "how long a connection without a request stays open");
+    static final ConfigKey<Duration> WRITE_TIMEOUT = ConfigKey.time(
+            "write-timeout",
+            "30s",
+            Duration.ofMillis(100),
+            HOUR,
+            "how long one write waits for a client that does not read");
+    static final ConfigKey<Duration> KEEP_ALIVE_INTERVAL = ConfigKey.time(
+            "keep-alive-interval",
+            "10s",
+            Duration.ofMillis(100),
+            HOUR,
+            "pause after which a silent stream gets a comment");
+    static final ConfigKey<String> API_KEYS = ConfigKey.text(
+            "api-keys", "", "KEY,KEY", "keys of which every request under /v1 must carry one; none asks for none");
+    static final ConfigKey<String> API_KEYS_FILE =
+            ConfigKey.text("api-keys-file", "", "FILE", "file of further API keys, one a line");
+    static final ConfigKey<Duration> WARM_UP = ConfigKey.time(
+            "warm-up", "1s", ZERO, Duration.ofMinutes(1), "how long the engine runs before the first request");
+    static final ConfigKey<Duration> DRAIN_DELAY = ConfigKey.time(
+            "drain-delay", "0s", ZERO, HOUR, "how long requests are accepted after SIGTERM, while readiness is false");
+    static final ConfigKey<Duration> DRAIN_TIMEOUT =
+            ConfigKey.time("drain-timeout", "30s", ZERO, HOUR, "how long running requests may take after that");
+    static final ConfigKey<Duration> STEP_TIMEOUT = ConfigKey.time(
+            "step-timeout", "60s", Duration.ofMillis(100), HOUR, "length of a step beyond which liveness fails");
+    static final ConfigKey<LogLevel> LOG_LEVEL = ConfigKey.choice("log-level", LogLevel.INFO, "what is logged");
+    static final ConfigKey<LogFormat> LOG_FORMAT = ConfigKey.choice("log-format", LogFormat.TEXT, "form of a log line");
+
+    /** All keys, in the order in which they are explained. */
+    static final List<ConfigKey<?>> KEYS = List.of(
+            MODEL,
+            MODEL_NAME,
+            HOST,
+            PORT,
+            OPS_PORT,
+            BACKEND,
+            SLOTS,
+            THREADS,
+            STATE_BYTES_MAX,
+            BATCH_MAX,
+            CHUNK_TOKENS_MAX,
+            STEP_TARGET,
+            QUEUE_REQUESTS_MAX,
+            QUEUE_TOKENS_MAX,
+            SLOW_READER_TIMEOUT,
+            BODY_BYTES_MAX,
+            CONNECTIONS_MAX,
+            HEAD_TIMEOUT,
+            BODY_TIMEOUT,
+            IDLE_TIMEOUT,
+            WRITE_TIMEOUT,
+            KEEP_ALIVE_INTERVAL,
+            API_KEYS,
+            API_KEYS_FILE,
+            WARM_UP,
+            DRAIN_DELAY,
+            DRAIN_TIMEOUT,
+            STEP_TIMEOUT,
+            LOG_LEVEL,
+            LOG_FORMAT);
+
+    /**
+     * Reads flags, the environment and the file that either names by {@code config}; the first of them that sets a key
+     * wins.
+     *
+     * @param home folder of the default model
+     * @throws StartException naming the key that is wrong
+     */
+    static ServerConfig load(List<String> args, Map<String, String> environment, Path home) {
+        var sources = new ConfigSources(KEYS, args, environment);
+        Path model = sources.get(MODEL).isEmpty()
+                ? home.resolve("models").resolve("based-10m")
+                : Path.of(sources.get(MODEL));
+        String modelName = sources.get(MODEL_NAME).isEmpty()
+                ? String.valueOf(model.toAbsolutePath().normalize().getFileName())
+                : sources.get(MODEL_NAME);
+        return new ServerConfig(
+                model, modelName, http(sources), engine(sources), compute(sources), lifecycle(sources), logs(sources));
+    }
+
+    private static HttpConfig http(ConfigSources sources) {
+        int opsPort = Math.toIntExact(sources.get(OPS_PORT));
+        return new HttpConfig(
+                sources.get(HOST),
+                Math.toIntExact(sources.get(PORT)),
+                opsPort < 0 ? OptionalInt.empty() : OptionalInt.of(opsPort),
+                new HttpConfig.Limits(sources.get(BODY_BYTES_MAX), Math.toIntExact(sources.get(CONNECTIONS_MAX))),
+                new HttpConfig.Timeouts(
+                        sources.get(HEAD_TIMEOUT),
+                        sources.get(BODY_TIMEOUT),
+                        sources.get(IDLE_TIMEOUT),
+                        sources.get(WRITE_TIMEOUT),
+                        sources.get(KEEP_ALIVE_INTERVAL)),
+                apiKeys(sources));
+    }
+
+    private static EngineConfig engine(ConfigSources sources) {
+        return new EngineConfig(
+                Math.toIntExact(sources.get(BATCH_MAX)),
+                Math.toIntExact(sources.get(CHUNK_TOKENS_MAX)),
+                sources.get(STEP_TARGET).toMillis(),
+                Math.toIntExact(sources.get(QUEUE_REQUESTS_MAX)),
+                sources.get(QUEUE_TOKENS_MAX),
+                sources.get(SLOW_READER_TIMEOUT));
+    }
+
+    private static Compute compute(ConfigSources sources) {
+        return new Compute(
+                sources.get(BACKEND),
+                Math.toIntExact(sources.get(SLOTS)),
+                Math.toIntExact(sources.get(THREADS)),
+                sources.get(STATE_BYTES_MAX));
+    }
+
+    private static Lifecycle lifecycle(ConfigSources sources) {
+        return new Lifecycle(
+                sources.get(WARM_UP), sources.get(DRAIN_DELAY), sources.get(DRAIN_TIMEOUT), sources.get(STEP_TIMEOUT));
+    }
+
+    private static Logs logs(ConfigSources sources) {
+        return new Logs(sources.get(LOG_LEVEL), sources.get(LOG_FORMAT));
+    }
+
+    private static List<String> apiKeys(ConfigSources sources) {
+        var keys = new ArrayList<String>();
+        for (String key : sources.get(API_KEYS).split(",", -1)) {
+            if (!key.isBlank()) {
+                keys.add(key.strip());
+            }
+        }
+        String file = sources.get(API_KEYS_FILE);
+        if (!file.isEmpty()) {
+            try {
+                Files.readAllLines(Path.of(file)).stream()
+                        .map(String::strip)
+                        .filter(line -> !line.isEmpty() && !line.startsWith("#"))
+                        .forEach(keys::add);
+            } catch (IOException e) {
+                throw new StartException(sources.origin(API_KEYS_FILE) + " = \"" + file + "\": cannot be read", e);
+            }
+            if (keys.isEmpty()) {
+                throw new StartException(sources.origin(API_KEYS_FILE) + " = \"" + file + "\": holds no key");
+            }
+        }
+        return keys;
+    }
+
+    /** The table of keys for {@code --help}. */
+    static String help() {
+        var text = new StringBuilder();
+        text.append("  --config FILE\n      YAML or .properties file of keys; flags and BASALT_<KEY> are stronger\n");
+        for (ConfigKey<?> key : KEYS) {
+            text.append("  ")
+                    .append(key.flag())
+                    .append(' ')
+                    .append(key.kind().bounds())
+                    .append(key.defaultText().isEmpty() ? "" : " [" + key.defaultText() + "]")
+                    .append("\n      ")
+                    .append(key.meaning())
+                    .append('\n');
+        }
+        return text.toString();
+    }
+}
