@@ -1,0 +1,135 @@
+package basalt.server.api;
+
+import basalt.engine.FinishReason;
+import basalt.engine.TokenEvent;
+import basalt.engine.text.Tokenizer;
+import java.util.Optional;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What one choice has produced and no answer has shown yet. A stream takes it bit by bit, a whole answer once. Confined
+ * to one thread at a time.
+ */
+public final class ChoiceOutput {
+    private static final byte[] NO_BYTES = {};
+
+    private final int index;
+    private final int[] prompt;
+    private final CompletionRequest.Output shown;
+    private final Optional<Tokenizer> tokenizer;
+    private final int endOfSequence;
+    private final ChoiceText text = new ChoiceText();
+    private final LogprobColumns logprobs;
+    private final JsonBuffer tokenIds = new JsonBuffer();
+    private boolean showsPromptIds;
+    private TokenEvent.@Nullable Finished finished;
+    private boolean isFinishShown;
+
+    /**
+     * Of one choice.
+     *
+     * @param index in the answer
+     * @param isScored whether the prompt comes token by token, by {@link #scored}
+     */
+    ChoiceOutput(
+            int index,
+            int[] prompt,
+            boolean isScored,
+            CompletionRequest.Output shown,
+            ServedModel model,
+            TokenNames names) {
+        this.index = index;
+        this.prompt = prompt;
+        this.shown = shown;
+        this.tokenizer = model.tokenizer();
+        this.endOfSequence = model.config().endOfSequence();
+        this.logprobs = new LogprobColumns(names, shown.namesTokensById());
+        this.showsPromptIds = shown.returnsTokenIds();
+        if (shown.echoesPrompt() && !isScored) {
+            for (int token : prompt) {
+                text.addPrompt(bytes(token));
+            }
+        }
+    }
+
+    private byte[] bytes(int token) {
+        return tokenizer.isPresent() ? tokenizer.get().bytes(token) : NO_BYTES;
+    }
+
+    /** Adds a token of the prompt. */
+    public void scored(TokenEvent.Scored event) {
+        logprobs.add(event.token(), text.characterCount(), event.logprobs());
+        text.addPrompt(bytes(event.token()));
+    }
+
+    /** Adds a sampled token. */
+    public void sampled(TokenEvent.Sampled event) {
+        if (shown.logprobCount() >= 0) {
+            logprobs.add(event.token(), text.characterCount(), event.logprobs());
+        }
+        if (shown.returnsTokenIds()) {
+            tokenIds.raw(tokenIds.length() > 0 ? "," : "").number(event.token());
+        }
+        text.addOutput(bytes(event.token()), event.visibleBytes());
+    }
+
+    /** Ends the choice. */
+    public void finished(TokenEvent.Finished event) {
+        finished = event;
+        text.finish(event.visibleBytes());
+        if (shown.includesStopString()) {
+            event.stopString().ifPresent(text::append);
+        }
+    }
+
+    /** Whether {@link #write} has something to show. */
+    public boolean hasNews() {
+        return text.hasNews() || !logprobs.isEmpty() || tokenIds.length() > 0 || (finished != null && !isFinishShown);
+    }
+
+    /** Appends the choice with what it has since the last call. */
+    void write(JsonBuffer out) {
+        out.raw("{\"index\":").number(index).raw(",\"text\":").string(text.takeNews());
+        if (logprobs.isEmpty()) {
+            out.raw(",\"logprobs\":null");
+        } else {
+            out.raw(",\"logprobs\":");
+            logprobs.moveTo(out);
+        }
+        if (finished == null) {
+            out.raw(",\"finish_reason\":null,\"stop_reason\":null");
+        } else {
+            writeFinish(out, finished);
+        }
+        if (showsPromptIds) {
+            writePromptIds(out);
+        }
+        if (shown.returnsTokenIds()) {
+            out.raw(",\"token_ids\":[").raw(tokenIds).raw("]");
+            tokenIds.clear();
+        }
+        out.raw("}");
+    }
+
+    private void writeFinish(JsonBuffer out, TokenEvent.Finished event) {
+        isFinishShown = true;
+        out.raw(",\"finish_reason\":").string(event.reason() == FinishReason.STOP ? "stop" : "length");
+        out.raw(",\"stop_reason\":");
+        if (event.stopString().isPresent()) {
+            out.string(event.stopString().get());
+        } else if (event.stopToken().isPresent() && event.stopToken().get() != endOfSequence) {
+            out.number(event.stopToken().get());
+        } else {
+            out.raw("null");
+        }
+    }
+
+    private void writePromptIds(JsonBuffer out) {
+        showsPromptIds = false;
+        out.raw(",\"prompt_token_ids\":[");
+        for (int i = 0; i < prompt.length; i++) {
+            out.raw(i > 0 ? "," : "").number(prompt[i]);
+        }
+        out.raw("]");
+    }
+}

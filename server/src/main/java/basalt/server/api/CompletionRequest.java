@@ -1,0 +1,96 @@
+package basalt.server.api;
+
+import basalt.engine.GenerationRequest;
+import basalt.engine.text.Tokenizer;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.random.RandomGenerator;
+
+/**
+ * A {@code POST /v1/completions}, checked as far as it can be without the engine.
+ *
+ * @param generations one per prompt
+ * @param output what the answer shows
+ * @param isStreamed whether the answer is a stream of events
+ * @param includesUsage whether the stream tells the usage
+ */
+public record CompletionRequest(
+        List<GenerationRequest> generations, Output output, boolean isStreamed, boolean includesUsage) {
+
+    /**
+     * What the answer shows of each choice.
+     *
+     * @param echoesPrompt the prompt leads the text
+     * @param logprobCount as in {@link GenerationRequest}
+     * @param returnsTokenIds ids of prompt and answer beside the text
+     * @param namesTokensById tokens in logprobs as {@code token_id:123}
+     * @param includesStopString a matched stop string ends the text
+     */
+    public record Output(
+            boolean echoesPrompt,
+            int logprobCount,
+            boolean returnsTokenIds,
+            boolean namesTokensById,
+            boolean includesStopString) {}
+
+    /** Copies the list. */
+    public CompletionRequest {
+        generations = List.copyOf(generations);
+    }
+
+    /**
+     * Reads a body.
+     *
+     * @param seeds where a seed comes from if the request has none
+     * @throws ProblemException naming the field at fault
+     */
+    public static CompletionRequest read(byte[] body, ServedModel model, RandomGenerator seeds) {
+        var fields = new CompletionFields(model);
+        JsonReader.readObject(body, fields);
+        return fields.request(seeds);
+    }
+
+    /** Choices of all prompts; the index of choice k of prompt p is {@code p * choicesPerPrompt + k}. */
+    public int choiceCount() {
+        return generations.size() * choicesPerPrompt();
+    }
+
+    /** Choices of one prompt, n. */
+    public int choicesPerPrompt() {
+        return generations.getFirst().choiceCount();
+    }
+
+    /** Token ids of prompts. */
+    static List<int[]> encode(List<Prompt> prompts, ServedModel model) {
+        var encoded = new ArrayList<int[]>(prompts.size());
+        for (int i = 0; i < prompts.size(); i++) {
+            String param = prompts.size() == 1 ? "prompt" : "prompt[" + i + "]";
+            encoded.add(
+                    switch (prompts.get(i)) {
+                        case Prompt.Tokens(int[] ids) -> ids;
+                        case Prompt.Text(String text) -> encode(text, param, model);
+                    });
+        }
+        return encoded;
+    }
+
+    private static int[] encode(String text, String param, ServedModel model) {
+        Tokenizer tokenizer = model.tokenizer()
+                .orElseThrow(() -> new ProblemException(Problem.of(
+                        ProblemCode.TOKENIZER_MISSING,
+                        param,
+                        "The checkpoint has no tokenizer; give " + param + " as an array of token ids.")));
+        int[] ids = tokenizer.encode(text);
+        if (ids.length > 0) {
+            return ids;
+        }
+        if (model.config().endOfSequence() < 0) {
+            throw new ProblemException(Problem.of(
+                    ProblemCode.INVALID_VALUE,
+                    param,
+                    param + " is empty, and the model has no token that begins a document."));
+        }
+        // What stands between the documents that the model was trained on.
+        return new int[] {model.config().endOfSequence()};
+    }
+}
