@@ -1,0 +1,156 @@
+package basalt.server;
+
+import basalt.engine.EngineStats;
+import basalt.server.http.Gate;
+import basalt.server.http.HttpServer;
+import basalt.server.http.Serving;
+import basalt.server.observe.Metrics;
+import java.net.InetAddress;
+import java.net.UnknownHostException;
+import java.time.Duration;
+import java.util.OptionalInt;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.FutureTask;
+
+/** The server and all its wiring, by constructors. */
+final class Application implements AutoCloseable {
+    private static final System.Logger LOG = System.getLogger(Application.class.getName());
+    /** Time for the last bytes of finished answers to leave. */
+    private static final Duration FLUSH_TIME = Duration.ofSeconds(2);
+
+    private final ServerConfig config;
+    private final LoadedModel model;
+    private final Metrics metrics;
+    private final Gate gate;
+    private final HttpServer http;
+
+    private Application(ServerConfig config, LoadedModel model, Metrics metrics, Gate gate, HttpServer http) {
+        this.config = config;
+        this.model = model;
+        this.metrics = metrics;
+        this.gate = gate;
+        this.http = http;
+    }
+
+    /**
+     * Starts everything; returns when requests are served.
+     *
+     * @throws StartException if something cannot be had
+     */
+    static Application start(ServerConfig config, LoadedModel.Loader loader) throws InterruptedException {
+        requireFree(config);
+        warnIfOpen(config);
+        var metrics = new Metrics(config.modelName());
+        var gate = new Gate(config.lifecycle().stepTimeout());
+        // Beside the loading: each keeps a core busy for a second.
+        var listening = new FutureTask<>(() -> HttpServer.start(config.http(), gate, metrics));
+        Thread.ofPlatform().daemon().name("http-start").start(listening);
+
+        LoadedModel model = loader.load(config);
+        WarmUp.run(model.engine(), config.lifecycle().warmUp());
+        EngineStats baseline = model.engine().stats();
+        metrics.bindEngine(model.engine()::stats, baseline);
+        HttpServer http = result(listening);
+        gate.open(Serving.of(model.engine(), model.served()));
+        var application = new Application(config, model, metrics, gate, http);
+        application.logStart(baseline);
+        return application;
+    }
+
+    private static void requireFree(ServerConfig config) {
+        HttpServer.bindFailure(config.http()).ifPresent(reason -> {
+            throw new StartException(reason + "; stop what uses it, or choose another with --host and --port");
+        });
+    }
+
+    private static void warnIfOpen(ServerConfig config) {
+        boolean isLoopback;
+        try {
+            isLoopback = InetAddress.getByName(config.http().host()).isLoopbackAddress();
+        } catch (UnknownHostException e) {
+            isLoopback = false;
+        }
+        if (!isLoopback && config.http().apiKeys().isEmpty()) {
+            LOG.log(
+                    System.Logger.Level.WARNING,
+                    "event=open_to_all host={0} message=\"ANYONE WHO REACHES THIS ADDRESS CAN USE THE MODEL:"
+                            + " set api-keys or api-keys-file, or listen on 127.0.0.1\"",
+                    config.http().host());
+        }
+    }
+
+    private static HttpServer result(FutureTask<HttpServer> listening) throws InterruptedException {
+        try {
+            return listening.get();
+        } catch (ExecutionException e) {
+            throw new StartException("cannot listen: " + e.getCause(), e);
+        }
+    }
+
+    private void logStart(EngineStats stats) {
+        LOG.log(
+                System.Logger.Level.INFO,
+                "event=start model={0} parameters={1} slots={2} state_bytes={3} tokenizer={4} port={5}",
+                config.modelName(),
+                Long.toString(model.served().parameterCount()),
+                Integer.toString(stats.slotCount()),
+                Long.toString(stats.stateBytesPerSlot()),
+                Boolean.toString(model.served().tokenizer().isPresent()),
+                Integer.toString(port()));
+    }
+
+    /** The port that is bound. */
+    int port() {
+        return http.port();
+    }
+
+    /** The second port, if one was asked for. */
+    OptionalInt opsPort() {
+        return http.opsPort();
+    }
+
+    /** {@code http://HOST:PORT}. */
+    String url() {
+        String host = config.http().host();
+        return "http://" + (host.contains(":") ? "[" + host + "]" : host) + ":" + port();
+    }
+
+    /** The model that is served. */
+    LoadedModel model() {
+        return model;
+    }
+
+    /** What is measured. */
+    Metrics metrics() {
+        return metrics;
+    }
+
+    /**
+     * Stops without cutting an answer short, as far as the configuration gives it time: readiness turns false, then
+     * requests are refused, then what runs is waited for.
+     */
+    void drain() throws InterruptedException {
+        ServerConfig.Lifecycle lifecycle = config.lifecycle();
+        LOG.log(System.Logger.Level.INFO, "event=drain running={0}", runningCount());
+        gate.beginClosing();
+        Thread.sleep(lifecycle.drainDelay());
+        gate.close();
+        model.engine().drain(lifecycle.drainTimeout());
+        http.awaitAnswers(FLUSH_TIME);
+        LOG.log(System.Logger.Level.INFO, "event=stop running={0}", runningCount());
+    }
+
+    private String runningCount() {
+        EngineStats stats = model.engine().stats();
+        return Integer.toString(stats.runningRequestCount() + stats.waitingRequestCount());
+    }
+
+    /** Stops at once. */
+    @Override
+    public void close() {
+        gate.close();
+        http.close();
+        model.close();
+        metrics.close();
+    }
+}

@@ -1,0 +1,109 @@
+package basalt.server;
+
+import basalt.engine.Engine;
+import basalt.engine.EngineException;
+import basalt.engine.model.Checkpoint;
+import basalt.engine.model.Tensor;
+import basalt.engine.text.Tokenizer;
+import basalt.engine.text.Tokenizers;
+import basalt.server.api.ServedModel;
+import java.io.IOException;
+import java.lang.foreign.ValueLayout;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
+import java.util.HexFormat;
+import java.util.Optional;
+
+/** A running engine with the model it serves, and what both hold. */
+record LoadedModel(Engine engine, ServedModel served, Optional<Checkpoint> checkpoint) implements AutoCloseable {
+    /** Bytes of each tensor that tell models apart in the fingerprint that clients see. */
+    private static final int FINGERPRINT_BYTES_PER_TENSOR = 1_024;
+
+    private static final int FINGERPRINT_DIGITS = 12;
+
+    /** Makes the model that is to be served. */
+    interface Loader {
+        /**
+         * Loads it and starts its engine.
+         *
+         * @throws StartException if it cannot
+         */
+        LoadedModel load(ServerConfig config);
+    }
+
+    /** Loads a checkpoint from its directory. */
+    static LoadedModel load(ServerConfig config) {
+        Path directory = config.model();
+        if (!Files.isDirectory(directory)) {
+            throw new StartException(
+                    "model " + directory + " is not a directory; give --model one that holds config.json");
+        }
+        Checkpoint checkpoint;
+        try {
+            checkpoint = Checkpoint.open(directory);
+        } catch (EngineException.InvalidCheckpoint e) {
+            throw new StartException("model " + directory + " cannot be served: " + e.getMessage(), e);
+        }
+        boolean isLoaded = false;
+        try {
+            Optional<Tokenizer> tokenizer = Tokenizers.open(directory, checkpoint.config());
+            Engine engine = Engine.start(
+                    checkpoint.config(),
+                    tokenizer,
+                    Backends.open(checkpoint, config.compute(), config.engine()),
+                    config.engine());
+            isLoaded = true;
+            return new LoadedModel(engine, served(config, checkpoint, tokenizer), Optional.of(checkpoint));
+        } catch (EngineException e) {
+            throw new StartException(String.valueOf(e.getMessage()), e);
+        } finally {
+            if (!isLoaded) {
+                checkpoint.close();
+            }
+        }
+    }
+
+    private static ServedModel served(ServerConfig config, Checkpoint checkpoint, Optional<Tokenizer> tokenizer) {
+        return new ServedModel(
+                config.modelName(),
+                fingerprint(checkpoint),
+                createdSeconds(config.model()),
+                checkpoint.config(),
+                tokenizer,
+                checkpoint.parameterCount(),
+                checkpoint.weightBytes());
+    }
+
+    private static long createdSeconds(Path directory) {
+        try {
+            return Files.getLastModifiedTime(directory.resolve("config.json")).toMillis() / 1_000;
+        } catch (IOException e) {
+            return 0;
+        }
+    }
+
+    /** Of the shape and the first bytes of each tensor, so that a large model starts at once. */
+    private static String fingerprint(Checkpoint checkpoint) {
+        try {
+            var digest = MessageDigest.getInstance("SHA-256");
+            digest.update(checkpoint.config().toString().getBytes(StandardCharsets.UTF_8));
+            for (Tensor tensor : checkpoint.tensors()) {
+                long bytes =
+                        Math.min(FINGERPRINT_BYTES_PER_TENSOR, tensor.data().byteSize());
+                digest.update(tensor.data().asSlice(0, bytes).toArray(ValueLayout.JAVA_BYTE));
+            }
+            return "fp_" + HexFormat.of().formatHex(digest.digest()).substring(0, FINGERPRINT_DIGITS);
+        } catch (NoSuchAlgorithmException e) {
+            throw new IllegalStateException("every JDK has SHA-256", e);
+        }
+    }
+
+    @Override
+    public void close() {
+        engine.close();
+        checkpoint.ifPresent(Checkpoint::close);
+    }
+}

@@ -1,0 +1,119 @@
+package basalt.server.http;
+
+import basalt.engine.Engine;
+import basalt.engine.Generation;
+import basalt.server.api.ChoiceOutput;
+import basalt.server.api.CompletionRequest;
+import basalt.server.api.CompletionWriter;
+import basalt.server.api.JsonBuffer;
+import basalt.server.api.Problem;
+import basalt.server.api.ProblemCode;
+import basalt.server.api.ProblemException;
+import basalt.server.observe.Metrics;
+import io.helidon.http.HeaderNames;
+import io.helidon.webserver.CloseConnectionException;
+import io.helidon.webserver.http.Handler;
+import io.helidon.webserver.http.ServerRequest;
+import io.helidon.webserver.http.ServerResponse;
+import java.util.List;
+import java.util.concurrent.ThreadLocalRandom;
+
+/** {@code POST /v1/completions}. Runs on the connection's virtual thread. */
+final class CompletionsHandler implements Handler {
+    private static final Problem SLOW_READER =
+            Problem.of(ProblemCode.SLOW_READER, "The answer was not read for too long and is cut here.");
+
+    private final Gate gate;
+    private final Connections connections;
+    private final Clock clock;
+    private final Metrics metrics;
+
+    CompletionsHandler(Gate gate, Connections connections, Clock clock, Metrics metrics) {
+        this.gate = gate;
+        this.connections = connections;
+        this.clock = clock;
+        this.metrics = metrics;
+    }
+
+    @Override
+    public void handle(ServerRequest request, ServerResponse response) {
+        Serving serving = gate.require();
+        byte[] body = RequestBody.json(request);
+        // Seeds need no secrecy.
+        var completion = CompletionRequest.read(
+                body, serving.model(), () -> ThreadLocalRandom.current().nextLong());
+        requireRoom(completion, serving.engine());
+        List<Generation> generations = serving.engine().submit(completion.generations());
+        try {
+            Inbound inbound = connections.currentInbound();
+            inbound.watch(() -> generations.forEach(Generation::close));
+            var writer = new CompletionWriter(
+                    "cmpl-" + RequestFilter.requestId(response),
+                    System.currentTimeMillis() / 1_000,
+                    completion,
+                    serving.model(),
+                    serving.names());
+            var readers = new GenerationReaders(generations, writer, metrics, () -> cancellation(inbound));
+            if (completion.isStreamed()) {
+                stream(readers, writer, response);
+            } else {
+                send(readers, writer, response);
+            }
+        } finally {
+            generations.forEach(Generation::close);
+        }
+    }
+
+    /** Refuses for good what no queue can ever take. */
+    private static void requireRoom(CompletionRequest completion, Engine engine) {
+        int promptCountMax = engine.stats().slotCount() + engine.config().queueRequestsMax();
+        if (completion.generations().size() > promptCountMax) {
+            throw new ProblemException(Problem.of(
+                    ProblemCode.CAPACITY_EXCEEDED,
+                    "prompt",
+                    "A request may have " + promptCountMax + " prompts at most; send several."));
+        }
+    }
+
+    /** Why a generation was cancelled that nobody here cancelled. */
+    private RuntimeException cancellation(Inbound inbound) {
+        if (inbound.isGone()) {
+            return new CloseConnectionException("the client has gone");
+        }
+        return new ProblemException(gate.isClosed() ? Problem.stopping() : SLOW_READER);
+    }
+
+    private static void send(GenerationReaders readers, CompletionWriter writer, ServerResponse response) {
+        readers.read(outputs -> {});
+        response.header(HeaderNames.CONTENT_TYPE, "application/json");
+        response.send(writer.whole(readers.outputs(), readers.usage()));
+    }
+
+    private void stream(GenerationReaders readers, CompletionWriter writer, ServerResponse response) {
+        try (var events = new EventStream(response)) {
+            clock.add(events);
+            var end = new JsonBuffer();
+            try {
+                readers.read(outputs -> writeChunks(outputs, writer, events));
+                writer.writeEnd(end, readers.usage());
+            } catch (ProblemException e) {
+                CompletionWriter.writeFailure(end, e.problem());
+            } finally {
+                clock.remove(events);
+            }
+            events.write(end);
+        }
+    }
+
+    private static void writeChunks(List<ChoiceOutput> outputs, CompletionWriter writer, EventStream events) {
+        var chunks = new JsonBuffer();
+        for (ChoiceOutput output : outputs) {
+            if (output.hasNews()) {
+                writer.writeChunk(chunks, output);
+            }
+        }
+        if (chunks.length() > 0) {
+            events.write(chunks);
+        }
+    }
+}

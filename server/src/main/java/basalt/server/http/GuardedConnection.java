@@ -1,0 +1,234 @@
+package basalt.server.http;
+
+import io.helidon.common.buffers.BufferData;
+import io.helidon.common.buffers.DataReader;
+import io.helidon.common.buffers.DataWriter;
+import io.helidon.common.concurrency.limits.Limit;
+import io.helidon.common.socket.HelidonSocket;
+import io.helidon.common.socket.PeerInfo;
+import io.helidon.common.task.InterruptableTask;
+import io.helidon.webserver.ConnectionContext;
+import io.helidon.webserver.ListenerContext;
+import io.helidon.webserver.ProxyProtocolData;
+import io.helidon.webserver.Router;
+import io.helidon.webserver.spi.ServerConnection;
+import java.time.Duration;
+import java.util.Optional;
+import java.util.concurrent.ExecutorService;
+import java.util.function.Function;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * One connection: Helidon's own, with reading and writing that have time limits. Confined to the connection's thread,
+ * but for {@link #interruptStuckWrite} and what Helidon's listener calls.
+ */
+final class GuardedConnection implements ServerConnection, InterruptableTask<Void> {
+    private final Connections connections;
+    private final Inbound inbound;
+    private final Outbound outbound;
+    private final ServerConnection delegate;
+
+    GuardedConnection(
+            ConnectionContext context,
+            Connections connections,
+            HttpConfig config,
+            Function<ConnectionContext, ServerConnection> protocol) {
+        this.connections = connections;
+        inbound = new Inbound(context.dataReader(), config);
+        outbound = new Outbound(context.dataWriter());
+        delegate = protocol.apply(new Context(context, DataReader.create(inbound), outbound, this));
+    }
+
+    /** The connection of a context that {@link #GuardedConnection} made. */
+    static GuardedConnection of(ConnectionContext context) {
+        if (context instanceof Context own) {
+            return own.connection;
+        }
+        throw new IllegalArgumentException("context = " + context);
+    }
+
+    Inbound inbound() {
+        return inbound;
+    }
+
+    @Override
+    public void handle(Limit limit) throws InterruptedException {
+        Thread thread = Thread.currentThread();
+        connections.add(thread, this);
+        try {
+            delegate.handle(limit);
+        } finally {
+            inbound.close();
+            connections.remove(thread);
+        }
+    }
+
+    /** Ends a write that began before this moment of {@link System#nanoTime}; the connection closes with it. */
+    void interruptStuckWrite(long beforeNanos) {
+        outbound.interruptIfBegan(beforeNanos);
+    }
+
+    @Override
+    public boolean canInterrupt() {
+        return delegate instanceof InterruptableTask<?> task && task.canInterrupt();
+    }
+
+    /** Idle connections are closed by {@link Inbound}; Helidon's clock also counts the time of a long answer. */
+    @Override
+    public Duration idleTime() {
+        return inbound.isBusy() ? Duration.ZERO : delegate.idleTime();
+    }
+
+    @Override
+    public void close(boolean interrupt) {
+        delegate.close(interrupt);
+    }
+
+    /** Writes, and knows since when. */
+    private static final class Outbound implements DataWriter {
+        private final DataWriter delegate;
+        private volatile @Nullable Thread writer;
+        private volatile long beganNanos;
+
+        Outbound(DataWriter delegate) {
+            this.delegate = delegate;
+        }
+
+        void interruptIfBegan(long beforeNanos) {
+            Thread stuck = writer;
+            if (stuck != null && beganNanos - beforeNanos < 0) {
+                stuck.interrupt();
+            }
+        }
+
+        private void begin() {
+            beganNanos = System.nanoTime();
+            writer = Thread.currentThread();
+        }
+
+        @Override
+        public void write(BufferData... buffers) {
+            begin();
+            try {
+                delegate.write(buffers);
+            } finally {
+                writer = null;
+            }
+        }
+
+        @Override
+        public void write(BufferData buffer) {
+            begin();
+            try {
+                delegate.write(buffer);
+            } finally {
+                writer = null;
+            }
+        }
+
+        @Override
+        public void writeNow(BufferData... buffers) {
+            begin();
+            try {
+                delegate.writeNow(buffers);
+            } finally {
+                writer = null;
+            }
+        }
+
+        @Override
+        public void writeNow(BufferData buffer) {
+            begin();
+            try {
+                delegate.writeNow(buffer);
+            } finally {
+                writer = null;
+            }
+        }
+
+        @Override
+        public void flush() {
+            delegate.flush();
+        }
+
+        @Override
+        public void close() {
+            delegate.close();
+        }
+    }
+
+    /** Helidon's context with another reader and writer. */
+    private static final class Context implements ConnectionContext {
+        private final ConnectionContext delegate;
+        private final DataReader reader;
+        private final DataWriter writer;
+        private final GuardedConnection connection;
+
+        Context(ConnectionContext delegate, DataReader reader, DataWriter writer, GuardedConnection connection) {
+            this.delegate = delegate;
+            this.reader = reader;
+            this.writer = writer;
+            this.connection = connection;
+        }
+
+        @Override
+        public DataReader dataReader() {
+            return reader;
+        }
+
+        @Override
+        public DataWriter dataWriter() {
+            return writer;
+        }
+
+        @Override
+        public ListenerContext listenerContext() {
+            return delegate.listenerContext();
+        }
+
+        @Override
+        public ExecutorService executor() {
+            return delegate.executor();
+        }
+
+        @Override
+        public Router router() {
+            return delegate.router();
+        }
+
+        @Override
+        public Optional<ProxyProtocolData> proxyProtocolData() {
+            return delegate.proxyProtocolData();
+        }
+
+        @Override
+        public HelidonSocket serverSocket() {
+            return delegate.serverSocket();
+        }
+
+        @Override
+        public PeerInfo remotePeer() {
+            return delegate.remotePeer();
+        }
+
+        @Override
+        public PeerInfo localPeer() {
+            return delegate.localPeer();
+        }
+
+        @Override
+        public boolean isSecure() {
+            return delegate.isSecure();
+        }
+
+        @Override
+        public String socketId() {
+            return delegate.socketId();
+        }
+
+        @Override
+        public String childSocketId() {
+            return delegate.childSocketId();
+        }
+    }
+}

@@ -1,0 +1,172 @@
+package basalt.server.http;
+
+import basalt.server.observe.Metrics;
+import com.sun.management.UnixOperatingSystemMXBean;
+import io.helidon.common.socket.SocketOptions;
+import io.helidon.webserver.ListenerConfig;
+import io.helidon.webserver.WebServer;
+import io.helidon.webserver.http.HttpRouting;
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.UncheckedIOException;
+import java.lang.management.ManagementFactory;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
+import java.net.StandardSocketOptions;
+import java.net.UnknownHostException;
+import java.nio.channels.ServerSocketChannel;
+import java.time.Duration;
+import java.util.Optional;
+import java.util.OptionalInt;
+
+/** Listens, from the moment it is started; what the {@link Gate} does not let through yet is refused. */
+public final class HttpServer implements AutoCloseable {
+    private static final String OPS = "ops";
+    /** File descriptors left for the model, logs and the JVM. */
+    private static final long RESERVED_DESCRIPTORS = 128;
+
+    private static final int CONNECTIONS_DEFAULT = 10_000;
+    private static final int OPS_CONNECTIONS_MAX = 64;
+    /** Small, so that a client that does not read is noticed before much is buffered for it. */
+    private static final int SEND_BUFFER_BYTES = 64 * 1024;
+    /** Helidon's clock for idle connections; ours is shorter and knows what a connection does. */
+    private static final Duration IDLE_BACKSTOP = Duration.ofHours(2);
+
+    private static final Duration POLL = Duration.ofMillis(5);
+    private static final Duration STOP_GRACE = Duration.ofMillis(500);
+
+    private final HttpConfig config;
+    private final WebServer server;
+    private final Connections connections;
+    private final Clock clock;
+
+    private HttpServer(HttpConfig config, WebServer server, Connections connections, Clock clock) {
+        this.config = config;
+        this.server = server;
+        this.connections = connections;
+        this.clock = clock;
+    }
+
+    /** Why the addresses cannot be bound, if so; {@link #start} takes a second to find out. */
+    public static Optional<String> bindFailure(HttpConfig config) {
+        return bindFailure(config.host(), config.port())
+                .or(() -> config.opsPort().isPresent()
+                        ? bindFailure(config.host(), config.opsPort().getAsInt())
+                        : Optional.empty());
+    }
+
+    /**
+     * Binds and listens.
+     *
+     * @throws UncheckedIOException if an address cannot be bound
+     */
+    public static HttpServer start(HttpConfig config, Gate gate, Metrics metrics) {
+        var connections = new Connections(config);
+        metrics.bindConnections(connections::count);
+        var clock = new Clock(connections, config.timeouts());
+        var filter = new RequestFilter(connections, metrics);
+        var routes = new Routes(gate, metrics, contract());
+
+        var routing = HttpRouting.builder().addFilter(filter).addFilter(new ApiKeyFilter(config.apiKeys()));
+        ProblemResponses.addTo(routing);
+        routes.addAll(routing, new CompletionsHandler(gate, connections, clock, metrics));
+        var builder = WebServer.builder().shutdownHook(false);
+        listen(builder, config, config.port(), connectionsMax(config), connections);
+        builder.routing(routing);
+        if (config.opsPort().isPresent()) {
+            var opsRouting = HttpRouting.builder().addFilter(filter);
+            ProblemResponses.addTo(opsRouting);
+            routes.addOps(opsRouting);
+            var ops = ListenerConfig.builder();
+            listen(ops, config, config.opsPort().getAsInt(), OPS_CONNECTIONS_MAX, connections);
+            builder.putSocket(OPS, ops.routing(opsRouting).name(OPS).build());
+        }
+        WebServer server = builder.build().start();
+        if (!server.isRunning()) {
+            clock.close();
+            throw new UncheckedIOException(new IOException("the address cannot be bound"));
+        }
+        return new HttpServer(config, server, connections, clock);
+    }
+
+    private static void listen(
+            ListenerConfig.BuilderBase<?, ?> listener,
+            HttpConfig config,
+            int port,
+            int connectionsMax,
+            Connections connections) {
+        listener.host(config.host())
+                .port(port)
+                .protocolsDiscoverServices(false)
+                .addConnectionSelector(connections.selector())
+                .directHandlers(ProblemResponses.directHandlers())
+                .maxPayloadSize(config.limits().bodyBytesMax())
+                .maxTcpConnections(connectionsMax)
+                .idleConnectionTimeout(IDLE_BACKSTOP)
+                .shutdownGracePeriod(STOP_GRACE)
+                .writeBufferSize(0)
+                .connectionOptions(SocketOptions.builder()
+                        .tcpNoDelay(true)
+                        .socketSendBufferSize(SEND_BUFFER_BYTES)
+                        .build());
+    }
+
+    /** Helidon's listener ends for good when it runs out of file descriptors, so that must not come to pass. */
+    private static int connectionsMax(HttpConfig config) {
+        long allowed = CONNECTIONS_DEFAULT;
+        if (ManagementFactory.getOperatingSystemMXBean() instanceof UnixOperatingSystemMXBean unix) {
+            long descriptors = unix.getMaxFileDescriptorCount() - RESERVED_DESCRIPTORS - OPS_CONNECTIONS_MAX;
+            allowed = Math.max(1, Math.min(Integer.MAX_VALUE, descriptors));
+        }
+        int wanted = config.limits().connectionsMax();
+        return (int) (wanted == 0 ? Math.min(allowed, CONNECTIONS_DEFAULT) : Math.min(allowed, wanted));
+    }
+
+    private static Optional<String> bindFailure(String host, int port) {
+        try (var socket = ServerSocketChannel.open()) {
+            socket.setOption(StandardSocketOptions.SO_REUSEADDR, true);
+            socket.bind(new InetSocketAddress(InetAddress.getByName(host), port));
+            return Optional.empty();
+        } catch (UnknownHostException e) {
+            return Optional.of("host " + host + " is unknown");
+        } catch (IOException e) {
+            return Optional.of("port " + port + " on " + host + " cannot be bound: " + e.getMessage());
+        }
+    }
+
+    private static byte[] contract() {
+        try (InputStream in = HttpServer.class.getResourceAsStream("/openapi.yaml")) {
+            if (in == null) {
+                throw new IllegalStateException("openapi.yaml is not in the jar");
+            }
+            return in.readAllBytes();
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+    }
+
+    /** The port that is bound. */
+    public int port() {
+        return server.port();
+    }
+
+    /** The port of health and metrics alone. */
+    public OptionalInt opsPort() {
+        return config.opsPort().isPresent() ? OptionalInt.of(server.port(OPS)) : OptionalInt.empty();
+    }
+
+    /** Waits until every answer that has begun is sent, at most so long. */
+    public void awaitAnswers(Duration bound) throws InterruptedException {
+        long endNanos = System.nanoTime() + bound.toNanos();
+        while (connections.isAnyBusy() && System.nanoTime() - endNanos < 0) {
+            Thread.sleep(POLL);
+        }
+    }
+
+    /** Stops listening and closes what is open. */
+    @Override
+    public void close() {
+        clock.close();
+        server.stop();
+    }
+}

@@ -1,0 +1,110 @@
+package basalt.server.http;
+
+import basalt.engine.EngineException;
+import basalt.server.api.Problem;
+import basalt.server.api.ProblemCode;
+import basalt.server.api.ProblemException;
+import io.helidon.http.DirectHandler;
+import io.helidon.http.HeaderNames;
+import io.helidon.http.HeaderValues;
+import io.helidon.http.ServerResponseHeaders;
+import io.helidon.http.Status;
+import io.helidon.webserver.http.DirectHandlers;
+import io.helidon.webserver.http.HttpRouting;
+import io.helidon.webserver.http.ServerResponse;
+import java.util.Optional;
+import org.jspecify.annotations.Nullable;
+
+/** Turns failures into answers in OpenAI's form, those that Helidon finds in the protocol among them. */
+final class ProblemResponses {
+    private static final System.Logger LOG = System.getLogger(ProblemResponses.class.getName());
+
+    private ProblemResponses() {}
+
+    /** Of the failures of handlers. */
+    static void addTo(HttpRouting.Builder routing) {
+        routing.error(ProblemException.class, (request, response, e) -> send(response, e.problem()));
+        routing.error(EngineException.class, (request, response, e) -> send(response, Problem.of(e)));
+    }
+
+    /** Sends a problem as an answer. */
+    static void send(ServerResponse response, Problem problem) {
+        response.status(Status.create(problem.code().status()));
+        response.header(HeaderNames.CONTENT_TYPE, "application/json");
+        problem.retryAfterSeconds()
+                .ifPresent(seconds -> response.header(HeaderNames.RETRY_AFTER, Long.toString(seconds)));
+        if (problem.code() == ProblemCode.INVALID_API_KEY) {
+            response.header(HeaderNames.WWW_AUTHENTICATE, "Bearer");
+        }
+        response.send(problem.json());
+    }
+
+    /** Of requests that no handler sees, and of failures that none expects. */
+    static DirectHandlers directHandlers() {
+        var builder = DirectHandlers.builder();
+        for (DirectHandler.EventType type : DirectHandler.EventType.values()) {
+            builder.addHandler(type, new Direct());
+        }
+        return builder.build();
+    }
+
+    private static final class Direct implements DirectHandler {
+        @Override
+        public TransportResponse handle(
+                TransportRequest request,
+                EventType type,
+                Status status,
+                ServerResponseHeaders headers,
+                Throwable thrown,
+                System.@Nullable Logger logger) {
+            if (status.code() >= 500 && status.code() != Status.NOT_IMPLEMENTED_501.code()) {
+                Throwable cause = thrown.getCause() == null ? thrown : thrown.getCause();
+                LOG.log(System.Logger.Level.ERROR, "event=failure path=" + request.path(), cause);
+            }
+            return handle(request, type, status, headers, thrown.getMessage());
+        }
+
+        @Override
+        public TransportResponse handle(
+                TransportRequest request,
+                EventType type,
+                Status status,
+                ServerResponseHeaders headers,
+                @Nullable String message) {
+            Problem problem = problem(status, message);
+            String id = RequestFilter.requestId(requestedId(request));
+            return TransportResponse.builder()
+                    .status(Status.create(problem.code().status()))
+                    .headers(headers)
+                    .header(HeaderNames.CONTENT_TYPE, "application/json")
+                    .header(RequestFilter.REQUEST_ID, id)
+                    // How far the request was read is not sure.
+                    .header(HeaderValues.CONNECTION_CLOSE)
+                    .keepAlive(false)
+                    .entity(problem.json())
+                    .build();
+        }
+
+        private static Optional<String> requestedId(TransportRequest request) {
+            var headers = request.headers();
+            return headers == null ? Optional.empty() : headers.first(RequestFilter.REQUEST_ID);
+        }
+
+        private static Problem problem(Status status, @Nullable String message) {
+            String detail = message == null || message.isBlank() ? status.reasonPhrase() : message;
+            return switch (status.code()) {
+                case 404 -> Problem.of(ProblemCode.NOT_FOUND, "There is no such path.");
+                case 408 -> Problem.of(ProblemCode.REQUEST_TIMEOUT, detail);
+                case 413 ->
+                    Problem.of(
+                            ProblemCode.BODY_TOO_LARGE, "The body is larger than the server takes (body-bytes-max).");
+                case 414 -> Problem.of(ProblemCode.URL_TOO_LONG, "The URL is too long.");
+                case 501 -> Problem.of(ProblemCode.NOT_IMPLEMENTED, "Only the transfer coding chunked is supported.");
+                default ->
+                    status.code() < 500
+                            ? Problem.of(ProblemCode.BAD_HTTP, "Not a valid HTTP request: " + detail)
+                            : Problem.of(ProblemCode.SERVER_ERROR, "The server failed; its log says more.");
+            };
+        }
+    }
+}

@@ -1,0 +1,107 @@
+package basalt.server.http;
+
+import basalt.server.api.Problem;
+import basalt.server.api.ProblemCode;
+import basalt.server.api.ProblemException;
+import basalt.server.observe.Metrics;
+import io.helidon.http.HeaderNames;
+import io.helidon.http.Method;
+import io.helidon.http.Status;
+import io.helidon.webserver.http.Handler;
+import io.helidon.webserver.http.HttpRouting;
+import io.helidon.webserver.http.ServerRequest;
+import io.helidon.webserver.http.ServerResponse;
+import java.nio.charset.StandardCharsets;
+import java.util.List;
+
+/** Which path is answered by what. */
+final class Routes {
+    private static final List<String> PATHS = List.of(
+            "/v1/completions", "/v1/models", "/health", "/health/live", "/health/ready", "/metrics", "/openapi.yaml");
+    private static final byte[] HEALTHY = {'{', '"', 's', 't', 'a', 't', 'u', 's', '"', ':', '"', 'o', 'k', '"', '}'};
+
+    private final Gate gate;
+    private final Metrics metrics;
+    private final byte[] contract;
+
+    Routes(Gate gate, Metrics metrics, byte[] contract) {
+        this.gate = gate;
+        this.metrics = metrics;
+        this.contract = contract;
+    }
+
+    /** The path if it is one of ours, so that metrics have few labels. */
+    static String label(String path) {
+        if (PATHS.contains(path)) {
+            return path;
+        }
+        return path.startsWith("/v1/models/") ? "/v1/models/{model}" : "other";
+    }
+
+    /** The API and all else. */
+    void addAll(HttpRouting.Builder routing, Handler completions) {
+        add(routing, Method.POST, "/v1/completions", completions);
+        add(routing, Method.GET, "/v1/models", this::models);
+        add(routing, Method.GET, "/v1/models/{+model}", this::model);
+        add(routing, Method.GET, "/openapi.yaml", this::contract);
+        addOps(routing);
+    }
+
+    /** Health and metrics alone. */
+    void addOps(HttpRouting.Builder routing) {
+        add(routing, Method.GET, "/health", this::ready);
+        add(routing, Method.GET, "/health/ready", this::ready);
+        add(routing, Method.GET, "/health/live", this::live);
+        add(routing, Method.GET, "/metrics", this::metrics);
+        routing.any((request, response) -> {
+            throw new ProblemException(Problem.of(ProblemCode.NOT_FOUND, "There is no such path."));
+        });
+    }
+
+    private static void add(HttpRouting.Builder routing, Method method, String path, Handler handler) {
+        routing.route(method, path, handler);
+        routing.any(path, (request, response) -> {
+            response.header(HeaderNames.ALLOW, method.text());
+            throw new ProblemException(
+                    Problem.of(ProblemCode.METHOD_NOT_ALLOWED, "This path is only for " + method.text() + "."));
+        });
+    }
+
+    private void models(ServerRequest request, ServerResponse response) {
+        sendJson(response, gate.require().model().listJson());
+    }
+
+    private void model(ServerRequest request, ServerResponse response) {
+        var model = gate.require().model();
+        model.requireName(request.path().pathParameters().get("model"));
+        sendJson(response, model.cardJson());
+    }
+
+    private void contract(ServerRequest request, ServerResponse response) {
+        response.header(HeaderNames.CONTENT_TYPE, "application/yaml");
+        response.send(contract);
+    }
+
+    private void ready(ServerRequest request, ServerResponse response) {
+        gate.unready()
+                .ifPresentOrElse(
+                        problem -> ProblemResponses.send(response, problem), () -> sendJson(response, HEALTHY));
+    }
+
+    private void live(ServerRequest request, ServerResponse response) {
+        gate.unalive()
+                .ifPresentOrElse(
+                        problem -> ProblemResponses.send(response, problem), () -> sendJson(response, HEALTHY));
+    }
+
+    private void metrics(ServerRequest request, ServerResponse response) {
+        response.header(HeaderNames.CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8");
+        response.send(metrics.scrape().getBytes(StandardCharsets.UTF_8));
+    }
+
+    private static void sendJson(ServerResponse response, byte[] json) {
+        response.status(Status.OK_200);
+        response.header(HeaderNames.CONTENT_TYPE, "application/json");
+        response.send(json);
+    }
+}

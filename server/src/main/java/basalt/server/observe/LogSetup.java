@@ -1,0 +1,41 @@
+package basalt.server.observe;
+
+import java.util.Arrays;
+import java.util.logging.ConsoleHandler;
+import java.util.logging.Level;
+import java.util.logging.LogManager;
+import java.util.logging.Logger;
+
+/** Sets the one handler of all logs: lines on standard error. */
+public final class LogSetup {
+    private LogSetup() {}
+
+    /**
+     * Replaces whatever handles logs.
+     *
+     * @param level of our own loggers; libraries only log failures
+     * @param isJson whether a line is a JSON object
+     */
+    public static void install(System.Logger.Level level, boolean isJson) {
+        LogManager.getLogManager().reset();
+        Logger root = Logger.getLogger("");
+        Arrays.stream(root.getHandlers()).forEach(root::removeHandler);
+        var handler = new ConsoleHandler();
+        handler.setLevel(Level.ALL);
+        handler.setFormatter(isJson ? new JsonLines() : new TextLines());
+        root.addHandler(handler);
+        root.setLevel(Level.SEVERE);
+        OWN.setLevel(
+                switch (level) {
+                    case ALL, TRACE -> Level.FINER;
+                    case DEBUG -> Level.FINE;
+                    case INFO -> Level.INFO;
+                    case WARNING -> Level.WARNING;
+                    case ERROR -> Level.SEVERE;
+                    case OFF -> Level.OFF;
+                });
+    }
+
+    /** Held, or its level would be lost with it. */
+    private static final Logger OWN = Logger.getLogger("basalt");
+}

@@ -1,0 +1,271 @@
+package basalt.server.observe;
+
+import basalt.engine.EngineStats;
+import basalt.engine.FinishReason;
+import basalt.engine.Generation;
+import basalt.engine.Usage;
+import io.micrometer.core.instrument.Counter;
+import io.micrometer.core.instrument.DistributionSummary;
+import io.micrometer.core.instrument.FunctionCounter;
+import io.micrometer.core.instrument.Gauge;
+import io.micrometer.core.instrument.MeterRegistry;
+import io.micrometer.core.instrument.Tag;
+import io.micrometer.core.instrument.Tags;
+import io.micrometer.core.instrument.Timer;
+import io.micrometer.core.instrument.binder.jvm.JvmGcMetrics;
+import io.micrometer.core.instrument.binder.jvm.JvmMemoryMetrics;
+import io.micrometer.core.instrument.binder.jvm.JvmThreadMetrics;
+import io.micrometer.core.instrument.binder.system.FileDescriptorMetrics;
+import io.micrometer.core.instrument.binder.system.ProcessorMetrics;
+import io.micrometer.core.instrument.binder.system.UptimeMetrics;
+import io.micrometer.prometheusmetrics.PrometheusConfig;
+import io.micrometer.prometheusmetrics.PrometheusMeterRegistry;
+import java.time.Duration;
+import java.util.Arrays;
+import java.util.EnumMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.function.Supplier;
+import java.util.function.ToDoubleFunction;
+
+/**
+ * What is measured, and its names. Those that begin with {@code vllm:} have the names and meanings that gateways and
+ * dashboards expect; the others are our own. Safe for use by any number of threads.
+ */
+public final class Metrics implements AutoCloseable {
+    /** Requests that hold slots. */
+    public static final String REQUESTS_RUNNING = "vllm:num_requests_running";
+    /** Requests in the queue. */
+    public static final String REQUESTS_WAITING = "vllm:num_requests_waiting";
+    /** Busy slots by slots. */
+    public static final String STATE_USAGE = "vllm:kv_cache_usage_perc";
+    /** Prompt tokens read. */
+    public static final String PROMPT_TOKENS = "vllm:prompt_tokens";
+    /** Tokens sampled. */
+    public static final String GENERATION_TOKENS = "vllm:generation_tokens";
+    /** Choices ended, by reason. */
+    public static final String REQUEST_SUCCESS = "vllm:request_success";
+    /** From arrival to the first token. */
+    public static final String TIME_TO_FIRST_TOKEN = "vllm:time_to_first_token";
+    /** Between two tokens of a choice. */
+    public static final String INTER_TOKEN_LATENCY = "vllm:inter_token_latency";
+    /** From arrival to the end. */
+    public static final String REQUEST_LATENCY = "vllm:e2e_request_latency";
+    /** From arrival to the slot. */
+    public static final String QUEUE_TIME = "vllm:request_queue_time";
+    /** From the slot to the first token. */
+    public static final String PREFILL_TIME = "vllm:request_prefill_time";
+    /** From the first token to the end. */
+    public static final String DECODE_TIME = "vllm:request_decode_time";
+    /** Prompt tokens of a request. */
+    public static final String REQUEST_PROMPT_TOKENS = "vllm:request_prompt_tokens";
+    /** Sampled tokens of a request. */
+    public static final String REQUEST_GENERATION_TOKENS = "vllm:request_generation_tokens";
+    /** Slots. */
+    public static final String SLOTS = "basalt_slots";
+    /** Slots held by requests. */
+    public static final String SLOTS_BUSY = "basalt_slots_busy";
+    /** Size of one sequence's state. */
+    public static final String STATE_BYTES_PER_SLOT = "basalt_state_bytes_per_slot";
+    /** Prompt tokens in the queue. */
+    public static final String TOKENS_WAITING = "basalt_tokens_waiting";
+    /** Steps of the engine. */
+    public static final String STEPS = "basalt_steps";
+    /** Rows of all steps; by steps, the mean batch. */
+    public static final String STEP_ROWS = "basalt_step_rows";
+    /** Answers, by route and status. */
+    public static final String HTTP_RESPONSES = "basalt_http_responses";
+    /** Open connections. */
+    public static final String HTTP_CONNECTIONS = "basalt_http_connections";
+
+    private static final double[] LATENCY_SECONDS = {
+        0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680
+    };
+    private static final double[] STAGE_SECONDS =
+            concat(new double[] {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2}, LATENCY_SECONDS);
+    private static final double[] FIRST_TOKEN_SECONDS = {
+        0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160,
+        640, 2560
+    };
+    private static final double[] INTER_TOKEN_SECONDS = {
+        0.0005, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5,
+        0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80
+    };
+    private static final double[] TOKEN_COUNTS = {
+        1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6
+    };
+
+    private final PrometheusMeterRegistry registry = new PrometheusMeterRegistry(PrometheusConfig.DEFAULT);
+    private final JvmGcMetrics gcMetrics = new JvmGcMetrics();
+    private final Tags tags;
+    private final Map<FinishReason, Counter> finished = new EnumMap<>(FinishReason.class);
+    private final Timer timeToFirstToken;
+    private final Timer interTokenLatency;
+    private final Timer requestLatency;
+    private final Timer queueTime;
+    private final Timer prefillTime;
+    private final Timer decodeTime;
+    private final DistributionSummary requestPromptTokens;
+    private final DistributionSummary requestGenerationTokens;
+
+    /** Of a server of one model. */
+    public Metrics(String modelName) {
+        tags = Tags.of("model_name", modelName, "engine", "0");
+        for (FinishReason reason : FinishReason.values()) {
+            finished.put(reason, finishedCounter(reason));
+        }
+        timeToFirstToken = timer(TIME_TO_FIRST_TOKEN, "From arrival to the first token", FIRST_TOKEN_SECONDS);
+        interTokenLatency = timer(INTER_TOKEN_LATENCY, "Between two tokens of a choice", INTER_TOKEN_SECONDS);
+        requestLatency = timer(REQUEST_LATENCY, "From arrival to the end", STAGE_SECONDS);
+        queueTime = timer(QUEUE_TIME, "From arrival to the slot", STAGE_SECONDS);
+        prefillTime = timer(PREFILL_TIME, "From the slot to the first token", STAGE_SECONDS);
+        decodeTime = timer(DECODE_TIME, "From the first token to the end", STAGE_SECONDS);
+        requestPromptTokens = summary(REQUEST_PROMPT_TOKENS, "Prompt tokens of a request");
+        requestGenerationTokens = summary(REQUEST_GENERATION_TOKENS, "Sampled tokens of a request");
+        new JvmMemoryMetrics().bindTo(registry);
+        new JvmThreadMetrics().bindTo(registry);
+        new ProcessorMetrics().bindTo(registry);
+        new FileDescriptorMetrics().bindTo(registry);
+        new UptimeMetrics().bindTo(registry);
+        gcMetrics.bindTo(registry);
+    }
+
+    private Counter finishedCounter(FinishReason reason) {
+        return Counter.builder(REQUEST_SUCCESS)
+                .description("Choices ended, by reason")
+                .tags(tags.and("finished_reason", label(reason)))
+                .register(registry);
+    }
+
+    private static double[] concat(double[] first, double[] second) {
+        double[] all = Arrays.copyOf(first, first.length + second.length);
+        System.arraycopy(second, 0, all, first.length, second.length);
+        return all;
+    }
+
+    private static String label(FinishReason reason) {
+        return switch (reason) {
+            case STOP -> "stop";
+            case LENGTH -> "length";
+            case CANCELLED -> "abort";
+            case ERROR -> "error";
+        };
+    }
+
+    private Timer timer(String name, String description, double[] seconds) {
+        Duration[] buckets = Arrays.stream(seconds)
+                .mapToObj(s -> Duration.ofNanos(Math.round(s * 1e9)))
+                .toArray(Duration[]::new);
+        return Timer.builder(name)
+                .description(description)
+                .tags(tags)
+                .serviceLevelObjectives(buckets)
+                .register(registry);
+    }
+
+    private DistributionSummary summary(String name, String description) {
+        return DistributionSummary.builder(name)
+                .description(description)
+                .tags(tags)
+                .serviceLevelObjectives(TOKEN_COUNTS)
+                .register(registry);
+    }
+
+    /**
+     * Adds the engine's own counts.
+     *
+     * @param stats read at each scrape
+     * @param baseline what was counted while warming up, not to be shown
+     */
+    public void bindEngine(Supplier<EngineStats> stats, EngineStats baseline) {
+        gauge(REQUESTS_RUNNING, "Requests that hold slots", stats, EngineStats::runningRequestCount);
+        gauge(REQUESTS_WAITING, "Requests in the queue", stats, EngineStats::waitingRequestCount);
+        gauge(STATE_USAGE, "Busy slots by slots", stats, s -> s.busySlotCount() / (double) s.slotCount());
+        gauge(SLOTS, "Slots", stats, EngineStats::slotCount);
+        gauge(SLOTS_BUSY, "Slots held by requests", stats, EngineStats::busySlotCount);
+        gauge(STATE_BYTES_PER_SLOT, "Size of one sequence's state", stats, EngineStats::stateBytesPerSlot);
+        gauge(TOKENS_WAITING, "Prompt tokens in the queue", stats, EngineStats::waitingTokenCount);
+        counter(PROMPT_TOKENS, "Prompt tokens read", stats, s -> s.promptTokenCount() - baseline.promptTokenCount());
+        counter(GENERATION_TOKENS, "Tokens sampled", stats, s -> s.sampledTokenCount() - baseline.sampledTokenCount());
+        counter(STEPS, "Steps of the engine", stats, s -> s.stepCount() - baseline.stepCount());
+        counter(STEP_ROWS, "Rows of all steps", stats, s -> s.rowCount() - baseline.rowCount());
+    }
+
+    /** Adds the number of open connections. */
+    public void bindConnections(Supplier<Number> count) {
+        Gauge.builder(HTTP_CONNECTIONS, count).description("Open connections").register(registry);
+    }
+
+    private void gauge(
+            String name, String description, Supplier<EngineStats> stats, ToDoubleFunction<EngineStats> value) {
+        Gauge.builder(name, () -> value.applyAsDouble(stats.get()))
+                .description(description)
+                .tags(tags)
+                .register(registry);
+    }
+
+    private void counter(
+            String name, String description, Supplier<EngineStats> stats, ToDoubleFunction<EngineStats> value) {
+        FunctionCounter.builder(name, stats, s -> value.applyAsDouble(s.get()))
+                .description(description)
+                .tags(tags)
+                .register(registry);
+    }
+
+    /** A choice ended. */
+    public void choiceFinished(FinishReason reason) {
+        Objects.requireNonNull(finished.get(reason)).increment();
+    }
+
+    /** Some tokens of one choice came at once, so long after the one before them. */
+    public void tokensArrived(int count, long nanosSinceLast) {
+        Duration each = Duration.ofNanos(nanosSinceLast / count);
+        for (int i = 0; i < count; i++) {
+            interTokenLatency.record(each);
+        }
+    }
+
+    /**
+     * A request ended, well or not.
+     *
+     * @param timing moments of its stages
+     * @param nowNanos {@link System#nanoTime}
+     */
+    public void requestFinished(Generation.Timing timing, Usage usage, long nowNanos) {
+        long end = timing.finishedNanos() == 0 ? nowNanos : timing.finishedNanos();
+        requestLatency.record(Duration.ofNanos(end - timing.arrivedNanos()));
+        requestPromptTokens.record((double) usage.promptTokenCount());
+        requestGenerationTokens.record((double) usage.completionTokenCount());
+        if (timing.admittedNanos() != 0) {
+            queueTime.record(Duration.ofNanos(timing.admittedNanos() - timing.arrivedNanos()));
+        }
+        if (timing.firstTokenNanos() != 0) {
+            timeToFirstToken.record(Duration.ofNanos(timing.firstTokenNanos() - timing.arrivedNanos()));
+            prefillTime.record(Duration.ofNanos(timing.firstTokenNanos() - timing.admittedNanos()));
+            decodeTime.record(Duration.ofNanos(end - timing.firstTokenNanos()));
+        }
+    }
+
+    /** An answer was sent. */
+    public void responded(String route, int status) {
+        registry.counter(HTTP_RESPONSES, List.of(Tag.of("route", route), Tag.of("status", Integer.toString(status))))
+                .increment();
+    }
+
+    /** For tracing and tests. */
+    public MeterRegistry registry() {
+        return registry;
+    }
+
+    /** All of it in Prometheus's text format. */
+    public String scrape() {
+        return registry.scrape();
+    }
+
+    @Override
+    public void close() {
+        gcMetrics.close();
+        registry.close();
+    }
+}
