@@ -6,6 +6,7 @@ import basalt.engine.backend.Batch;
 import basalt.engine.backend.RowSampling;
 import basalt.engine.backend.StepResult;
 import basalt.engine.state.StateImage;
+import java.util.function.DoubleSupplier;
 import java.util.random.RandomGenerator;
 import java.util.random.RandomGeneratorFactory;
 
@@ -18,6 +19,9 @@ final class BackendDriver {
     private static final int STEP_GRAIN = 32;
 
     private static final long REPEAT_NANOS_MIN = 400_000_000;
+    private static final int WARM_UP_COUNT_MAX = 20;
+    private static final int WARM_UP_IDLE_COUNT = 2;
+    private static final double WARM_UP_GAIN = 1.05;
     private static final RowSampling GREEDY =
             new RowSampling(SamplingParams.GREEDY, 0, 0, new int[0], 0, Integer.MAX_VALUE, -1, new int[0]);
 
@@ -46,17 +50,11 @@ final class BackendDriver {
             fill(slot, position);
         }
         int stepCount = STEP_GRAIN;
-        var rates = new double[repeatCount];
-        // Repeats that are too short only warm up and double the next one.
-        for (int repeat = 0; repeat < repeatCount; ) {
-            long nanos = decodeSteps(rowCount, stepCount);
-            if (nanos < REPEAT_NANOS_MIN) {
-                stepCount *= 2;
-                continue;
-            }
-            rates[repeat++] = 1e9 * rowCount * stepCount / nanos;
+        while (decodeSteps(rowCount, stepCount) < REPEAT_NANOS_MIN) {
+            stepCount *= 2;
         }
-        return Rate.of(rates);
+        int repeatSteps = stepCount;
+        return measure(repeatCount, () -> 1e9 * rowCount * repeatSteps / decodeSteps(rowCount, repeatSteps));
     }
 
     private long decodeSteps(int rowCount, int stepCount) {
@@ -99,13 +97,29 @@ final class BackendDriver {
      */
     Rate prefill(int promptTokens, int chunkTokens, int repeatCount) {
         var tokens = randomTokens(promptTokens);
+        return measure(repeatCount, () -> {
+            long nanos = 0;
+            int count = 0;
+            while (nanos < REPEAT_NANOS_MIN) {
+                nanos += prefillNanos(tokens, chunkTokens);
+                count++;
+            }
+            return 1e9 * promptTokens * count / nanos;
+        });
+    }
+
+    /** Repeats until the rate has stopped to rise, since compiled code comes late, and then as often as asked. */
+    private static Rate measure(int repeatCount, DoubleSupplier tokensPerSecond) {
+        double best = 0;
+        int idleCount = 0;
+        for (int i = 0; i < WARM_UP_COUNT_MAX && idleCount < WARM_UP_IDLE_COUNT; i++) {
+            double rate = tokensPerSecond.getAsDouble();
+            idleCount = rate > best * WARM_UP_GAIN ? 0 : idleCount + 1;
+            best = Math.max(best, rate);
+        }
         var rates = new double[repeatCount];
-        long warmUpEnd = System.nanoTime() + REPEAT_NANOS_MIN;
-        do {
-            prefillNanos(tokens, chunkTokens);
-        } while (System.nanoTime() < warmUpEnd);
         for (int repeat = 0; repeat < repeatCount; repeat++) {
-            rates[repeat] = 1e9 * promptTokens / prefillNanos(tokens, chunkTokens);
+            rates[repeat] = tokensPerSecond.getAsDouble();
         }
         return Rate.of(rates);
     }
