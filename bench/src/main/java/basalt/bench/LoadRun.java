@@ -10,7 +10,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
-import java.util.Random;
+import java.util.SplittableRandom;
 import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -119,7 +119,7 @@ final class LoadRun {
                 request < requestCount && System.nanoTime() - end < 0;
                 request = startedCount.getAndIncrement()) {
             int prompt = request % prompts.count();
-            var random = new Random(request);
+            var random = new SplittableRandom(request);
             int cancelAfterTokens = random.nextDouble() < cancelShare ? 1 + random.nextInt(prompts.maxTokens()) / 2 : 0;
             var result = new Completion(arrivedCount).run(server, prompts.body(prompt), cancelAfterTokens);
             record(result, prompt);
