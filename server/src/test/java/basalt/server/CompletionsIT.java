@@ -189,6 +189,7 @@ class CompletionsIT {
 
         assertEquals("stop", choice.path("finish_reason").asText());
         assertEquals(ids[10], choice.path("stop_reason").asInt());
+        assertEquals(11, choice.path("token_ids").size());
         assertEquals(
                 TOKENIZER.decode(Arrays.copyOf(ids, 10)), choice.path("text").asText());
     }

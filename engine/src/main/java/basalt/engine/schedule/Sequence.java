@@ -122,27 +122,22 @@ final class Sequence {
      */
     void sampled(int token, StepResult result, int row) {
         sampledCount++;
-        if (isStop(token)) {
-            finish(FinishReason.STOP, token);
-            return;
-        }
+        boolean isStop = isStop(token);
         boolean hasMatch = false;
-        long visible = 0;
-        if (bytes != null) {
+        if (bytes != null && !isStop) {
             byteCount += bytes.count(token);
-            visible = byteCount;
-            if (matcher != null) {
-                hasMatch = matcher.append(bytes, token, sampledCount >= sampling.minTokens());
-                visible = matcher.visibleBytes();
-            }
+            hasMatch = matcher != null && matcher.append(bytes, token, sampledCount >= sampling.minTokens());
         }
+        long visible = matcher == null ? byteCount : matcher.visibleBytes();
         if (sampling.logprobCount() < 0) {
             channel.write(token, visible);
         } else {
             int from = row * StepResult.TOP_COUNT_MAX;
             channel.write(token, visible, result.logprobs[row], result.topIds, result.topLogprobs, from);
         }
-        if (hasMatch) {
+        if (isStop) {
+            finish(FinishReason.STOP, token);
+        } else if (hasMatch) {
             finish(FinishReason.STOP, -1);
         } else if (sampledCount >= sampling.maxTokens()) {
             finish(FinishReason.LENGTH, -1);

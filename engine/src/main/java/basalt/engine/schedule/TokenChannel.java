@@ -115,10 +115,9 @@ final class TokenChannel {
         return writeCount.get() > readCount.get();
     }
 
-    /** Sampled tokens so far, one that ended the choice by its id included. */
+    /** Sampled tokens so far. */
     long sampledCount() {
-        boolean hasStopToken = finishReason != null && stopToken != NONE;
-        return Math.max(0, writeCount.get() - scoredCount) + (hasStopToken ? 1 : 0);
+        return Math.max(0, writeCount.get() - scoredCount);
     }
 
     /** Takes the oldest token. Only for the reader. */

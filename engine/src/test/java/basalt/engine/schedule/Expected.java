@@ -62,13 +62,13 @@ final class Expected {
         for (int i = 0; i < request.maxTokens(); i++) {
             long position = (long) request.prompt().length + i;
             int token = FakeLanguage.next(history, position, sampling, i, SteppedEngine.VOCAB_SIZE);
+            tokens.add(token);
+            logprobs.add(FakeLanguage.logprob(history, token));
             if (FakeLanguage.isStop(token, sampling)) {
                 reason = FinishReason.STOP;
                 stopToken = Optional.of(token);
                 break;
             }
-            tokens.add(token);
-            logprobs.add(FakeLanguage.logprob(history, token));
             int before = text.length();
             text.append(TOKENIZER.decode(new int[] {token}));
             if (i + 1 >= request.minTokens() && stopsIn(text, before)) {
