@@ -121,20 +121,22 @@ final class CheckpointCommand {
     private static void inspect(Path directory, boolean listsTensors, PrintStream out) {
         try (var checkpoint = Checkpoint.open(directory)) {
             ModelConfig config = checkpoint.config();
-            out.printf("directory       %s%n", directory);
-            out.printf("parameters      %,d%n", checkpoint.parameterCount());
-            out.printf("weights         %,d bytes of %s%n", checkpoint.weightBytes(), types(checkpoint));
-            out.printf("layers          %d: %s%n", config.layerCount(), mixers(config));
+            out.printf(Locale.ROOT, "directory       %s%n", directory);
+            out.printf(Locale.ROOT, "parameters      %,d%n", checkpoint.parameterCount());
+            out.printf(Locale.ROOT, "weights         %,d bytes of %s%n", checkpoint.weightBytes(), types(checkpoint));
+            out.printf(Locale.ROOT, "layers          %d: %s%n", config.layerCount(), mixers(config));
             out.printf(
+                    Locale.ROOT,
                     "width           %,d, MLP %,d%n",
                     config.width(), config.mlp().innerWidth());
-            out.printf("vocabulary      %,d, padded to %,d%n", config.vocabSize(), config.paddedVocabSize());
+            out.printf(Locale.ROOT, "vocabulary      %,d, padded to %,d%n", config.vocabSize(), config.paddedVocabSize());
             out.printf(
+                    Locale.ROOT,
                     "state           %,d bytes a slot on the CPU, %,d on a GPU%n",
                     StateLayout.of(config, ElementType.F32).bytes(),
                     StateLayout.of(config, ElementType.BF16).bytes());
-            out.printf("tokenizer       %s%n", tokenizer(checkpoint));
-            out.printf("fingerprint     %s%n", checkpoint.fingerprint());
+            out.printf(Locale.ROOT, "tokenizer       %s%n", tokenizer(checkpoint));
+            out.printf(Locale.ROOT, "fingerprint     %s%n", checkpoint.fingerprint());
             if (listsTensors) {
                 out.println();
                 checkpoint.tensors().forEach(tensor -> printTensor(tensor, out));
@@ -144,6 +146,7 @@ final class CheckpointCommand {
 
     private static void printTensor(Tensor tensor, PrintStream out) {
         out.printf(
+                    Locale.ROOT,
                 "%-52s %-4s %-16s %,15d bytes%n",
                 tensor.name(),
                 lower(tensor.type()),

@@ -1,0 +1,98 @@
+package basalt.server;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import basalt.engine.EngineException.InvalidCheckpoint;
+import java.io.ByteArrayOutputStream;
+import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+class CheckpointCommandTest {
+    private static final String BUNDLED = "../models/based-10m";
+
+    private final ByteArrayOutputStream printed = new ByteArrayOutputStream();
+
+    @TempDir
+    private Path directory;
+
+    @Test
+    void inspectSaysWhatIsInACheckpoint() {
+        assertEquals(0, run("inspect", BUNDLED, "--tensors"));
+
+        assertPrinted("parameters      10,574,592");
+        assertPrinted("weights         21,149,184 bytes of bf16");
+        assertPrinted("layers          12: 3 Taylor attention, 6 convolution, 3 window attention");
+        assertPrinted("tokenizer       tokenizer.json");
+        assertPrinted("transformer.layers.11.mlp.fc2.weight");
+    }
+
+    @Test
+    void randomMakesACheckpointOfAConfig() {
+        String made = directory.resolve("made").toString();
+
+        assertEquals(0, run("random", BUNDLED, made, "--type", "f16", "--seed", "7"));
+
+        assertPrinted("parameters      10,574,592");
+        assertPrinted("bytes of f16");
+        assertThrows(InvalidCheckpoint.class, () -> run("random", BUNDLED + "/config.json", made));
+    }
+
+    @Test
+    void convertWritesSafetensors() {
+        assertEquals(0, run("convert", BUNDLED, directory.toString()));
+
+        assertTrue(Files.exists(directory.resolve("model.safetensors")));
+        assertTrue(Files.exists(directory.resolve("tokenizer.json")));
+    }
+
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "",
+                "inspect",
+                "inspect a b",
+                "random based-360m",
+                "convert",
+                "melt a",
+                "random based-360m a --type",
+                "random based-360m a --type f64",
+                "random based-360m a --seed x"
+            })
+    void wrongUseIsExplained(String line) {
+        assertEquals(2, run(line.split(" ")));
+
+        assertTrue(printed.size() > 0);
+        assertTrue(Files.notExists(Path.of("a")));
+    }
+
+    @Test
+    void helpIsNoFailure() {
+        assertEquals(0, run("--help"));
+
+        assertPrinted("Usage: basalt checkpoint inspect");
+    }
+
+    @Test
+    void whatIsNotThereIsNamed() {
+        assertThrows(InvalidCheckpoint.class, () -> run("inspect", directory.resolve("x").toString()));
+        assertThrows(InvalidCheckpoint.class, () -> run("random", "based-2b", directory.toString()));
+    }
+
+    private int run(String... args) {
+        return CheckpointCommand.run(List.of(args), new PrintStream(printed, true, StandardCharsets.UTF_8));
+    }
+
+    private void assertPrinted(String text) {
+        String all = printed.toString(StandardCharsets.UTF_8);
+        assertTrue(all.contains(text), all);
+    }
+}
