@@ -2,7 +2,7 @@
 module basalt.engine {
     requires static org.jspecify;
     requires jdk.incubator.vector;
-    requires com.fasterxml.jackson.databind;
+    requires com.fasterxml.jackson.core;
     requires jtokkit;
 
     exports basalt.engine;

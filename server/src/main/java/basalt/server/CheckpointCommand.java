@@ -128,8 +128,10 @@ final class CheckpointCommand {
             out.printf(
                     Locale.ROOT,
                     "width           %,d, MLP %,d%n",
-                    config.width(), config.mlp().innerWidth());
-            out.printf(Locale.ROOT, "vocabulary      %,d, padded to %,d%n", config.vocabSize(), config.paddedVocabSize());
+                    config.width(),
+                    config.mlp().innerWidth());
+            out.printf(
+                    Locale.ROOT, "vocabulary      %,d, padded to %,d%n", config.vocabSize(), config.paddedVocabSize());
             out.printf(
                     Locale.ROOT,
                     "state           %,d bytes a slot on the CPU, %,d on a GPU%n",
@@ -146,7 +148,7 @@ final class CheckpointCommand {
 
     private static void printTensor(Tensor tensor, PrintStream out) {
         out.printf(
-                    Locale.ROOT,
+                Locale.ROOT,
                 "%-52s %-4s %-16s %,15d bytes%n",
                 tensor.name(),
                 lower(tensor.type()),

@@ -83,7 +83,9 @@ class CheckpointCommandTest {
 
     @Test
     void whatIsNotThereIsNamed() {
-        assertThrows(InvalidCheckpoint.class, () -> run("inspect", directory.resolve("x").toString()));
+        assertThrows(
+                InvalidCheckpoint.class,
+                () -> run("inspect", directory.resolve("x").toString()));
         assertThrows(InvalidCheckpoint.class, () -> run("random", "based-2b", directory.toString()));
     }
 

@@ -1,47 +1,29 @@
 package basalt.engine.json;
 
 import basalt.engine.EngineException.InvalidCheckpoint;
-import com.fasterxml.jackson.core.JsonFactory;
-import com.fasterxml.jackson.core.JsonProcessingException;
-import com.fasterxml.jackson.core.StreamReadConstraints;
-import com.fasterxml.jackson.core.StreamReadFeature;
-import com.fasterxml.jackson.databind.DeserializationFeature;
-import com.fasterxml.jackson.databind.JsonNode;
-import com.fasterxml.jackson.databind.json.JsonMapper;
-import com.fasterxml.jackson.databind.node.JsonNodeType;
 import java.io.IOException;
+import java.math.BigInteger;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The fields of one JSON object, read with types and bounds. A field that is absent and one that is {@code null} are
  * the same. What is wrong is thrown as {@link InvalidCheckpoint} that names the file and the field.
  */
 public final class JsonFields {
-    private static final int NESTING_MAX = 32;
-    private static final int STRING_CHARS_MAX = 1 << 20;
-    private static final JsonMapper MAPPER = JsonMapper.builder(JsonFactory.builder()
-                    .streamReadConstraints(StreamReadConstraints.builder()
-                            .maxNestingDepth(NESTING_MAX)
-                            .maxStringLength(STRING_CHARS_MAX)
-                            .maxNumberLength(64)
-                            .build())
-                    .enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION)
-                    .build())
-            .enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS)
-            .build();
-
     private final String file;
     private final String prefix;
-    private final JsonNode node;
+    private final Map<?, ?> values;
 
-    private JsonFields(String file, String prefix, JsonNode node) {
+    private JsonFields(String file, String prefix, Map<?, ?> values) {
         this.file = file;
         this.prefix = prefix;
-        this.node = node;
+        this.values = values;
     }
 
     /**
@@ -71,19 +53,17 @@ public final class JsonFields {
      */
     public static JsonFields parse(String file, byte[] utf8) {
         try {
-            return of(file, "", MAPPER.readTree(utf8));
-        } catch (JsonProcessingException e) {
-            throw new InvalidCheckpoint(file + ": is no valid JSON: " + e.getOriginalMessage(), e);
+            return of(file, "", JsonTree.parse(utf8));
         } catch (IOException e) {
-            throw new InvalidCheckpoint(file + ": cannot be read: " + e.getMessage(), e);
+            throw new InvalidCheckpoint(file + ": is no valid JSON: " + JsonTree.message(e), e);
         }
     }
 
-    private static JsonFields of(String file, String prefix, JsonNode node) {
-        if (!node.isObject()) {
+    private static JsonFields of(String file, String prefix, @Nullable Object value) {
+        if (!(value instanceof Map<?, ?> values)) {
             throw new InvalidCheckpoint(file + ": " + (prefix.isEmpty() ? "the top" : prefix) + " must be an object");
         }
-        return new JsonFields(file, prefix.isEmpty() ? "" : prefix + ".", node);
+        return new JsonFields(file, prefix.isEmpty() ? "" : prefix + ".", values);
     }
 
     /** An error that names this file and a field of this object. */
@@ -93,23 +73,20 @@ public final class JsonFields {
 
     /** Whether a field is there and not null. */
     public boolean has(String name) {
-        return node.hasNonNull(name);
+        return values.get(name) != null;
     }
 
     /** Names of all fields, in the file's order. */
     public List<String> names() {
-        var names = new ArrayList<String>(node.size());
-        node.fieldNames().forEachRemaining(names::add);
-        return names;
+        return values.keySet().stream().map(String::valueOf).toList();
     }
 
     /** A whole number in [min, max], which must be there. */
     public long integer(String name, long min, long max) {
-        JsonNode value = node.path(name);
         if (!has(name)) {
             throw wrong(name, "is missing");
         }
-        return integer(name, value, min, max);
+        return integer(name, values.get(name), min, max);
     }
 
     /** A whole number in [min, max], or the default. */
@@ -117,14 +94,14 @@ public final class JsonFields {
         return has(name) ? Math.toIntExact(integer(name, min, max)) : absent;
     }
 
-    private long integer(String name, JsonNode value, long min, long max) {
-        if (!value.isIntegralNumber()) {
-            throw wrong(name, "must be a whole number, not " + shown(value));
+    private long integer(String name, @Nullable Object value, long min, long max) {
+        if (value instanceof Long number && number >= min && number <= max) {
+            return number;
         }
-        if (!value.canConvertToLong() || value.longValue() < min || value.longValue() > max) {
-            throw wrong(name, "= " + shown(value) + " is outside [" + min + ", " + max + "]");
+        if (value instanceof Long || value instanceof BigInteger) {
+            throw wrong(name, "= " + value + " is outside [" + min + ", " + max + "]");
         }
-        return value.longValue();
+        throw wrong(name, "must be a whole number, not " + shown(value));
     }
 
     /** A finite number in [min, max], or the default. */
@@ -132,15 +109,14 @@ public final class JsonFields {
         if (!has(name)) {
             return absent;
         }
-        JsonNode value = node.path(name);
-        if (!value.isNumber()) {
-            throw wrong(name, "must be a number, not " + shown(value));
+        if (!(values.get(name) instanceof Number number)) {
+            throw wrong(name, "must be a number, not " + shown(values.get(name)));
         }
-        double number = value.doubleValue();
-        if (!(number >= min && number <= max)) {
-            throw wrong(name, "= " + shown(value) + " is outside [" + min + ", " + max + "]");
+        double value = number.doubleValue();
+        if (!(value >= min && value <= max)) {
+            throw wrong(name, "= " + number + " is outside [" + min + ", " + max + "]");
         }
-        return number;
+        return value;
     }
 
     /** A flag, or the default. */
@@ -148,10 +124,10 @@ public final class JsonFields {
         if (!has(name)) {
             return absent;
         }
-        if (!node.path(name).isBoolean()) {
-            throw wrong(name, "must be true or false, not " + shown(node.path(name)));
+        if (!(values.get(name) instanceof Boolean flag)) {
+            throw wrong(name, "must be true or false, not " + shown(values.get(name)));
         }
-        return node.path(name).booleanValue();
+        return flag;
     }
 
     /** A string. */
@@ -159,54 +135,53 @@ public final class JsonFields {
         if (!has(name)) {
             return Optional.empty();
         }
-        if (!node.path(name).isTextual()) {
-            throw wrong(name, "must be a string, not " + shown(node.path(name)));
+        if (!(values.get(name) instanceof String text)) {
+            throw wrong(name, "must be a string, not " + shown(values.get(name)));
         }
-        return Optional.of(node.path(name).textValue());
+        return Optional.of(text);
     }
 
     /** An object. */
     public Optional<JsonFields> object(String name) {
-        return has(name) ? Optional.of(of(file, prefix + name, node.path(name))) : Optional.empty();
+        return has(name) ? Optional.of(of(file, prefix + name, values.get(name))) : Optional.empty();
     }
 
     /** Whole numbers in [min, max]; none where the field is absent. */
     public List<Long> integers(String name, long min, long max) {
-        var values = new ArrayList<Long>();
-        for (JsonNode item : array(name)) {
-            values.add(integer(name, item, min, max));
+        var numbers = new ArrayList<Long>();
+        for (Object item : items(name)) {
+            numbers.add(integer(name, item, min, max));
         }
-        return values;
+        return numbers;
     }
 
     /** Objects of a list; none where the field is absent. */
     public List<JsonFields> objects(String name) {
-        var values = new ArrayList<JsonFields>();
-        for (JsonNode item : array(name)) {
-            values.add(of(file, prefix + name + "[" + values.size() + "]", item));
+        var objects = new ArrayList<JsonFields>();
+        for (Object item : items(name)) {
+            objects.add(of(file, prefix + name + "[" + objects.size() + "]", item));
         }
-        return values;
+        return objects;
     }
 
-    /** The items of a list as parsed; none where the field is absent. */
-    public List<JsonNode> array(String name) {
+    /** The items of a list as {@link JsonTree} has them; none where the field is absent. */
+    public List<?> items(String name) {
         if (!has(name)) {
             return List.of();
         }
-        JsonNode value = node.path(name);
-        if (!value.isArray()) {
-            throw wrong(name, "must be a list, not " + shown(value));
+        if (!(values.get(name) instanceof List<?> list)) {
+            throw wrong(name, "must be a list, not " + shown(values.get(name)));
         }
-        var items = new ArrayList<JsonNode>(value.size());
-        value.forEach(items::add);
-        return items;
+        return list;
     }
 
-    private static String shown(JsonNode value) {
-        if (value.isContainerNode()) {
-            return value.getNodeType() == JsonNodeType.ARRAY ? "a list" : "an object";
-        }
-        String text = value.toString();
-        return text.length() <= 80 ? text : text.substring(0, 80) + "...";
+    private static String shown(@Nullable Object value) {
+        return switch (value) {
+            case List<?> list -> "a list";
+            case Map<?, ?> map -> "an object";
+            case String text -> '"' + (text.length() <= 80 ? text : text.substring(0, 80) + "...") + '"';
+            case null -> "null";
+            default -> value.toString();
+        };
     }
 }

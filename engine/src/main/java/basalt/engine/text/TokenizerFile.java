@@ -2,7 +2,6 @@ package basalt.engine.text;
 
 import basalt.engine.EngineException.InvalidCheckpoint;
 import basalt.engine.json.JsonFields;
-import com.fasterxml.jackson.databind.JsonNode;
 import com.knuddels.jtokkit.Encodings;
 import com.knuddels.jtokkit.api.GptBytePairEncodingParams;
 import java.nio.file.Path;
@@ -185,19 +184,19 @@ final class TokenizerFile {
 
     private MergeTable merges() {
         var table = new MergeTable(idOfByte());
-        List<JsonNode> merges = model.array("merges");
+        List<?> merges = model.items("merges");
         for (int i = 0; i < merges.size(); i++) {
-            JsonNode merge = merges.get(i);
-            String[] pair = merge.isTextual()
-                    ? merge.textValue().split(" ", -1)
-                    : new String[] {merge.path(0).asText(), merge.path(1).asText()};
             String place = "merges[" + i + "]";
-            if (pair.length != 2 || (!merge.isTextual() && merge.size() != 2)) {
+            // Older files have "left right", newer ones ["left", "right"].
+            List<?> pair = merges.get(i) instanceof String text
+                    ? Arrays.asList(text.split(" ", -1))
+                    : merges.get(i) instanceof List<?> list ? list : List.of();
+            if (pair.size() != 2 || !(pair.get(0) instanceof String first) || !(pair.get(1) instanceof String second)) {
                 throw model.wrong(place, "must be two tokens");
             }
-            Integer left = ids.get(pair[0]);
-            Integer right = ids.get(pair[1]);
-            Integer merged = ids.get(pair[0] + pair[1]);
+            Integer left = ids.get(first);
+            Integer right = ids.get(second);
+            Integer merged = ids.get(first + second);
             if (left == null || right == null || merged == null) {
                 throw model.wrong(place, "has a token or makes one that is not in vocab");
             }

@@ -1,6 +1,6 @@
 /**
  * Text to token ids and back: tokenizers, joining of partial UTF-8, stop strings, chat templates. Knows
- * the JDK, Jackson and jtokkit only. Start reading at {@link basalt.engine.text.Tokenizer}.
+ * the model's configuration, the JDK and jtokkit only. Start reading at {@link basalt.engine.text.Tokenizer}.
  */
 @NullMarked
 package basalt.engine.text;

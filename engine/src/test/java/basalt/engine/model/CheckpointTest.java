@@ -190,7 +190,7 @@ class CheckpointTest {
         Files.write(config, new byte[] {'{', '"', (byte) 0xC3, '"', ':', '1', '}'});
         assertRefused("config.json: is no valid JSON");
         Files.writeString(config, "");
-        assertRefused("config.json: the top must be an object");
+        assertRefused("config.json: is no valid JSON: there is no value");
     }
 
     private void assertRefused(String message) {

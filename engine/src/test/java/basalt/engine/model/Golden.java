@@ -63,12 +63,9 @@ public record Golden(Path directory, List<Case> cases) {
                 JsonFields.read(directory.resolve("expected.json"), 1 << 20).objects("cases")) {
             String caseName = fields.text("name").orElseThrow();
             var rows = new ArrayList<int[]>();
-            for (var row : fields.array("input_ids")) {
-                var ids = new int[row.size()];
-                for (int i = 0; i < ids.length; i++) {
-                    ids[i] = row.get(i).intValue();
-                }
-                rows.add(ids);
+            for (Object row : fields.items("input_ids")) {
+                rows.add(((List<?>) row)
+                        .stream().mapToInt(id -> ((Long) id).intValue()).toArray());
             }
             cases.add(new Case(
                     caseName,

@@ -1,9 +1,6 @@
 package basalt.engine.text;
 
-import com.fasterxml.jackson.databind.JsonNode;
-import com.fasterxml.jackson.databind.json.JsonMapper;
-import java.io.IOException;
-import java.io.UncheckedIOException;
+import basalt.engine.json.JsonFields;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -28,20 +25,16 @@ final class MergesReference {
     }
 
     static MergesReference read(Path tokenizerFile) {
-        try {
-            JsonNode model = new JsonMapper().readTree(tokenizerFile.toFile()).path("model");
-            var ids = new HashMap<String, Integer>();
-            model.path("vocab")
-                    .properties()
-                    .forEach(entry -> ids.put(entry.getKey(), entry.getValue().intValue()));
-            var merges = new ArrayList<List<String>>();
-            model.path("merges")
-                    .forEach(pair -> merges.add(
-                            List.of(pair.path(0).textValue(), pair.path(1).textValue())));
-            return new MergesReference(ids, merges);
-        } catch (IOException e) {
-            throw new UncheckedIOException(e);
+        JsonFields model =
+                JsonFields.read(tokenizerFile, 1 << 20).object("model").orElseThrow();
+        JsonFields vocab = model.object("vocab").orElseThrow();
+        var ids = new HashMap<String, Integer>();
+        vocab.names().forEach(name -> ids.put(name, (int) vocab.integer(name, 0, 1 << 20)));
+        var merges = new ArrayList<List<String>>();
+        for (Object pair : model.items("merges")) {
+            merges.add(((List<?>) pair).stream().map(String::valueOf).toList());
         }
+        return new MergesReference(ids, merges);
     }
 
     int[] encode(String text) {
