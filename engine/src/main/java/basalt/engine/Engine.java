@@ -77,14 +77,9 @@ public final class Engine implements AutoCloseable {
     /** Starts several requests, all or none; see {@link #submit(GenerationRequest)}. */
     public List<Generation> submit(List<GenerationRequest> requests) {
         for (var request : requests) {
-            RequestCheck.check(request, model, tokenizer.isPresent(), choiceCountMax());
+            RequestCheck.check(request, model, tokenizer.isPresent(), front.slotCountMax());
         }
         return front.submit(requests);
-    }
-
-    /** Choices that one request can have at most: each needs a slot and a row. */
-    private int choiceCountMax() {
-        return front.slotCountMax();
     }
 
     /** A momentary reading of all devices together. */

@@ -62,13 +62,16 @@ public abstract sealed class EngineException extends RuntimeException {
         private static final long serialVersionUID = 1L;
         private final long retryAfterMillis;
 
-        /** With the computed time until a place is likely free. */
+        /** With the time that the request would have to wait for its slots. */
         public QueueFull(String message, long retryAfterMillis) {
             super(message);
             this.retryAfterMillis = retryAfterMillis;
         }
 
-        /** Milliseconds after which a place is likely free, at least 1. */
+        /**
+         * Milliseconds after which those that wait now will likely have their slots and this request could have its
+         * own, at least 1: from the exact capacity and how long slots have been held so far.
+         */
         public long retryAfterMillis() {
             return retryAfterMillis;
         }

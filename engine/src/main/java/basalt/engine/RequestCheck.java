@@ -12,13 +12,18 @@ final class RequestCheck {
      *
      * @throws EngineException.InvalidRequest naming the field and what to do
      */
-    static void check(GenerationRequest request, ModelConfig model, boolean hasTokenizer, int choiceCountMax) {
+    static void check(GenerationRequest request, ModelConfig model, boolean hasTokenizer, int slotCountMax) {
         checkPrompt(request.prompt(), model);
-        if (request.choiceCount() > choiceCountMax) {
+        // Without a device every request is refused, and not for its own fault.
+        if (slotCountMax > 0 && request.choiceCount() > slotCountMax) {
             throw new EngineException.InvalidRequest(
                     "choiceCount",
-                    request.choiceCount() + " choices need a slot each and there are " + choiceCountMax
+                    request.choiceCount() + " choices need a slot each and there are " + slotCountMax
                             + "; ask for fewer or start with more slots");
+        }
+        if (request.logprobCount() > model.vocabSize()) {
+            throw new EngineException.InvalidRequest(
+                    "logprobCount", request.logprobCount() + " is more than the vocabulary, " + model.vocabSize());
         }
         checkStops(request, model, hasTokenizer);
         for (int token : request.sampling().logitBias().keySet()) {

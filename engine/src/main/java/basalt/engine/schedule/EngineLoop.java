@@ -110,7 +110,11 @@ final class EngineLoop implements Runnable {
         drainCommands(now);
         scheduler.failAll(cause, now);
         waker.stop();
-        backend.close();
+        try {
+            backend.close();
+        } catch (EngineException e) {
+            LOGGER.log(System.Logger.Level.WARNING, "event=close_failed device=" + backend.name(), e);
+        }
     }
 
     /** Does what can be done without waiting for anything but a step; returns whether there was a step. */

@@ -27,7 +27,6 @@ import org.jspecify.annotations.Nullable;
  */
 public final class Front implements AutoCloseable {
     private static final long POLL_NANOS = TimeUnit.MILLISECONDS.toNanos(1);
-    private static final long RETRY_NANOS_UNKNOWN = TimeUnit.SECONDS.toNanos(1);
     private static final Duration END_TIMEOUT = Duration.ofSeconds(30);
 
     private final ModelConfig model;
@@ -164,7 +163,7 @@ public final class Front implements AutoCloseable {
             boolean isQueued = device.wantedSlots() + group.slotCount() > device.slotCount;
             if (isQueued && !hasQueueRoom(group)) {
                 placements.forEach(placement -> count(placement, -1));
-                throw queueFull(groups.size());
+                throw queueFull(groups);
             }
             group.queued(isQueued);
             var placement = new Placement(device, group);
@@ -214,18 +213,26 @@ public final class Front implements AutoCloseable {
         return requests <= config.queueRequestsMax() && tokens <= config.queueTokensMax();
     }
 
-    private EngineException queueFull(int requestCount) {
+    /**
+     * The wait is what the request would wait for its slots behind those that wait already: slots are given back at a
+     * rate of all slots by the mean time that one is held. The next one is half way there, on average.
+     */
+    private EngineException queueFull(List<SequenceGroup> groups) {
         double slotsPerNano = 0;
         long slots = 0;
+        double ahead = -0.5;
         for (var device : devices) {
-            long holdNanos = device.loop.counters().holdNanosMean.get();
             if (device.isAlive) {
                 slots += device.slotCount;
-                slotsPerNano += holdNanos == 0 ? 0 : (double) device.slotCount / holdNanos;
+                slotsPerNano += (double) device.slotCount
+                        / device.loop.counters().holdNanosMean.get();
+                ahead += Math.max(0, device.wantedSlots() - device.slotCount);
             }
         }
-        double nanos = slotsPerNano == 0 ? RETRY_NANOS_UNKNOWN : requestCount / slotsPerNano;
-        long millis = Math.max(1, Math.round(nanos / 1e6));
+        for (var group : groups) {
+            ahead += group.slotCount();
+        }
+        long millis = Math.max(1, Math.round(ahead / slotsPerNano / 1e6));
         return new EngineException.QueueFull(
                 "all " + slots + " slots are taken and the queue is full; try again in " + millis + " ms", millis);
     }
@@ -287,7 +294,7 @@ public final class Front implements AutoCloseable {
                 isAlive ? lastTurn : nanoTime.getAsLong());
     }
 
-    /** Slots of the largest device in service: what one request can have at most. */
+    /** Slots of the largest device in service, which one request can have at most; 0 if none is. */
     public int slotCountMax() {
         return devices.stream()
                 .filter(d -> d.isAlive)

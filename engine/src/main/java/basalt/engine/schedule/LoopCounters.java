@@ -26,8 +26,8 @@ final class LoopCounters {
     final AtomicLong steps = new AtomicLong();
     /** Rows of those. */
     final AtomicLong rows = new AtomicLong();
-    /** Moving average of how long a slot is held; 0 until one was. */
-    final AtomicLong holdNanosMean = new AtomicLong();
+    /** How long a slot is held on average; see {@link HoldEstimate}. */
+    final AtomicLong holdNanosMean = new AtomicLong(1);
     /** Moment of the last step or idle turn. */
     final AtomicLong lastTurnNanos = new AtomicLong();
 

@@ -26,14 +26,13 @@ final class Scheduler {
     /** Prompts that share the tokens of one step at most; more would make the chunks of each inefficiently small. */
     static final int PREFILL_SHARERS_MAX = 4;
 
-    private static final double HOLD_WEIGHT = 0.1; // of the newest slot in the average of how long slots are held
-
     private final Backend backend;
     private final StatePool statePool;
     private final AdmissionQueue queue;
     private final Waker waker;
     private final LoopCounters counters;
     private final StepPacer pacer;
+    private final HoldEstimate holdEstimate;
     private final Rotation<SequenceGroup> prefilling;
     private final Rotation<Sequence> decoding;
     private final Step[] steps; // [stepsInFlightMax], a ring
@@ -60,6 +59,8 @@ final class Scheduler {
         slowReaderNanos = config.slowReaderTimeout().toNanos();
         int chunkTokensMax = Math.min(config.chunkTokensMax(), backend.tokenCountMax());
         pacer = new StepPacer(rowCountMax, chunkTokensMax, config.stepTargetMillis() * 1e6);
+        holdEstimate = new HoldEstimate(statePool.slotCount());
+        counters.holdNanosMean.set(holdEstimate.nanos());
         prefilling = new Rotation<>(statePool.slotCount());
         decoding = new Rotation<>(statePool.slotCount());
         steps = new Step[backend.stepsInFlightMax()];
@@ -147,7 +148,6 @@ final class Scheduler {
         admit(nowNanos);
         hasStalled = false;
         var step = steps[(int) (plannedCount % steps.length)];
-        step.clear();
         int reserved = prefilling.count() == 0 ? 0 : 1;
         isPrefillTurn = reserved > 0 && !isPrefillTurn;
         if (rowCountMax > reserved || !isPrefillTurn) {
@@ -199,10 +199,12 @@ final class Scheduler {
 
     private void start(SequenceGroup group, long nowNanos) {
         group.admitted(nowNanos);
+        holdEstimate.passed(nowNanos, counters.busySlots.getPlain(), 0);
         for (int choice = 0; choice < group.slotCount(); choice++) {
             var sequence = group.sequence(choice);
             sequence.hold(statePool.acquire());
             backend.configure(sequence.slotIndex(), sequence.sampling());
+            holdEstimate.admitted(sequence.sampling().maxTokens());
         }
         LoopCounters.add(counters.busySlots, group.slotCount());
         for (int choice = group.slotCount(); choice < group.choiceCount(); choice++) {
@@ -321,15 +323,20 @@ final class Scheduler {
     /** Takes the results of the oldest planned step. */
     void complete(StepResult result, long nowNanos) {
         var step = steps[(int) (completedCount++ % steps.length)];
+        long sampledBefore = counters.sampledTokens.getPlain();
         int flat = 0;
         for (int row = 0; row < step.rowCount(); row++) {
             completeRow(step, row, flat, result, nowNanos);
             flat += step.batch().tokenCount(row);
         }
+        long sampled = counters.sampledTokens.getPlain() - sampledBefore;
+        holdEstimate.passed(nowNanos, counters.busySlots.getPlain(), sampled);
+        counters.holdNanosMean.setRelease(holdEstimate.nanos());
         pacer.measured(step.decodeRowCount(), step.prefillTokenCount(), result.nanos());
         LoopCounters.add(counters.steps, 1);
         LoopCounters.add(counters.rows, step.rowCount());
         LoopCounters.add(counters.promptTokens, step.prefillTokenCount());
+        step.clear();
     }
 
     private void completeRow(Step step, int row, int flat, StepResult result, long nowNanos) {
@@ -411,10 +418,9 @@ final class Scheduler {
         }
         sequence.hold(null);
         statePool.release(slot);
+        holdEstimate.passed(nowNanos, counters.busySlots.getPlain(), 0);
         LoopCounters.add(counters.busySlots, -1);
         LoopCounters.add(counters.releasedSlots, 1);
-        long held = nowNanos - sequence.group().admittedNanos();
-        long mean = counters.holdNanosMean.getPlain();
-        counters.holdNanosMean.setRelease(mean == 0 ? Math.max(1, held) : mean + (long) (HOLD_WEIGHT * (held - mean)));
+        holdEstimate.released(sequence.sampledCount(), sequence.sampling().maxTokens());
     }
 }

@@ -78,6 +78,11 @@ final class Sequence {
         return isFinished && inFlightStepCount == 0;
     }
 
+    /** Tokens sampled whose results have arrived. */
+    int sampledCount() {
+        return sampledCount;
+    }
+
     /** Whether a step will sample or has sampled a token. */
     boolean hasStarted() {
         return sampledCount + inFlightSampleCount > 0;

@@ -72,6 +72,10 @@ final class SteppedEngine {
         nanos += time.toNanos();
     }
 
+    long nanos() {
+        return nanos;
+    }
+
     EngineStats stats() {
         return front.stats();
     }
