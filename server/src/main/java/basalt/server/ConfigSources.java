@@ -15,6 +15,7 @@ import java.util.Set;
 import java.util.regex.Pattern;
 import org.snakeyaml.engine.v2.api.Load;
 import org.snakeyaml.engine.v2.api.LoadSettings;
+import org.snakeyaml.engine.v2.exceptions.MarkedYamlEngineException;
 import org.snakeyaml.engine.v2.exceptions.YamlEngineException;
 
 /**
@@ -148,9 +149,15 @@ final class ConfigSources {
     }
 
     private static StartException unreadable(Path file, Exception e) {
-        String reason = e instanceof NoSuchFileException
-                ? "no such file"
-                : String.valueOf(e.getMessage()).lines().findFirst().orElse("unreadable");
+        String reason = switch (e) {
+            case NoSuchFileException missing -> "no such file";
+            case MarkedYamlEngineException marked ->
+                marked.getProblem()
+                        + marked.getProblemMark()
+                                .map(mark -> " in line " + (mark.getLine() + 1))
+                                .orElse("");
+            default -> "cannot be read: " + e.getMessage();
+        };
         return new StartException("configuration file " + file + ": " + reason, e);
     }
 

@@ -43,24 +43,21 @@ final class CompletionsHandler implements Handler {
         var completion = CompletionRequest.read(
                 body, serving.model(), () -> ThreadLocalRandom.current().nextLong());
         requireRoom(completion, serving.engine());
+        Inbound inbound = connections.currentInbound();
         List<Generation> generations = serving.engine().submit(completion.generations());
-        try {
-            Inbound inbound = connections.currentInbound();
+        var writer = new CompletionWriter(
+                "cmpl-" + RequestFilter.requestId(response),
+                System.currentTimeMillis() / 1_000,
+                completion,
+                serving.model(),
+                serving.names());
+        try (var readers = new GenerationReaders(generations, writer, metrics, () -> cancellation(inbound))) {
             inbound.watch(() -> generations.forEach(Generation::close));
-            var writer = new CompletionWriter(
-                    "cmpl-" + RequestFilter.requestId(response),
-                    System.currentTimeMillis() / 1_000,
-                    completion,
-                    serving.model(),
-                    serving.names());
-            var readers = new GenerationReaders(generations, writer, metrics, () -> cancellation(inbound));
             if (completion.isStreamed()) {
                 stream(readers, writer, response);
             } else {
                 send(readers, writer, response);
             }
-        } finally {
-            generations.forEach(Generation::close);
         }
     }
 

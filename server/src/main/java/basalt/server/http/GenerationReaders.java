@@ -1,6 +1,7 @@
 package basalt.server.http;
 
 import basalt.engine.EngineException;
+import basalt.engine.FinishReason;
 import basalt.engine.Generation;
 import basalt.engine.Usage;
 import basalt.server.api.ChoiceOutput;
@@ -19,9 +20,10 @@ import org.jspecify.annotations.Nullable;
  * Reads the generations of one request, each on a thread of its own, so that none is paused while another is read. One
  * alone is read by the caller.
  */
-final class GenerationReaders {
+final class GenerationReaders implements AutoCloseable {
     private final List<Generation> generations;
     private final List<List<ChoiceOutput>> outputs = new ArrayList<>(); // of each generation
+    private final boolean[] isRead; // of each generation
     private final boolean areScored;
     private final Metrics metrics;
     private final Supplier<RuntimeException> cancellation;
@@ -38,6 +40,7 @@ final class GenerationReaders {
             Metrics metrics,
             Supplier<RuntimeException> cancellation) {
         this.generations = generations;
+        this.isRead = new boolean[generations.size()];
         this.areScored = writer.showsScores();
         this.metrics = metrics;
         this.cancellation = cancellation;
@@ -80,6 +83,7 @@ final class GenerationReaders {
     }
 
     private void read(int index, GenerationReader.Show show) {
+        isRead[index] = true;
         try {
             var reader = new GenerationReader(generations.get(index), outputs.get(index), areScored, metrics);
             if (!reader.read(show)) {
@@ -98,6 +102,19 @@ final class GenerationReaders {
     private void fail(RuntimeException e) {
         if (failure.compareAndSet(null, e)) {
             generations.forEach(Generation::close);
+        }
+    }
+
+    /** Ends what still runs, and counts what was never read, as when the client has gone before the headers. */
+    @Override
+    public void close() {
+        generations.forEach(Generation::close);
+        for (int i = 0; i < isRead.length; i++) {
+            if (!isRead[i]) {
+                outputs.get(i).forEach(output -> metrics.choiceFinished(FinishReason.CANCELLED));
+                Generation generation = generations.get(i);
+                metrics.requestFinished(generation.timing(), generation.usage(), System.nanoTime());
+            }
         }
     }
 
