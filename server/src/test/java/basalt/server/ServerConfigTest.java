@@ -1,0 +1,200 @@
+package basalt.server;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.MethodSource;
+
+class ServerConfigTest {
+    private static final Path HOME = Path.of("home");
+
+    @TempDir
+    private Path folder;
+
+    private static ServerConfig load(String... args) {
+        return ServerConfig.load(List.of(args), Map.of(), HOME);
+    }
+
+    private static String failure(Map<String, String> environment, String... args) {
+        return String.valueOf(
+                assertThrows(StartException.class, () -> ServerConfig.load(List.of(args), environment, HOME))
+                        .getMessage());
+    }
+
+    @Test
+    void nothingGivenIsTheDefaults() {
+        ServerConfig config = load();
+
+        assertEquals(HOME.resolve("models").resolve("based-10m"), config.model());
+        assertEquals("based-10m", config.modelName());
+        assertEquals("127.0.0.1", config.http().host());
+        assertEquals(8080, config.http().port());
+        assertTrue(config.http().opsPort().isEmpty());
+        assertEquals(ServerConfig.BackendKind.AUTO, config.compute().backend());
+        assertEquals(32, config.engine().batchRowsMax());
+        assertEquals(Duration.ofSeconds(30), config.engine().slowReaderTimeout());
+        assertEquals(16 << 20, config.http().limits().bodyBytesMax());
+        assertEquals(Duration.ofSeconds(1), config.lifecycle().warmUp());
+        assertTrue(config.http().apiKeys().isEmpty());
+    }
+
+    static Stream<ConfigKey<?>> keys() {
+        return ServerConfig.KEYS.stream();
+    }
+
+    @ParameterizedTest
+    @MethodSource("keys")
+    void defaultIsWithinItsBounds(ConfigKey<?> key) {
+        key.parse(key.defaultText(), key.name());
+        assertTrue(key.name().matches("[a-z]+(-[a-z]+)*"), key.name());
+        assertTrue(key.meaning().length() > 10, key.name());
+    }
+
+    @ParameterizedTest
+    @MethodSource("keys")
+    void boundsAreAllowedAndWhatLiesBeyondIsNot(ConfigKey<?> key) {
+        switch (key.kind()) {
+            case ConfigKey.Whole(long min, long max) -> {
+                load(key.flag(), Long.toString(min));
+                load(key.flag(), Long.toString(max));
+                assertRefused(key, Long.toString(min - 1));
+                assertRefused(key, Long.toString(max + 1));
+                assertRefused(key, "1.5");
+                assertRefused(key, "many");
+            }
+            case ConfigKey.Time(Duration min, Duration max) -> {
+                load(key.flag(), ConfigKey.Time.text(min));
+                load(key.flag(), ConfigKey.Time.text(max));
+                assertRefused(key, max.plusMillis(1).toMillis() + "ms");
+                if (!min.isZero()) {
+                    assertRefused(key, min.minusMillis(1).toMillis() + "ms");
+                }
+                assertRefused(key, "30");
+                assertRefused(key, "-1s");
+                assertRefused(key, "1 day");
+            }
+            case ConfigKey.Size(long min, long max) -> {
+                load(key.flag(), ConfigKey.Size.text(min));
+                load(key.flag(), ConfigKey.Size.text(max));
+                assertRefused(key, max + 1 + "B");
+                if (min > 0) {
+                    assertRefused(key, min - 1 + "B");
+                }
+                assertRefused(key, "16");
+                assertRefused(key, "16 apples");
+            }
+            case ConfigKey.Choice<?> choice -> {
+                load(key.flag(), key.defaultText());
+                assertRefused(key, "other");
+                assertRefused(key, "");
+            }
+            case ConfigKey.Text text -> assertEquals(text.bounds().toUpperCase(Locale.ROOT), text.bounds());
+        }
+    }
+
+    private static void assertRefused(ConfigKey<?> key, String value) {
+        String message = failure(Map.of(), key.flag(), value);
+        assertTrue(message.startsWith(key.flag() + " = \"" + value + "\": "), message);
+    }
+
+    @Test
+    void flagsAreStrongerThanTheEnvironmentAndThatThanTheFile() throws IOException {
+        Path file = Files.writeString(folder.resolve("basalt.yaml"), "port: 1\nslots: 2\nthreads: 3\nhost: 0.0.0.0\n");
+        var environment = Map.of("BASALT_PORT", "4", "BASALT_SLOTS", "5", "BASALT_CONFIG", file.toString());
+
+        ServerConfig config = ServerConfig.load(List.of("--port=6"), environment, HOME);
+
+        assertEquals(6, config.http().port());
+        assertEquals(5, config.compute().slotCount());
+        assertEquals(3, config.compute().threadCount());
+        assertEquals("0.0.0.0", config.http().host());
+    }
+
+    @Test
+    void filesMayBeProperties() throws IOException {
+        Path file = Files.writeString(folder.resolve("basalt.properties"), "step-target = 20ms\nmodel = /m/x\n");
+
+        ServerConfig config = load("--config", file.toString());
+
+        assertEquals(20, config.engine().stepTargetMillis());
+        assertEquals("x", config.modelName());
+    }
+
+    @ParameterizedTest
+    @CsvSource({
+        "--prot 1, unknown key --prot; the nearest is --port",
+        "--step_target 1s, unknown key --step_target; the nearest is --step-target",
+        "--port, --port needs a value: --port (0 to 65535)",
+        "--port 1 --port 2, --port is given twice",
+        "port 1, unexpected argument \"port\"; options are written --key value"
+    })
+    void wrongFlagsAreNamed(String args, String message) {
+        assertEquals(message, failure(Map.of(), args.split(" ", -1)));
+    }
+
+    @Test
+    void unknownVariablesAreNamedButThoseOfTheLauncherAndKubernetesAreNot() {
+        assertEquals("unknown key BASALT_SLOT; the nearest is BASALT_SLOTS", failure(Map.of("BASALT_SLOT", "1")));
+        var allowed = Map.of(
+                "BASALT_HOME", "/x",
+                "BASALT_PORT", "tcp://10.0.0.1:80",
+                "BASALT_PORT_80_TCP_ADDR", "10.0.0.1",
+                "BASALT_SERVICE_HOST", "10.0.0.1",
+                "BASALT_SERVICE_PORT_HTTP", "80",
+                "HOME", "/root");
+
+        assertEquals(8080, ServerConfig.load(List.of(), allowed, HOME).http().port());
+    }
+
+    @Test
+    void wrongFilesAreNamed() throws IOException {
+        Path nested = Files.writeString(folder.resolve("nested.yaml"), "http:\n  port: 1\n");
+        Path unknown = Files.writeString(folder.resolve("unknown.yaml"), "portt: 1\n");
+        Path twice = Files.writeString(folder.resolve("twice.yaml"), "port: 1\nport: 2\n");
+        Path list = Files.writeString(folder.resolve("list.yaml"), "- port\n");
+
+        assertTrue(failure(Map.of(), "--config", "/no/such/file.yaml").contains("no such file"));
+        assertTrue(failure(Map.of(), "--config", nested.toString()).contains("must be one value"));
+        assertTrue(failure(Map.of(), "--config", unknown.toString()).contains("the nearest is port"));
+        assertTrue(
+                failure(Map.of(), "--config", twice.toString()).contains("duplicate"),
+                failure(Map.of(), "--config", twice.toString()));
+        assertTrue(
+                failure(Map.of(), "--config", list.toString()).contains("lines of key: value"),
+                failure(Map.of(), "--config", list.toString()));
+    }
+
+    @Test
+    void apiKeysComeFromTextAndFile() throws IOException {
+        Path file = Files.writeString(folder.resolve("keys"), "# ours\nc\n\n d \n");
+        Path empty = Files.writeString(folder.resolve("empty"), "\n");
+
+        var keys = load("--api-keys", "a, b,", "--api-keys-file", file.toString())
+                .http()
+                .apiKeys();
+
+        assertEquals(List.of("a", "b", "c", "d"), keys);
+        assertTrue(failure(Map.of(), "--api-keys-file", empty.toString()).contains("holds no key"));
+        assertTrue(failure(Map.of(), "--api-keys-file", "/no/keys").contains("cannot be read"));
+    }
+
+    @Test
+    void helpNamesEveryKey() {
+        for (ConfigKey<?> key : ServerConfig.KEYS) {
+            assertTrue(ServerConfig.help().contains(key.flag() + " "), key.name());
+        }
+    }
+}

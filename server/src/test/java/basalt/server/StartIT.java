@@ -1,0 +1,117 @@
+package basalt.server;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.io.ByteArrayOutputStream;
+import java.io.IOException;
+import java.io.PrintStream;
+import java.net.InetAddress;
+import java.net.ServerSocket;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** Starts that must fail: one line that says what to do, and an exit code that is not 0. */
+class StartIT {
+    private static final Path MODEL = Path.of("..", "models", "based-10m");
+
+    @TempDir
+    private Path folder;
+
+    private static String failure(String... args) throws InterruptedException {
+        var err = new ByteArrayOutputStream();
+        var out = new PrintStream(new ByteArrayOutputStream(), true, StandardCharsets.UTF_8);
+        int exitCode = Main.run(List.of(args), out, new PrintStream(err, true, StandardCharsets.UTF_8));
+        String line = err.toString(StandardCharsets.UTF_8);
+        assertTrue(exitCode != 0, line);
+        assertEquals(1, line.lines().count(), line);
+        assertTrue(line.startsWith("basalt: "), line);
+        return line;
+    }
+
+    private static String serveFailure(String... args) throws InterruptedException {
+        var all = new ArrayList<>(List.of("serve", "--port", "0", "--backend", "cpu", "--model", MODEL.toString()));
+        for (int i = 0; i < args.length; i += 2) {
+            int at = all.indexOf(args[i]);
+            if (at >= 0) {
+                all.subList(at, at + 2).clear();
+            }
+            all.addAll(List.of(args[i], args[i + 1]));
+        }
+        return failure(all.toArray(String[]::new));
+    }
+
+    @Test
+    void busyPort() throws IOException, InterruptedException {
+        try (var socket = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
+            String line = serveFailure("--port", Integer.toString(socket.getLocalPort()));
+
+            assertTrue(line.contains("port " + socket.getLocalPort() + " on 127.0.0.1 cannot be bound"), line);
+            assertTrue(line.contains("choose another with --host and --port"), line);
+        }
+    }
+
+    @Test
+    void unknownHost() throws InterruptedException {
+        assertTrue(serveFailure("--host", "no-such-host.invalid").contains("is unknown"));
+    }
+
+    @Test
+    void missingDirectory() throws InterruptedException {
+        String line = serveFailure("--model", "/no/such/model");
+
+        assertTrue(line.contains("/no/such/model is not a directory; give --model one"), line);
+    }
+
+    @Test
+    void badCheckpoint() throws IOException, InterruptedException {
+        Files.writeString(folder.resolve("config.json"), "{\"architectures\":[\"Other\"]}");
+
+        String line = serveFailure("--model", folder.toString());
+
+        assertTrue(line.contains("cannot be served: "), line);
+    }
+
+    @Test
+    void tooLittleMemoryForOneSlot() throws InterruptedException {
+        String line = serveFailure("--state-bytes-max", "1MiB");
+
+        assertTrue(line.contains("holds 0 states"), line);
+        assertTrue(line.contains("give at least 2MiB"), line);
+    }
+
+    @Test
+    void moreSlotsThanTheHeapHolds() throws InterruptedException {
+        String line = serveFailure("--slots", "1000000");
+
+        assertTrue(line.contains("use at most"), line);
+    }
+
+    @Test
+    void missingConfigFile() throws InterruptedException {
+        assertTrue(serveFailure("--config", "/no/such/file").contains("no such file"));
+    }
+
+    @Test
+    void unknownCommand() throws InterruptedException {
+        assertTrue(failure("server").contains("unknown command server"));
+    }
+
+    @Test
+    void generateGoesOnFromAPrompt() throws InterruptedException {
+        var out = new ByteArrayOutputStream();
+        var err = new ByteArrayOutputStream();
+        int exitCode = Main.run(
+                List.of("generate", "--model", MODEL.toString(), "--backend", "cpu", "--max-tokens", "12", "The old"),
+                new PrintStream(out, true, StandardCharsets.UTF_8),
+                new PrintStream(err, true, StandardCharsets.UTF_8));
+
+        assertEquals(0, exitCode, err.toString(StandardCharsets.UTF_8));
+        assertTrue(out.toString(StandardCharsets.UTF_8).startsWith("The old"), out.toString(StandardCharsets.UTF_8));
+    }
+}
