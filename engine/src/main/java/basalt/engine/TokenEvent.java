@@ -17,7 +17,7 @@ public sealed interface TokenEvent {
     record Scored(int choice, int index, int token, Optional<Logprobs> logprobs) implements TokenEvent {}
 
     /**
-     * A sampled token. A stop id that ends the choice is not one: {@link Finished#stopToken} has it.
+     * A sampled token. A stop id that ends the choice is one, too; its bytes are not part of the text.
      *
      * @param visibleBytes bytes of the choice's output text, from its start, that can no longer turn out to belong to
      *     a stop string; never falls. Without a tokenizer always 0.

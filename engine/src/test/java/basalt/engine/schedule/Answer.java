@@ -54,6 +54,13 @@ final class Answer {
         return count;
     }
 
+    /** Waits for the next event and reads it; returns whether there was one. */
+    boolean readNext() throws InterruptedException {
+        var event = generation.next();
+        event.ifPresent(this::take);
+        return event.isPresent();
+    }
+
     private void take(TokenEvent event) {
         assertTrue(finished.get(event.choice()).isEmpty(), "an event after the last one");
         switch (event) {

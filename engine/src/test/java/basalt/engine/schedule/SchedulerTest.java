@@ -51,6 +51,20 @@ class SchedulerTest {
     }
 
     @Test
+    void slotIsHeldUntilNoStepInFlightUsesIt() {
+        var engine = new SteppedEngine(new FakeBackend(OPTIONS.withStepsInFlight(4)), SteppedEngine.CONFIG);
+        var answer = start(engine, Requests.endless(1, 10, 200));
+        engine.turn(5); // leaves three steps in flight
+
+        answer.generation().close();
+        engine.turn(2);
+        assertEquals(1, engine.stats().busySlotCount());
+        engine.turn();
+
+        assertEquals(0, engine.stats().busySlotCount());
+    }
+
+    @Test
     void cancelDuringPrefillFreesAllSlotsWithinOneStep() {
         var engine = new SteppedEngine();
         var answer = start(engine, Requests.with(Requests.prompt(1, 10_000), 5, 4, 0));
@@ -291,6 +305,26 @@ class SchedulerTest {
         engine.submit(request);
         assertEquals(1, engine.stats().waitingRequestCount());
         assertEquals(100, engine.stats().waitingTokenCount());
+    }
+
+    @Test
+    void urgentRequestOvertakesThoseThatWait() {
+        var engine = new SteppedEngine(new FakeBackend(OPTIONS.withSlots(1, 1)), SteppedEngine.CONFIG);
+        var running = start(engine, Requests.endless(1, 1, 5));
+        engine.turn();
+        var usual = start(engine, Requests.endless(2, 1, 5));
+        var urgent = start(engine, Requests.with(new int[] {3}, 5, 1, -1));
+
+        while (!urgent.generation().isFinished()) {
+            engine.turn();
+            running.read();
+            urgent.read();
+        }
+        usual.read();
+
+        assertEquals(0, usual.tokens(0).length);
+        engine.run(usual);
+        assertWhole(running, usual, urgent);
     }
 
     @Test
