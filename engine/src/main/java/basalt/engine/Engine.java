@@ -27,8 +27,8 @@ import java.util.Optional;
  * }</pre>
  *
  * <p>Each device has an engine thread, which nothing blocks; a request goes to the device with the most room. When a
- * device fails, its requests fail with {@link EngineException.DeviceFailure} and it gets no new ones; the other devices
- * go on.
+ * device fails, the requests that it runs fail with {@link EngineException.DeviceFailure}; those that wait for it go to
+ * the other devices, which go on.
  *
  * <p>For metrics: {@link #stats} has counters and gauges; {@link Generation#timing} has the moments from which the
  * reader of a generation computes time in queue and to the first token; times between tokens are the reader's own

@@ -12,6 +12,7 @@ import basalt.engine.backend.fake.FakeBackend;
 import basalt.engine.backend.fake.FakeLanguage;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.Callable;
@@ -120,6 +121,26 @@ class EngineTest {
                 assertEquals(500, tokens(engine.submit(request)).length);
             }
             assertTrue(engine.stats().isAlive());
+        }
+    }
+
+    @Test
+    void requestsThatWaitForAFailingDeviceGoToAnother() throws InterruptedException {
+        var slow = OPTIONS.withSlots(1, 1).withTimes(1_000_000, 0);
+        var failing = new FakeBackend(slow);
+        failing.failAtStep(30);
+        try (var engine = start(EngineConfig.DEFAULT, failing, new FakeBackend(slow))) {
+            var request = GenerationRequest.of(new int[] {1}, 60);
+            var generations = engine.submit(Collections.nCopies(8, request));
+
+            assertThrows(EngineException.DeviceFailure.class, () -> tokens(generations.get(0)));
+
+            for (var generation : generations.subList(1, 8)) {
+                assertArrayEquals(greedy(new int[] {1}, 60), tokens(generation));
+            }
+            assertEquals(0, engine.stats().waitingRequestCount());
+            engine.drain(Duration.ofSeconds(10));
+            assertEquals(0, engine.stats().runningRequestCount());
         }
     }
 

@@ -1,5 +1,6 @@
 package basalt.engine.schedule;
 
+import java.util.Arrays;
 import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
 
@@ -17,10 +18,10 @@ final class AdmissionQueue {
     /** Levels beyond this, or below its negative, count as this. */
     static final int PRIORITY_MAX = 30;
 
-    private final @Nullable SequenceGroup[]
-            heap; // the first count; each due no later than its children 2i + 1 and 2i + 2
-    private final long[] dueNanos; // of the entries of heap, from originNanos
-    private final long[] orders; // of the entries of heap: equal ones in order of arrival
+    // The first count entries; each is due no later than its children 2i + 1 and 2i + 2.
+    private @Nullable SequenceGroup[] heap;
+    private long[] dueNanos; // of the entries of heap, from originNanos
+    private long[] orders; // of the entries of heap: equal ones in order of arrival
     private final long originNanos;
     private long nextOrder;
     private int count;
@@ -28,7 +29,7 @@ final class AdmissionQueue {
     /**
      * An empty queue.
      *
-     * @param capacity requests at most
+     * @param capacity requests that it holds without growing; it grows only when another device has failed
      * @param originNanos a moment before all arrivals
      */
     AdmissionQueue(int capacity, long originNanos) {
@@ -49,6 +50,11 @@ final class AdmissionQueue {
 
     /** Adds a request. */
     void add(SequenceGroup group) {
+        if (count == heap.length) {
+            heap = Arrays.copyOf(heap, 2 * count);
+            dueNanos = Arrays.copyOf(dueNanos, 2 * count);
+            orders = Arrays.copyOf(orders, 2 * count);
+        }
         int priority = Math.clamp(group.request().priority(), -PRIORITY_MAX, PRIORITY_MAX);
         long due = group.arrivedNanos() - originNanos + priority * PRIORITY_NANOS;
         assert group.queueIndex() < 0 : group.queueIndex();

@@ -11,16 +11,16 @@ import java.util.concurrent.locks.LockSupport;
 /** The reader's side of a request. Read by one thread; any may close it. */
 final class ChannelGeneration implements Generation {
     private final SequenceGroup group;
-    private final EngineLoop loop;
+    private final Front front;
     private final boolean[] isRead; // [choiceCount]: the last event has been read
     private final AtomicBoolean isCancelled = new AtomicBoolean();
     private int nextChoice;
     private int unreadCount; // choices whose last event has not been read
     private volatile boolean isFinished;
 
-    ChannelGeneration(SequenceGroup group, EngineLoop loop) {
+    ChannelGeneration(SequenceGroup group, Front front) {
         this.group = group;
-        this.loop = loop;
+        this.front = front;
         unreadCount = group.choiceCount();
         isRead = new boolean[unreadCount];
     }
@@ -78,7 +78,7 @@ final class ChannelGeneration implements Generation {
         var reason = channel.finishReason(); // before the tokens, all of which are there once it is
         var event = channel.read();
         if (event.isPresent()) {
-            loop.wake(); // the choice may have been paused for want of room
+            group.loop().wake(); // the choice may have been paused for want of room
             return event;
         }
         if (reason == null) {
@@ -114,7 +114,7 @@ final class ChannelGeneration implements Generation {
     @Override
     public void close() {
         if (!isFinished && isCancelled.compareAndSet(false, true)) {
-            loop.cancel(group);
+            front.cancel(group);
         }
     }
 }

@@ -7,7 +7,6 @@ import basalt.engine.backend.StepResult;
 import basalt.engine.state.StatePool;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.LockSupport;
-import java.util.function.Consumer;
 import java.util.function.LongSupplier;
 
 /**
@@ -27,21 +26,29 @@ final class EngineLoop implements Runnable {
     private final LoopCounters counters = new LoopCounters();
     private final StepResult result;
     private final LongSupplier nanoTime;
-    private final Consumer<EngineLoop> onEnd;
+    private final Owner owner;
     private volatile Thread thread = Thread.currentThread(); // replaced by run
     private volatile boolean isParked;
     private boolean isStopping;
+
+    /** Whoever sends commands to a loop. Called on the engine thread that ends. */
+    interface Owner {
+        /** The loop takes no more commands; after this none is sent. */
+        void retire(EngineLoop loop);
+
+        /** Gives a request that has not begun to another device; returns whether there is one, and a client. */
+        boolean move(SequenceGroup group);
+    }
 
     /**
      * A loop that does not run yet.
      *
      * @param nanoTime the clock
-     * @param onEnd called on the engine thread when it will take no more commands; after it none is sent
      */
-    EngineLoop(StatePool statePool, EngineConfig config, LongSupplier nanoTime, Consumer<EngineLoop> onEnd) {
+    EngineLoop(StatePool statePool, EngineConfig config, LongSupplier nanoTime, Owner owner) {
         backend = statePool.backend();
         this.nanoTime = nanoTime;
-        this.onEnd = onEnd;
+        this.owner = owner;
         int requestsMax = config.queueRequestsMax() + backend.slotCount();
         // Between two looks each request arrives and is cancelled once, and each slot may change hands once.
         commands = new CommandQueue(4 * requestsMax);
@@ -105,9 +112,12 @@ final class EngineLoop implements Runnable {
     }
 
     private void end(EngineException cause) {
-        onEnd.accept(this);
+        owner.retire(this);
         long now = nanoTime.getAsLong();
         drainCommands(now);
+        if (cause instanceof EngineException.DeviceFailure) {
+            scheduler.moveWaiting(owner, cause, now);
+        }
         scheduler.failAll(cause, now);
         waker.stop();
         try {

@@ -79,8 +79,9 @@ public final class Front implements AutoCloseable {
         this.bytes = bytes;
         this.config = config;
         this.nanoTime = nanoTime;
+        var owner = new LoopOwner();
         for (var pool : statePools) {
-            devices.add(new Device(new EngineLoop(pool, config, nanoTime, this::retire)));
+            devices.add(new Device(new EngineLoop(pool, config, nanoTime, owner)));
         }
     }
 
@@ -99,13 +100,35 @@ public final class Front implements AutoCloseable {
         return devices.get(device).loop;
     }
 
-    /** Called by a loop that ends: nothing is sent to it from now on. */
-    private void retire(EngineLoop loop) {
-        lock.lock();
-        try {
-            device(loop).isAlive = false;
-        } finally {
-            lock.unlock();
+    /** Called by loops that end. */
+    private final class LoopOwner implements EngineLoop.Owner {
+        @Override
+        public void retire(EngineLoop loop) {
+            lock.lock();
+            try {
+                device(loop).isAlive = false;
+            } finally {
+                lock.unlock();
+            }
+        }
+
+        @Override
+        public boolean move(SequenceGroup group) {
+            lock.lock();
+            try {
+                if (group.isAbandoned()) {
+                    return false;
+                }
+                var device = leastLoaded(group.slotCount());
+                device.ifPresent(d -> {
+                    group.queued(isQueued(d, group));
+                    count(new Placement(d, group), 1);
+                    send(new Placement(d, group));
+                });
+                return device.isPresent();
+            } finally {
+                lock.unlock();
+            }
         }
     }
 
@@ -129,10 +152,29 @@ public final class Front implements AutoCloseable {
             var placements = place(groups);
             var generations = new ArrayList<Generation>(placements.size());
             for (var placement : placements) {
-                placement.device().loop.send(new Command.Arrive(placement.group()));
-                generations.add(new ChannelGeneration(placement.group(), placement.device().loop));
+                generations.add(new ChannelGeneration(placement.group(), this));
+                send(placement);
             }
             return generations;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    private static void send(Placement placement) {
+        placement.group().loop(placement.device().loop);
+        placement.device().loop.send(new Command.Arrive(placement.group()));
+    }
+
+    /** Asks for the end of a request. To be called at most once for each. */
+    void cancel(SequenceGroup group) {
+        lock.lock();
+        try {
+            if (device(group.loop()).isAlive) {
+                group.loop().cancel(group);
+            } else {
+                group.abandon(); // it may be on its way to another device
+            }
         } finally {
             lock.unlock();
         }
@@ -159,8 +201,8 @@ public final class Front implements AutoCloseable {
         }
         var placements = new ArrayList<Placement>(groups.size());
         for (var group : groups) {
-            var device = leastLoaded(group.slotCount());
-            boolean isQueued = device.wantedSlots() + group.slotCount() > device.slotCount;
+            var device = leastLoaded(group.slotCount()).orElseThrow(Front::noDevice);
+            boolean isQueued = isQueued(device, group);
             if (isQueued && !hasQueueRoom(group)) {
                 placements.forEach(placement -> count(placement, -1));
                 throw queueFull(groups);
@@ -174,7 +216,7 @@ public final class Front implements AutoCloseable {
     }
 
     /** The device with the most free slots for its size, of those that have as many as the request needs. */
-    private Device leastLoaded(int slotCount) {
+    private Optional<Device> leastLoaded(int slotCount) {
         @Nullable Device best = null;
         double bestLoad = Double.POSITIVE_INFINITY;
         for (var device : devices) {
@@ -184,10 +226,15 @@ public final class Front implements AutoCloseable {
                 bestLoad = load;
             }
         }
-        if (best == null) {
-            throw new EngineException.EngineStopped("no device is in service any more; restart the server");
-        }
-        return best;
+        return Optional.ofNullable(best);
+    }
+
+    private static EngineException noDevice() {
+        return new EngineException.EngineStopped("no device is in service any more; restart the server");
+    }
+
+    private static boolean isQueued(Device device, SequenceGroup group) {
+        return device.wantedSlots() + group.slotCount() > device.slotCount;
     }
 
     private static void count(Placement placement, int sign) {

@@ -114,6 +114,20 @@ final class Scheduler {
         }
     }
 
+    /** Gives the requests that have not begun to other devices, and fails those that none can take. */
+    void moveWaiting(EngineLoop.Owner owner, EngineException cause, long nowNanos) {
+        for (var group = queue.peek(); group != null; group = queue.peek()) {
+            queue.remove(group);
+            dequeued(group);
+            if (owner.move(group)) {
+                LoopCounters.add(counters.finishedRequests, 1); // here; from now on it is another thread's
+            } else {
+                group.fail(cause);
+                finishAll(group, FinishReason.ERROR, nowNanos);
+            }
+        }
+    }
+
     /** Fails every request, after which this scheduler plans nothing more. */
     void failAll(EngineException cause, long nowNanos) {
         for (var group = queue.peek(); group != null; group = queue.peek()) {

@@ -6,6 +6,7 @@ import basalt.engine.GenerationRequest;
 import basalt.engine.Usage;
 import basalt.engine.backend.RowSampling;
 import basalt.engine.text.TokenBytes;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.concurrent.locks.LockSupport;
 import org.jspecify.annotations.Nullable;
@@ -20,6 +21,8 @@ final class SequenceGroup {
     private final int slotCount;
     private final int prefillEnd;
     private final long arrivedNanos;
+    private volatile @Nullable EngineLoop loop; // null before it is placed
+    private boolean isAbandoned; // under the lock of the front
     private boolean isQueued;
     private int queueIndex = -1;
     private int prefillCount; // prompt tokens in enqueued steps
@@ -120,6 +123,24 @@ final class SequenceGroup {
     void prefilled(int tokens) {
         prefillCount += tokens;
         assert prefillCount <= prefillEnd : prefillCount;
+    }
+
+    /** The loop of the device that it was given to. */
+    EngineLoop loop() {
+        return Objects.requireNonNull(loop);
+    }
+
+    void loop(EngineLoop value) {
+        loop = value;
+    }
+
+    /** Whether its client went away while its device failed. */
+    boolean isAbandoned() {
+        return isAbandoned;
+    }
+
+    void abandon() {
+        isAbandoned = true;
     }
 
     /** Whether it found no free slot when it was accepted, so that it counts in the bounds of the queue. */
