@@ -46,15 +46,38 @@ final class Application implements AutoCloseable {
         var listening = new FutureTask<>(() -> HttpServer.start(config.http(), gate, metrics));
         Thread.ofPlatform().daemon().name("http-start").start(listening);
 
-        LoadedModel model = loader.load(config);
-        WarmUp.run(model.engine(), config.lifecycle().warmUp());
+        LoadedModel model = load(config, loader, listening);
+        var serving = Serving.of(model.engine(), model.served());
+        WarmUp.run(serving, config.lifecycle().warmUp());
         EngineStats baseline = model.engine().stats();
         metrics.bindEngine(model.engine()::stats, baseline);
         HttpServer http = result(listening);
-        gate.open(Serving.of(model.engine(), model.served()));
+        gate.open(serving);
         var application = new Application(config, model, metrics, gate, http);
         application.logStart(baseline);
         return application;
+    }
+
+    private static LoadedModel load(ServerConfig config, LoadedModel.Loader loader, FutureTask<HttpServer> listening) {
+        boolean isLoaded = false;
+        try {
+            LoadedModel model = loader.load(config);
+            isLoaded = true;
+            return model;
+        } finally {
+            if (!isLoaded) {
+                // The failure need not wait for what is still being started.
+                Thread.ofPlatform().daemon().name("http-stop").start(() -> stop(listening));
+            }
+        }
+    }
+
+    private static void stop(FutureTask<HttpServer> listening) {
+        try {
+            result(listening).close();
+        } catch (StartException | InterruptedException e) {
+            LOG.log(System.Logger.Level.DEBUG, "event=stop_failed reason=\"{0}\"", e.getMessage());
+        }
     }
 
     private static void requireFree(ServerConfig config) {

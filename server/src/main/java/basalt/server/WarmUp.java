@@ -4,22 +4,48 @@ import basalt.engine.Engine;
 import basalt.engine.Generation;
 import basalt.engine.GenerationRequest;
 import basalt.engine.SamplingParams;
+import basalt.server.http.Gate;
+import basalt.server.http.HttpConfig;
+import basalt.server.http.HttpServer;
+import basalt.server.http.Serving;
+import basalt.server.observe.Metrics;
+import java.io.IOException;
+import java.net.InetAddress;
+import java.net.Socket;
+import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.OptionalInt;
 import java.util.Random;
 
-/** Runs the engine before it serves, so that the first requests meet compiled code and weights in memory. */
+/**
+ * Runs engine and HTTP before requests are served, so that the first ones meet compiled code and weights in memory.
+ * HTTP runs on a listener of its own, so that metrics know nothing of it.
+ */
 final class WarmUp {
+    private static final System.Logger LOG = System.getLogger(WarmUp.class.getName());
+    private static final long BODY_BYTES_MAX = 1 << 16;
     private static final int PROMPT_TOKENS = 48;
     private static final int MAX_TOKENS = 16;
     private static final int REQUESTS_AT_ONCE = 4;
+    /** Of the time, for the engine alone. */
+    private static final double ENGINE_SHARE = 0.7;
+
+    private static final Duration PATIENCE = Duration.ofSeconds(10);
 
     private WarmUp() {}
 
-    /** Runs generations for about so long. */
-    static void run(Engine engine, Duration length) throws InterruptedException {
-        long endNanos = System.nanoTime() + length.toNanos();
+    /** Takes about so long. */
+    static void run(Serving serving, Duration length) throws InterruptedException {
+        long beganNanos = System.nanoTime();
+        runEngine(serving.engine(), beganNanos + (long) (length.toNanos() * ENGINE_SHARE));
+        if (length.isPositive()) {
+            runHttp(serving, beganNanos + length.toNanos());
+        }
+    }
+
+    private static void runEngine(Engine engine, long endNanos) throws InterruptedException {
         var random = new Random(0);
         for (int round = 0; System.nanoTime() - endNanos < 0; round++) {
             int count = Math.min(1 + round % REQUESTS_AT_ONCE, engine.stats().slotCount());
@@ -46,6 +72,39 @@ final class WarmUp {
             if (System.nanoTime() - endNanos >= 0) {
                 generation.close();
             }
+        }
+    }
+
+    private static void runHttp(Serving serving, long endNanos) {
+        var gate = new Gate(PATIENCE);
+        gate.open(serving);
+        String loopback = InetAddress.getLoopbackAddress().getHostAddress();
+        var timeouts = new HttpConfig.Timeouts(PATIENCE, PATIENCE, PATIENCE, PATIENCE, PATIENCE);
+        var limits = new HttpConfig.Limits(BODY_BYTES_MAX, 1);
+        var config = new HttpConfig(loopback, 0, OptionalInt.empty(), limits, timeouts, List.of());
+        try (var metrics = new Metrics("warm-up");
+                var http = HttpServer.start(config, gate, metrics)) {
+            do {
+                exchange(http.port(), body(serving, true));
+                exchange(http.port(), body(serving, false));
+            } while (System.nanoTime() - endNanos < 0);
+        } catch (IOException e) {
+            LOG.log(System.Logger.Level.WARNING, "event=warm_up_failed reason=\"{0}\"", e.getMessage());
+        }
+    }
+
+    private static String body(Serving serving, boolean isStreamed) {
+        String prompt = serving.model().tokenizer().isPresent() ? "\"Once upon a time\"" : "[0,0,0,0]";
+        return "{\"prompt\":" + prompt + ",\"max_tokens\":4,\"stream\":" + isStreamed + "}";
+    }
+
+    private static void exchange(int port, String body) throws IOException {
+        try (var socket = new Socket(InetAddress.getLoopbackAddress(), port)) {
+            socket.setSoTimeout(Math.toIntExact(PATIENCE.toMillis()));
+            String head = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+                    + "Content-Type: application/json\r\nContent-Length: " + body.length() + "\r\n\r\n";
+            socket.getOutputStream().write((head + body).getBytes(StandardCharsets.US_ASCII));
+            socket.getInputStream().readAllBytes();
         }
     }
 }

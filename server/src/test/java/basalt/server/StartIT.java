@@ -13,6 +13,9 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.logging.Handler;
+import java.util.logging.LogRecord;
+import java.util.logging.Logger;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -95,6 +98,46 @@ class StartIT {
     @Test
     void missingConfigFile() throws InterruptedException {
         assertTrue(serveFailure("--config", "/no/such/file").contains("no such file"));
+    }
+
+    @Test
+    void listeningToAllWithoutKeysIsWarnedOf() {
+        var lines = new ArrayList<String>();
+        var logger = Logger.getLogger(Application.class.getName());
+        var handler = new Handler() {
+            @Override
+            public void publish(LogRecord record) {
+                lines.add(record.getLevel() + " " + record.getMessage());
+            }
+
+            @Override
+            public void flush() {}
+
+            @Override
+            public void close() {}
+        };
+        logger.addHandler(handler);
+        try {
+            TestServer.start("--host", "0.0.0.0").close();
+            assertTrue(lines.stream().anyMatch(line -> line.startsWith("WARNING event=open_to_all")), lines.toString());
+            lines.clear();
+            TestServer.start("--host", "0.0.0.0", "--api-keys", "k").close();
+            TestServer.start().close();
+            assertTrue(lines.stream().noneMatch(line -> line.startsWith("WARNING")), lines.toString());
+        } finally {
+            logger.removeHandler(handler);
+        }
+    }
+
+    @Test
+    void warmUpLeavesNoTraceInMetrics() {
+        try (var server = TestServer.start("--warm-up", "300ms")) {
+            String metrics = server.get("/metrics").body();
+
+            assertTrue(metrics.contains("vllm:generation_tokens_total{engine=\"0\",model_name=\"test\"} 0.0"), metrics);
+            assertTrue(metrics.contains("finished_reason=\"length\",model_name=\"test\"} 0.0"), metrics);
+            assertEquals(0, server.stats().busySlotCount());
+        }
     }
 
     @Test
