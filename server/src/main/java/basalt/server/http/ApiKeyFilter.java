@@ -2,7 +2,6 @@ package basalt.server.http;
 
 import basalt.server.api.Problem;
 import basalt.server.api.ProblemCode;
-import basalt.server.api.ProblemException;
 import io.helidon.http.HeaderNames;
 import io.helidon.webserver.http.Filter;
 import io.helidon.webserver.http.FilterChain;
@@ -18,6 +17,9 @@ import java.util.List;
  * nothing.
  */
 final class ApiKeyFilter implements Filter {
+    private static final Problem REFUSAL = Problem.of(
+            ProblemCode.INVALID_API_KEY,
+            "A valid API key is needed: send it with the header Authorization: Bearer KEY.");
     private static final String SCHEME = "Bearer ";
 
     private final List<byte[]> digests;
@@ -34,9 +36,8 @@ final class ApiKeyFilter implements Filter {
                     request.headers().first(HeaderNames.AUTHORIZATION).orElse("");
             if (!authorization.regionMatches(true, 0, SCHEME, 0, SCHEME.length())
                     || !isKnown(authorization.substring(SCHEME.length()).strip())) {
-                throw new ProblemException(Problem.of(
-                        ProblemCode.INVALID_API_KEY,
-                        "A valid API key is needed: send it with the header Authorization: Bearer KEY."));
+                ProblemResponses.send(response, REFUSAL);
+                return;
             }
         }
         chain.proceed();

@@ -68,14 +68,12 @@ public final class HttpServer implements AutoCloseable {
         var routes = new Routes(gate, metrics, contract());
 
         var routing = HttpRouting.builder().addFilter(filter).addFilter(new ApiKeyFilter(config.apiKeys()));
-        ProblemResponses.addTo(routing);
         routes.addAll(routing, new CompletionsHandler(gate, connections, clock, metrics));
         var builder = WebServer.builder().shutdownHook(false);
         listen(builder, config, config.port(), connectionsMax(config), connections);
         builder.routing(routing);
         if (config.opsPort().isPresent()) {
             var opsRouting = HttpRouting.builder().addFilter(filter);
-            ProblemResponses.addTo(opsRouting);
             routes.addOps(opsRouting);
             var ops = ListenerConfig.builder();
             listen(ops, config, config.opsPort().getAsInt(), OPS_CONNECTIONS_MAX, connections);

@@ -10,7 +10,7 @@ import io.helidon.http.HeaderValues;
 import io.helidon.http.ServerResponseHeaders;
 import io.helidon.http.Status;
 import io.helidon.webserver.http.DirectHandlers;
-import io.helidon.webserver.http.HttpRouting;
+import io.helidon.webserver.http.Handler;
 import io.helidon.webserver.http.ServerResponse;
 import java.util.Optional;
 import org.jspecify.annotations.Nullable;
@@ -21,10 +21,20 @@ final class ProblemResponses {
 
     private ProblemResponses() {}
 
-    /** Of the failures of handlers. */
-    static void addTo(HttpRouting.Builder routing) {
-        routing.error(ProblemException.class, (request, response, e) -> send(response, e.problem()));
-        routing.error(EngineException.class, (request, response, e) -> send(response, Problem.of(e)));
+    /**
+     * A handler whose failures are answers. Helidon's own way to this takes the end of a connection, which a filter
+     * asks for once an answer is sent, for a second failure.
+     */
+    static Handler answering(Handler handler) {
+        return (request, response) -> {
+            try {
+                handler.handle(request, response);
+            } catch (ProblemException e) {
+                send(response, e.problem());
+            } catch (EngineException e) {
+                send(response, Problem.of(e));
+            }
+        };
     }
 
     /** Sends a problem as an answer. */
@@ -61,9 +71,10 @@ final class ProblemResponses {
                 Throwable cause = thrown.getCause() == null ? thrown : thrown.getCause();
                 LOG.log(System.Logger.Level.ERROR, "event=failure path=" + request.path(), cause);
             }
-            return handle(request, type, status, headers, thrown.getMessage());
+            return response(problem(status, thrown.getMessage()), request, headers);
         }
 
+        /** Of failures before a request is routed, all of which are the client's: it does not write HTTP. */
         @Override
         public TransportResponse handle(
                 TransportRequest request,
@@ -71,13 +82,17 @@ final class ProblemResponses {
                 Status status,
                 ServerResponseHeaders headers,
                 @Nullable String message) {
-            Problem problem = problem(status, message);
-            String id = RequestFilter.requestId(requestedId(request));
+            boolean isUnexpected = type == EventType.INTERNAL_ERROR;
+            return response(problem(isUnexpected ? Status.BAD_REQUEST_400 : status, message), request, headers);
+        }
+
+        private static TransportResponse response(
+                Problem problem, TransportRequest request, ServerResponseHeaders headers) {
             return TransportResponse.builder()
                     .status(Status.create(problem.code().status()))
                     .headers(headers)
                     .header(HeaderNames.CONTENT_TYPE, "application/json")
-                    .header(RequestFilter.REQUEST_ID, id)
+                    .header(RequestFilter.REQUEST_ID, RequestFilter.requestId(requestedId(request)))
                     // How far the request was read is not sure.
                     .header(HeaderValues.CONNECTION_CLOSE)
                     .keepAlive(false)

@@ -3,6 +3,7 @@ package basalt.server.http;
 import basalt.server.api.Problem;
 import basalt.server.api.ProblemCode;
 import basalt.server.api.ProblemException;
+import io.helidon.common.buffers.DataReader;
 import io.helidon.http.DirectHandler;
 import io.helidon.http.HttpMediaType;
 import io.helidon.http.RequestException;
@@ -42,7 +43,7 @@ final class RequestBody {
             return in.readAllBytes();
         } catch (IOException e) {
             throw new CloseConnectionException("the body did not arrive", e);
-        } catch (IllegalArgumentException e) {
+        } catch (IllegalArgumentException | DataReader.IncorrectNewLineException e) {
             throw RequestException.builder()
                     .type(DirectHandler.EventType.BAD_REQUEST)
                     .setKeepAlive(false)

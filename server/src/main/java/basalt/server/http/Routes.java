@@ -2,7 +2,6 @@ package basalt.server.http;
 
 import basalt.server.api.Problem;
 import basalt.server.api.ProblemCode;
-import basalt.server.api.ProblemException;
 import basalt.server.observe.Metrics;
 import io.helidon.http.HeaderNames;
 import io.helidon.http.Method;
@@ -53,17 +52,16 @@ final class Routes {
         add(routing, Method.GET, "/health/ready", this::ready);
         add(routing, Method.GET, "/health/live", this::live);
         add(routing, Method.GET, "/metrics", this::metrics);
-        routing.any((request, response) -> {
-            throw new ProblemException(Problem.of(ProblemCode.NOT_FOUND, "There is no such path."));
-        });
+        var notFound = Problem.of(ProblemCode.NOT_FOUND, "There is no such path.");
+        routing.any((request, response) -> ProblemResponses.send(response, notFound));
     }
 
     private static void add(HttpRouting.Builder routing, Method method, String path, Handler handler) {
-        routing.route(method, path, handler);
+        routing.route(method, path, ProblemResponses.answering(handler));
+        var notAllowed = Problem.of(ProblemCode.METHOD_NOT_ALLOWED, "This path is only for " + method.text() + ".");
         routing.any(path, (request, response) -> {
             response.header(HeaderNames.ALLOW, method.text());
-            throw new ProblemException(
-                    Problem.of(ProblemCode.METHOD_NOT_ALLOWED, "This path is only for " + method.text() + "."));
+            ProblemResponses.send(response, notAllowed);
         });
     }
 

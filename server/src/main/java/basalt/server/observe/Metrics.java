@@ -234,17 +234,22 @@ public final class Metrics implements AutoCloseable {
      */
     public void requestFinished(Generation.Timing timing, Usage usage, long nowNanos) {
         long end = timing.finishedNanos() == 0 ? nowNanos : timing.finishedNanos();
-        requestLatency.record(Duration.ofNanos(end - timing.arrivedNanos()));
+        record(requestLatency, timing.arrivedNanos(), end);
         requestPromptTokens.record((double) usage.promptTokenCount());
         requestGenerationTokens.record((double) usage.completionTokenCount());
         if (timing.admittedNanos() != 0) {
-            queueTime.record(Duration.ofNanos(timing.admittedNanos() - timing.arrivedNanos()));
+            record(queueTime, timing.arrivedNanos(), timing.admittedNanos());
         }
         if (timing.firstTokenNanos() != 0) {
-            timeToFirstToken.record(Duration.ofNanos(timing.firstTokenNanos() - timing.arrivedNanos()));
-            prefillTime.record(Duration.ofNanos(timing.firstTokenNanos() - timing.admittedNanos()));
-            decodeTime.record(Duration.ofNanos(end - timing.firstTokenNanos()));
+            record(timeToFirstToken, timing.arrivedNanos(), timing.firstTokenNanos());
+            record(prefillTime, timing.admittedNanos(), timing.firstTokenNanos());
+            record(decodeTime, timing.firstTokenNanos(), end);
         }
+    }
+
+    /** The engine reads its clock once a step, so that what ends in the step it arrived in may seem to end before. */
+    private static void record(Timer timer, long fromNanos, long toNanos) {
+        timer.record(Duration.ofNanos(Math.max(0, toNanos - fromNanos)));
     }
 
     /** An answer was sent. */
