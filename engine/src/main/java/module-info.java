@@ -4,9 +4,12 @@ module basalt.engine {
     requires jdk.incubator.vector;
     requires com.fasterxml.jackson.core;
     requires jtokkit;
+    requires jcuda;
+    requires jcublas;
 
     exports basalt.engine;
     exports basalt.engine.backend;
+    exports basalt.engine.backend.cuda;
     exports basalt.engine.backend.fake;
     exports basalt.engine.model;
     exports basalt.engine.state;

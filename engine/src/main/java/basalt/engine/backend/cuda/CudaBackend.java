@@ -1,0 +1,380 @@
+package basalt.engine.backend.cuda;
+
+import basalt.engine.Checks;
+import basalt.engine.EngineException.InsufficientMemory;
+import basalt.engine.backend.Backend;
+import basalt.engine.backend.Batch;
+import basalt.engine.backend.RowSampling;
+import basalt.engine.backend.StepResult;
+import basalt.engine.model.Checkpoint;
+import basalt.engine.model.ElementType;
+import basalt.engine.model.ModelConfig;
+import basalt.engine.model.Weights;
+import basalt.engine.state.StateImage;
+import basalt.engine.state.StateLayout;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.Arrays;
+
+/**
+ * The model on an NVIDIA GPU. States of all slots, positions, last tokens and random numbers live on the device; a
+ * step's decoding rows are one graph launch, chosen by the number of rows; rows of several tokens follow as a second
+ * pass. Two steps may be in flight: results come back through mapped memory. Confined to the engine thread.
+ */
+public final class CudaBackend implements Backend {
+    private static final int STEPS_IN_FLIGHT = 2;
+    private static final int[] BUCKETS = {1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512};
+    /** Left free beside the slots, for the driver's graphs and what the library allocates. */
+    private static final long RESERVED_BYTES = 768L << 20;
+
+    private final Device device;
+    private final StateLayout layout;
+    private final SlotMemory slotMemory;
+    private final SlotControls controls;
+    private final long state; // bytes [S, slot bytes]
+    private final int slotCount;
+    private final int rowCountMax;
+    private final int tokenCountMax;
+    private final Forward forward;
+    private final Pass decode;
+    private final Pass prefill;
+    private final int[] buckets; // rows, ascending
+    private final int[] graphs; // [buckets]
+    private final MemorySegment stagedSlot; // one slot, on its way to or from an image
+    private final MemorySegment stagedLogits; // f32 [Npad]
+    private final long[] tokenCounts; // [S], enqueued ones included
+    private final int[] epochs; // [S], grows when a slot's count is set anew
+    private final StepInFlight[] steps; // ring
+    private int enqueuedSteps;
+    private int awaitedSteps;
+
+    /**
+     * How a backend is opened.
+     *
+     * @param slotCount S; 0 takes as many as fit
+     * @param rowCountMax rows of one step at most
+     * @param tokenCountMax tokens of one step at most
+     * @param isDeterministic whether the bits of a row depend on nothing but its own tokens, at a cost in speed
+     * @param type of weights as used, activations and rings: bf16, or f32 for tests
+     */
+    public record Options(
+            int slotCount, int rowCountMax, int tokenCountMax, boolean isDeterministic, ElementType type) {}
+
+    private CudaBackend(Device device, ModelConfig config, Weights weights, Options options) {
+        this.device = device;
+        rowCountMax = options.rowCountMax();
+        tokenCountMax = options.tokenCountMax();
+        layout = StateLayout.of(config, options.type());
+        slotMemory = new SlotMemory(layout);
+        var uploader = new WeightUploader(device, options.type());
+        var model = DeviceModel.upload(device, uploader, config, weights);
+        var buffers = StepBuffers.allocate(device, model, options.type(), rowCountMax, tokenCountMax);
+        decode = new Pass(device, rowCountMax, rowCountMax, STEPS_IN_FLIGHT + 1);
+        prefill = new Pass(device, rowCountMax, tokenCountMax, STEPS_IN_FLIGHT + 1);
+        slotCount = options.slotCount() > 0 ? options.slotCount() : slotsThatFit(config);
+        Checks.argument(rowCountMax <= slotCount, "rowCountMax", rowCountMax);
+        controls = new SlotControls(device, slotCount, config.vocabSize());
+        state = device.allocate(slotCount * slotMemory.bytes());
+        stagedSlot = device.allocateMapped(slotMemory.bytes());
+        stagedLogits = device.allocateMapped(4L * config.paddedVocabSize());
+        tokenCounts = new long[slotCount];
+        epochs = new int[slotCount];
+        steps = new StepInFlight[STEPS_IN_FLIGHT];
+        for (int i = 0; i < steps.length; i++) {
+            steps[i] = new StepInFlight(device, rowCountMax, tokenCountMax);
+        }
+        var limits = new Forward.Limits(options.type(), rowCountMax, tokenCountMax, options.isDeterministic());
+        forward = new Forward(device, model, buffers, slotMemory, controls, state, limits);
+        buckets = bucketsUpTo(rowCountMax);
+        graphs = new int[buckets.length];
+        for (int i = 0; i < buckets.length; i++) {
+            graphs[i] = capture(buckets[i]);
+        }
+        device.synchronize();
+    }
+
+    /**
+     * Opens a GPU and uploads a model.
+     *
+     * @param slotCount S; 0 takes as many as fit
+     * @param rowCountMax rows of one step at most
+     * @param tokenCountMax tokens of one step at most
+     * @param deviceOrdinal of the driver's devices
+     * @param isDeterministic whether the bits of a row depend on nothing but its own tokens, at a cost in speed
+     * @throws basalt.engine.EngineException.DeviceFailure saying what is missing
+     * @throws InsufficientMemory if the model and the slots do not fit
+     */
+    public static CudaBackend open(
+            Checkpoint checkpoint,
+            int slotCount,
+            int rowCountMax,
+            int tokenCountMax,
+            int deviceOrdinal,
+            boolean isDeterministic) {
+        var options = new Options(slotCount, rowCountMax, tokenCountMax, isDeterministic, ElementType.BF16);
+        return open(checkpoint.config(), checkpoint.weights(), options, deviceOrdinal);
+    }
+
+    /** As above, with all options. */
+    public static CudaBackend open(ModelConfig config, Weights weights, Options options, int deviceOrdinal) {
+        return open(new JcudaDevice(deviceOrdinal, options.type()), config, weights, options);
+    }
+
+    /** On a device that is open; closes it when this fails. */
+    static CudaBackend open(Device device, ModelConfig config, Weights weights, Options options) {
+        Checks.argument(options.slotCount() >= 0, "slotCount", options.slotCount());
+        Checks.argument(options.rowCountMax() > 0, "rowCountMax", options.rowCountMax());
+        Checks.argument(options.tokenCountMax() >= options.rowCountMax(), "tokenCountMax", options.tokenCountMax());
+        boolean isOpen = false;
+        try {
+            var backend = new CudaBackend(device, config, weights, options);
+            isOpen = true;
+            return backend;
+        } finally {
+            if (!isOpen) {
+                device.close();
+            }
+        }
+    }
+
+    private int slotsThatFit(ModelConfig config) {
+        long perSlot = slotMemory.bytes() + SlotControls.bytesPerSlot(config.vocabSize());
+        long free = device.freeBytes();
+        long fitting = (free - RESERVED_BYTES) / perSlot;
+        if (fitting < rowCountMax) {
+            throw new InsufficientMemory(String.format(
+                    "%s: beside the model %,d MB are free, room for %d slots of %,d bytes, but %d rows are asked for:"
+                            + " use a smaller batch",
+                    device.name(), free >> 20, Math.max(fitting, 0), perSlot, rowCountMax));
+        }
+        return (int) Math.min(fitting, Integer.MAX_VALUE / 1024);
+    }
+
+    private static int[] bucketsUpTo(int rowCountMax) {
+        int below =
+                (int) Arrays.stream(BUCKETS).filter(rows -> rows < rowCountMax).count();
+        int[] result = Arrays.copyOf(BUCKETS, below + 1);
+        result[below] = rowCountMax;
+        return result;
+    }
+
+    /** Records the graph of a step of so many rows, having run it once; returns its number. */
+    int capture(int rows) {
+        decode.clear(steps[0].results().address());
+        decode.pad(rows);
+        decode.upload();
+        forward.run(decode, true); // the library chooses its kernels before the recording
+        device.synchronize();
+        device.beginCapture();
+        forward.run(decode, true);
+        return device.endCapture();
+    }
+
+    /** Uploads a decode step of the first slots, for graphs that a test replays by itself. */
+    void uploadRows(int rows) {
+        decode.clear(steps[0].results().address());
+        for (int slot = 0; slot < rows; slot++) {
+            decode.addToken(decode.addRow(slot, 1, slot, true, true), -1);
+        }
+        decode.upload();
+    }
+
+    @Override
+    public String name() {
+        return device.name();
+    }
+
+    @Override
+    public StateLayout layout() {
+        return layout;
+    }
+
+    /** Device memory that one more slot takes, controls included. */
+    public long bytesPerSlot() {
+        return slotMemory.bytes() + SlotControls.bytesPerSlot(forward.vocabSize());
+    }
+
+    @Override
+    public int slotCount() {
+        return slotCount;
+    }
+
+    @Override
+    public int rowCountMax() {
+        return rowCountMax;
+    }
+
+    @Override
+    public int tokenCountMax() {
+        return tokenCountMax;
+    }
+
+    @Override
+    public int stepsInFlightMax() {
+        return STEPS_IN_FLIGHT;
+    }
+
+    @Override
+    public void zero(int slot) {
+        device.bind();
+        device.fill(address(slot), 0, slotMemory.bytes());
+        controls.zero(slot);
+        setTokenCount(slot, 0);
+    }
+
+    /** Fills a slot's state with NaN, so that a test sees who reads it. */
+    void poison(int slot) {
+        device.bind();
+        device.fill(address(slot), 0xff, slotMemory.bytes());
+    }
+
+    /** Reads logits that the last step left, by the index of the pick; for tests. */
+    void readLogits(int pick, float[] logits) {
+        device.bind();
+        long bytes = 4L * logits.length;
+        device.download(stagedLogits, forward.logits() + pick * bytes, bytes);
+        device.synchronize();
+        MemorySegment.copy(stagedLogits, ValueLayout.JAVA_FLOAT, 0, logits, 0, logits.length);
+    }
+
+    @Override
+    public void configure(int slot, RowSampling sampling) {
+        device.bind();
+        controls.configure(slot, sampling);
+    }
+
+    @Override
+    public void copy(int fromSlot, int toSlot) {
+        device.bind();
+        device.copy(address(toSlot), address(fromSlot), slotMemory.bytes());
+        controls.copy(fromSlot, toSlot);
+        setTokenCount(toSlot, tokenCounts[fromSlot]);
+        // What a row in flight turns out not to have consumed is taken back from the copy too.
+        for (int step = awaitedSteps; step != enqueuedSteps; step++) {
+            steps[step % STEPS_IN_FLIGHT].follow(fromSlot, epochs[fromSlot], toSlot, epochs[toSlot]);
+        }
+    }
+
+    @Override
+    public void save(int slot, StateImage image) {
+        device.bind();
+        device.synchronize();
+        device.download(stagedSlot, address(slot), slotMemory.bytes());
+        device.synchronize();
+        slotMemory.read(stagedSlot, image);
+        image.tokenCount(deviceTokenCount(slot));
+    }
+
+    /** The count with what steps in flight, all done by now, have really consumed. */
+    private long deviceTokenCount(int slot) {
+        long count = tokenCounts[slot];
+        for (int step = awaitedSteps; step != enqueuedSteps; step++) {
+            count -= steps[step % STEPS_IN_FLIGHT].unconsumed(slot, epochs[slot]);
+        }
+        return count;
+    }
+
+    @Override
+    public void load(int slot, StateImage image) {
+        device.bind();
+        device.synchronize(); // the staged slot may still be read
+        slotMemory.write(image, stagedSlot);
+        device.upload(address(slot), stagedSlot, 0, slotMemory.bytes());
+        controls.position(slot, image.tokenCount(), false);
+        setTokenCount(slot, image.tokenCount());
+    }
+
+    @Override
+    public void rollback(int slot, long tokenCount) {
+        long current = tokenCounts[slot];
+        Checks.argument(tokenCount >= 0 && tokenCount <= current, "tokenCount", tokenCount);
+        Checks.argument(current - tokenCount <= StateLayout.ROLLBACK_TOKENS, "tokenCount", tokenCount);
+        Checks.argument(!StateLayout.foldsBetween(tokenCount, current), "tokenCount", tokenCount);
+        device.bind();
+        controls.position(slot, tokenCount, tokenCount == current);
+        setTokenCount(slot, tokenCount);
+    }
+
+    @Override
+    public long tokenCount(int slot) {
+        return tokenCounts[slot];
+    }
+
+    @Override
+    public void enqueue(Batch batch) {
+        Checks.argument(enqueuedSteps - awaitedSteps < STEPS_IN_FLIGHT, "stepsInFlight", STEPS_IN_FLIGHT);
+        device.bind();
+        var step = steps[enqueuedSteps % STEPS_IN_FLIGHT];
+        step.clear();
+        decode.clear(step.results().address());
+        prefill.clear(step.results().address());
+        int flatToken = 0;
+        for (int row = 0; row < batch.rowCount(); row++) {
+            int slot = batch.slot(row);
+            int count = batch.tokenCount(row);
+            step.add(slot, epochs[slot], count);
+            tokenCounts[slot] += count;
+            if (count == 1 && batch.scoreCount(row) < 0) {
+                int decodeRow = decode.addRow(slot, 1, row, true, batch.isSampling(row));
+                decode.addToken(decodeRow, batch.isContinuing(row) ? -1 : batch.token(row, 0));
+            } else {
+                addPrefill(batch, row, flatToken);
+            }
+            flatToken += count;
+        }
+        device.record(step.startEvent());
+        if (decode.rowCount() > 0) {
+            int bucket = 0;
+            while (buckets[bucket] < decode.rowCount()) {
+                bucket++;
+            }
+            decode.pad(buckets[bucket]);
+            decode.upload();
+            device.replay(graphs[bucket]);
+        }
+        if (prefill.rowCount() > 0) {
+            prefill.upload();
+            forward.run(prefill, false);
+        }
+        device.record(step.endEvent());
+        enqueuedSteps++;
+    }
+
+    private void addPrefill(Batch batch, int row, int flatToken) {
+        int count = batch.tokenCount(row);
+        boolean isSampling = batch.isSampling(row);
+        int prefillRow = prefill.addRow(batch.slot(row), count, row, isSampling, isSampling);
+        for (int i = 0; i < count; i++) {
+            prefill.addToken(prefillRow, batch.isContinuing(row) ? -1 : batch.token(row, i));
+            if (batch.scoreCount(row) >= 0) {
+                int target = i + 1 < count ? batch.token(row, i + 1) : batch.target(row);
+                prefill.addScore(target, batch.scoreCount(row), flatToken + i);
+            }
+        }
+    }
+
+    @Override
+    public void await(StepResult result) {
+        Checks.argument(enqueuedSteps > awaitedSteps, "stepsInFlight", 0);
+        device.bind();
+        var step = steps[awaitedSteps % STEPS_IN_FLIGHT];
+        device.await(step.endEvent());
+        awaitedSteps++;
+        step.read(result, tokenCounts, epochs);
+        result.nanos(device.nanosBetween(step.startEvent(), step.endEvent()));
+    }
+
+    @Override
+    public void close() {
+        device.close();
+    }
+
+    private long address(int slot) {
+        return state + slot * slotMemory.bytes();
+    }
+
+    private void setTokenCount(int slot, long count) {
+        tokenCounts[slot] = count;
+        epochs[slot]++;
+    }
+}

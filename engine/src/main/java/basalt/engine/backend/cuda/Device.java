@@ -1,0 +1,86 @@
+package basalt.engine.backend.cuda;
+
+import java.lang.foreign.MemorySegment;
+
+/**
+ * A GPU: memory, kernels in the order of one stream, graphs of them. Confined to one thread at a time. Addresses are
+ * device addresses; 0 is none.
+ *
+ * <p>Every method throws {@link basalt.engine.EngineException.DeviceFailure} naming the operation when the device
+ * fails.
+ */
+interface Device extends AutoCloseable {
+    /** As the driver calls it. */
+    String name();
+
+    /** Makes the calling thread the one that uses the device. */
+    void bind();
+
+    /** Blocks that run side by side at least. */
+    int multiprocessorCount();
+
+    /** Device memory that is free now. */
+    long freeBytes();
+
+    /** Allocates device memory, aligned for every kernel. */
+    long allocate(long bytes);
+
+    /** Allocates host memory that the device reads and writes, at the same address. */
+    MemorySegment allocateMapped(long bytes);
+
+    /** Copies from mapped memory, when its turn in the stream comes. */
+    void upload(long to, MemorySegment from, long fromOffset, long bytes);
+
+    /** Copies to mapped memory, when its turn in the stream comes. */
+    void download(MemorySegment to, long from, long bytes);
+
+    /** Copies within the device. */
+    void copy(long to, long from, long bytes);
+
+    /** Sets every byte. */
+    void fill(long to, int value, long bytes);
+
+    /** Starts a kernel of {@code gridX · gridY} blocks. */
+    void launch(Kernel kernel, int gridX, int gridY, int threads, int sharedBytes, KernelArguments arguments);
+
+    /** Starts {@code y (+)= x · Wᵀ} by the vendor's library. */
+    void multiply(Product product);
+
+    /** From here on, launches and products are recorded instead of run. */
+    void beginCapture();
+
+    /** Ends the recording; returns the number of the graph. */
+    int endCapture();
+
+    /** Starts all that a graph recorded. */
+    void replay(int graph);
+
+    /** Makes an event. */
+    int createEvent();
+
+    /** Notes that the stream has come this far. */
+    void record(int event);
+
+    /** Waits until the stream has come to the event. */
+    void await(int event);
+
+    /** Time between two events that have been waited for. */
+    long nanosBetween(int first, int second);
+
+    /** Waits for everything. */
+    void synchronize();
+
+    @Override
+    void close();
+
+    /**
+     * {@code y = x · Wᵀ}, or {@code y += x · Wᵀ}: x element [M, K], W element [N, K], y [M, N].
+     *
+     * @param m M
+     * @param n N
+     * @param k K
+     * @param isF32Out whether y is f32; else an element
+     * @param isAdding whether y is added to
+     */
+    record Product(long x, long weight, long y, int m, int n, int k, boolean isF32Out, boolean isAdding) {}
+}

@@ -1,0 +1,291 @@
+package basalt.engine.backend.cuda;
+
+import basalt.engine.model.ElementType;
+import basalt.engine.model.Mixer;
+import basalt.engine.model.ModelConfig;
+
+/**
+ * Launches the model over the rows of a pass. Two ways, chosen by the number of tokens: few tokens go through the
+ * project kernels, which fuse norm, projection and what follows; many go through the vendor's library with separate
+ * kernels between. Confined to the engine thread.
+ */
+final class Forward {
+    private static final int NORM_RMS = 0;
+    private static final int NORM_LAYER = 1;
+
+    /** Most tokens that go through the project kernels, where the library is free to be chosen. */
+    private static final int PROJECT_TOKENS_MAX = 8;
+
+    private final Device device;
+    private final DeviceModel model;
+    private final ModelConfig config;
+    private final StepBuffers buffers;
+    private final SlotControls controls;
+    private final KernelArguments arguments;
+    private final int rowCountMax;
+    private final int tokenCountMax;
+    private final int projectTokensMax; // more tokens go through the library
+    private final int activation; // as the kernels number them
+    private final ProjectKernels projectKernels;
+    private final MixerKernels mixerKernels;
+
+    Forward(
+            Device device,
+            DeviceModel model,
+            StepBuffers buffers,
+            SlotMemory slotMemory,
+            SlotControls controls,
+            long state,
+            Limits limits) {
+        this.device = device;
+        this.model = model;
+        this.config = model.config();
+        this.buffers = buffers;
+        this.controls = controls;
+        arguments = new KernelArguments();
+        rowCountMax = limits.rowCountMax();
+        tokenCountMax = limits.tokenCountMax();
+        int most = limits.isDeterministic() ? Integer.MAX_VALUE : PROJECT_TOKENS_MAX;
+        projectTokensMax = canProject(limits.type()) ? most : 0;
+        activation = activation(config);
+        projectKernels = new ProjectKernels(device, config, buffers, slotMemory, state, arguments);
+        mixerKernels = new MixerKernels(device, model, buffers, slotMemory, state, limits.isDeterministic(), arguments);
+    }
+
+    /**
+     * Sizes that kernels are told.
+     *
+     * @param isDeterministic whether the bits of a row must depend on its own tokens alone
+     */
+    record Limits(ElementType type, int rowCountMax, int tokenCountMax, boolean isDeterministic) {}
+
+    /** N. */
+    int vocabSize() {
+        return config.vocabSize();
+    }
+
+    /** f32 [R, Npad], of the last pass. */
+    long logits() {
+        return buffers.logits();
+    }
+
+    /** The MLP's activation as the kernels number them. */
+    static int activation(ModelConfig config) {
+        return switch (config.mlp().activation()) {
+            case SILU -> 0;
+            case GELU -> 1;
+            case SIGMOID -> 2;
+        };
+    }
+
+    private boolean canProject(ElementType type) {
+        boolean isEven = config.isRmsNorm() && type == ElementType.BF16;
+        for (var layer : model.layers()) {
+            isEven &= layer.input().depth() % ProjectKernels.DEPTH_STEP == 0
+                    && layer.output().depth() % ProjectKernels.DEPTH_STEP == 0
+                    && layer.fc2().depth() % ProjectKernels.DEPTH_STEP == 0;
+        }
+        return isEven;
+    }
+
+    /** Consumes the tokens of all rows, scores, samples, and moves the slots' positions on. */
+    void run(Pass pass, boolean isDecode) {
+        boolean isProjecting = pass.tokenCount() <= projectTokensMax;
+        begin(pass);
+        for (int layer = 0; layer < model.layers().size(); layer++) {
+            if (isProjecting) {
+                projectLayer(pass, layer, isDecode);
+            } else {
+                multiplyLayer(pass, layer, isDecode);
+            }
+        }
+        for (int from = 0; from < pass.scoreCount(); from += rowCountMax) {
+            int count = Math.min(rowCountMax, pass.scoreCount() - from);
+            head(pass.tokenCount(), pass.scorePicks() + 4L * from, count, isProjecting);
+            score(pass, from, count);
+        }
+        if (pass.pickCount() > 0) {
+            boolean isEveryToken = isDecode && isProjecting;
+            head(pass.tokenCount(), isEveryToken ? 0 : pass.picks(), pass.pickCount(), isProjecting);
+        }
+        sample(pass);
+    }
+
+    private void begin(Pass pass) {
+        arguments
+                .clear()
+                .add(pass.rowSlots())
+                .add(pass.rowStarts())
+                .add(pass.tokenRows())
+                .add(pass.tokens())
+                .add(controls.controls())
+                .add(buffers.activeSlots())
+                .add(buffers.rowPositions())
+                .add(model.embedding())
+                .add(model.positions())
+                .add(config.positionCount())
+                .add(model.frequencies())
+                .add(model.rotaryDim())
+                .add(buffers.rotary())
+                .add(buffers.residual())
+                .add(model.layers().getFirst().norm1().weight())
+                .add(buffers.x())
+                .add(buffers.squares())
+                .add(config.width());
+        device.launch(Kernel.BEGIN, pass.tokenCount(), 1, 256, 0, arguments);
+    }
+
+    // ---- few tokens
+
+    private void projectLayer(Pass pass, int index, boolean isDecode) {
+        var layer = model.layers().get(index);
+        int tokens = pass.tokenCount();
+        int squareCount = index == 0 ? 1 : buffers.squareCount();
+        var next = index + 1 < model.layers().size()
+                ? model.layers().get(index + 1).norm1()
+                : model.finalNorm();
+        if (layer.mixer() instanceof Mixer.Convolution m && isDecode) {
+            projectKernels.convolution(layer, m, mixerKernels.stateOffset(index), tokens, squareCount);
+        } else {
+            projectKernels.plain(layer.input(), tokens, squareCount);
+            mixerKernels.mix(pass, index, isDecode, 0);
+        }
+        projectKernels.residual(layer.output(), layer.norm2(), tokens);
+        projectKernels.gate(layer.fc1(), tokens);
+        projectKernels.residual(layer.fc2(), next, tokens);
+    }
+
+    // ---- many tokens
+
+    private void multiplyLayer(Pass pass, int index, boolean isDecode) {
+        var layer = model.layers().get(index);
+        int tokens = pass.tokenCount();
+        long precedingBias =
+                index == 0 ? 0 : model.layers().get(index - 1).fc2().bias();
+        normalize(tokens, 0, precedingBias, layer.norm1(), buffers.x());
+        multiply(layer.input(), buffers.x(), buffers.wide(), tokens, false);
+        boolean isBiasLate = layer.mixer() instanceof Mixer.Convolution;
+        if (!isBiasLate) {
+            addBias(layer.input(), tokens);
+        }
+        mixerKernels.mix(pass, index, isDecode, isBiasLate ? layer.input().bias() : 0);
+        multiply(layer.output(), buffers.narrow(), buffers.residual(), tokens, true);
+        normalize(tokens, 0, layer.output().bias(), layer.norm2(), buffers.x());
+        multiply(layer.fc1(), buffers.x(), buffers.wide(), tokens, false);
+        int inner = config.mlp().innerWidth();
+        arguments
+                .clear()
+                .add(buffers.wide())
+                .add(layer.fc1().bias())
+                .add(buffers.narrow())
+                .add(inner)
+                .add(activation);
+        device.launch(Kernel.GATE, tokens, Math.ceilDiv(inner, 1024), 128, 0, arguments);
+        multiply(layer.fc2(), buffers.narrow(), buffers.residual(), tokens, true);
+    }
+
+    private void multiply(DeviceModel.Linear linear, long x, long y, int tokens, boolean isAdding) {
+        device.multiply(
+                new Device.Product(x, linear.weight(), y, tokens, linear.rows(), linear.depth(), isAdding, isAdding));
+    }
+
+    private void addBias(DeviceModel.Linear linear, int tokens) {
+        if (linear.bias() != 0) {
+            arguments.clear().add(buffers.wide()).add(linear.bias()).add(linear.rows());
+            device.launch(Kernel.ADD_BIAS, tokens, 1, 256, 0, arguments);
+        }
+    }
+
+    private void normalize(int tokens, long picks, long precedingBias, DeviceModel.Norm norm, long x) {
+        arguments
+                .clear()
+                .add(buffers.residual())
+                .add(picks)
+                .add(precedingBias)
+                .add(norm.weight())
+                .add(norm.bias())
+                .add(x)
+                .add(config.width())
+                .add(config.normEpsilon())
+                .add(config.isRmsNorm() ? NORM_RMS : NORM_LAYER);
+        device.launch(Kernel.NORMALIZE, tokens, 1, 256, 0, arguments);
+    }
+
+    // ---- the end of a step
+
+    /** Logits of picked tokens, or of every token where {@code picks} is 0. */
+    private void head(int tokens, long picks, int count, boolean isProjecting) {
+        var linear = model.head();
+        if (!isProjecting) {
+            normalize(count, picks, model.layers().getLast().fc2().bias(), model.finalNorm(), buffers.headX());
+            device.multiply(new Device.Product(
+                    buffers.headX(),
+                    linear.weight(),
+                    buffers.logits(),
+                    count,
+                    linear.rows(),
+                    linear.depth(),
+                    true,
+                    false));
+            if (linear.bias() != 0) {
+                arguments.clear().add(buffers.logits()).add(linear.bias()).add(linear.rows());
+                device.launch(Kernel.ADD_LOGITS_BIAS, count, 1, 256, 0, arguments);
+            }
+            return;
+        }
+        long x = buffers.x();
+        long squares = buffers.squares();
+        if (picks != 0) {
+            x = buffers.headX();
+            squares = buffers.headSquares();
+            arguments
+                    .clear()
+                    .add(picks)
+                    .add(buffers.x())
+                    .add(buffers.squares())
+                    .add(x)
+                    .add(squares)
+                    .add(config.width())
+                    .add(buffers.squareCount());
+            device.launch(Kernel.GATHER, count, 1, 256, 0, arguments);
+        }
+        projectKernels.logits(linear, x, squares, picks == 0 ? tokens : count);
+    }
+
+    private void score(Pass pass, int from, int count) {
+        arguments
+                .clear()
+                .add(buffers.logits())
+                .add(config.paddedVocabSize())
+                .add(config.vocabSize())
+                .add(pass.scoreTargets() + 4L * from)
+                .add(pass.scoreTopCounts() + 4L * from)
+                .add(pass.scoreTokens() + 4L * from)
+                .add(pass.results())
+                .add(rowCountMax)
+                .add(tokenCountMax);
+        device.launch(Kernel.SCORE, count, 1, 1024, 0, arguments);
+    }
+
+    private void sample(Pass pass) {
+        arguments
+                .clear()
+                .add(buffers.logits())
+                .add(buffers.adjusted())
+                .add(config.paddedVocabSize())
+                .add(config.vocabSize())
+                .add(buffers.activeSlots())
+                .add(pass.rowCounts())
+                .add(pass.rowPicks())
+                .add(pass.resultRows())
+                .add(controls.controls())
+                .add(controls.stops())
+                .add(controls.biasIds())
+                .add(controls.biasValues())
+                .add(controls.counts())
+                .add(pass.results())
+                .add(rowCountMax)
+                .add(tokenCountMax);
+        device.launch(Kernel.SAMPLE, pass.rowCount(), 1, 1024, 0, arguments);
+    }
+}

@@ -1,0 +1,354 @@
+package basalt.engine.backend.cuda;
+
+import basalt.engine.EngineException.DeviceFailure;
+import basalt.engine.EngineException.InsufficientMemory;
+import basalt.engine.model.ElementType;
+import java.io.IOException;
+import java.io.InputStream;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.EnumMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import jcuda.Pointer;
+import jcuda.driver.CUcontext;
+import jcuda.driver.CUdevice;
+import jcuda.driver.CUdevice_attribute;
+import jcuda.driver.CUdeviceptr;
+import jcuda.driver.CUevent;
+import jcuda.driver.CUgraph;
+import jcuda.driver.CUgraphExec;
+import jcuda.driver.CUresult;
+import jcuda.driver.CUstream;
+import jcuda.driver.CUstreamCaptureMode;
+import jcuda.driver.JCudaDriver;
+import jcuda.jcublas.JCublas2;
+import jcuda.jcublas.cublasComputeType;
+import jcuda.jcublas.cublasGemmAlgo;
+import jcuda.jcublas.cublasHandle;
+import jcuda.jcublas.cublasOperation;
+import jcuda.runtime.cudaStream_t;
+
+/** A GPU through JCuda and cuBLAS. */
+final class JcudaDevice implements Device {
+    private static final long WORKSPACE_BYTES = 64L << 20;
+    private static final int FUNCTION_DYNAMIC_SHARED_BYTES = 8; // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+    private static final int FUNCTION_SHARED_CARVEOUT = 9; // CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT
+    private static final int HOST_PORTABLE_MAPPED = 3; // CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP
+    private static final int STREAM_NON_BLOCKING = 1;
+    private static final int CUDA_R_32F = 0;
+    private static final int CUDA_R_16BF = 14;
+
+    private final ElementType type;
+    private final String name;
+    private final CUcontext context = new CUcontext();
+    private final CUdevice device = new CUdevice();
+    private final Stream stream = new Stream();
+    private final Map<Kernel, Long> functions = new EnumMap<>(Kernel.class); // CUfunction
+    private final cublasHandle cublas = new cublasHandle();
+    private final Pointer one = Pointer.to(new float[] {1});
+    private final Pointer zero = Pointer.to(new float[] {0});
+    private final Arena arena = Arena.ofShared();
+    private final DriverFunctions driver;
+    private final List<Memory> allocations = new ArrayList<>();
+    private final List<Pointer> hostAllocations = new ArrayList<>();
+    private final List<CUgraphExec> graphs = new ArrayList<>();
+    private final List<CUevent> events = new ArrayList<>();
+
+    /**
+     * Opens a device.
+     *
+     * @param ordinal of the driver's devices
+     * @param type of elements: bf16, or f32 for tests
+     */
+    JcudaDevice(int ordinal, ElementType type) {
+        this.type = type;
+        loadLibraries();
+        check("cuInit", JCudaDriver.cuInit(0));
+        int[] count = new int[1];
+        check("cuDeviceGetCount", JCudaDriver.cuDeviceGetCount(count));
+        if (ordinal >= count[0]) {
+            throw new DeviceFailure("there is no CUDA device " + ordinal + ", only " + count[0]);
+        }
+        check("cuDeviceGet", JCudaDriver.cuDeviceGet(device, ordinal));
+        byte[] nameBytes = new byte[128];
+        check("cuDeviceGetName", JCudaDriver.cuDeviceGetName(nameBytes, nameBytes.length, device));
+        name = new String(nameBytes, StandardCharsets.UTF_8).trim();
+        check("cuDevicePrimaryCtxRetain", JCudaDriver.cuDevicePrimaryCtxRetain(context, device));
+        bind();
+        check("cuStreamCreate", JCudaDriver.cuStreamCreate(stream, STREAM_NON_BLOCKING));
+        driver = new DriverFunctions(arena, stream.handle(), true);
+        loadKernels();
+        checkCublas("cublasCreate", JCublas2.cublasCreate(cublas));
+        checkCublas("cublasSetStream", JCublas2.cublasSetStream(cublas, new cudaStream_t(stream)));
+        Pointer workspace = new Address(allocate(WORKSPACE_BYTES));
+        checkCublas("cublasSetWorkspace", JCublas2.cublasSetWorkspace(cublas, workspace, WORKSPACE_BYTES));
+    }
+
+    private static void loadLibraries() {
+        try {
+            JCudaDriver.setExceptionsEnabled(false);
+            CublasLibraries.load();
+            JCublas2.setExceptionsEnabled(false);
+        } catch (UnsatisfiedLinkError | NoClassDefFoundError | ExceptionInInitializerError e) {
+            throw new DeviceFailure(
+                    "CUDA cannot be used: no NVIDIA driver (libcuda.so.1), or no JCuda for this" + " platform: "
+                            + e.getMessage(),
+                    e);
+        }
+    }
+
+    private void loadKernels() {
+        String resource = type == ElementType.BF16 ? "/META-INF/basalt/bf16.fatbin" : "/META-INF/basalt/f32.fatbin";
+        try (InputStream in = JcudaDevice.class.getResourceAsStream(resource)) {
+            if (in == null) {
+                throw new DeviceFailure(
+                        "this build has no CUDA kernels (" + resource + "): build where nvcc is, or take a release");
+            }
+            // Not by JCuda's cuModuleLoadFatBinary: it reports success and leaves the handle null.
+            byte[] bytes = in.readAllBytes();
+            MemorySegment image = arena.allocate(bytes.length, 64);
+            MemorySegment.copy(bytes, 0, image, ValueLayout.JAVA_BYTE, 0, bytes.length);
+            check("cuModuleLoadData", driver.loadModule(image));
+        } catch (IOException e) {
+            throw new DeviceFailure("cannot read " + resource, e);
+        }
+        long module = driver.handle();
+        for (Kernel kernel : Kernel.values()) {
+            if (kernel.isBf16Only() && type != ElementType.BF16) {
+                continue;
+            }
+            var symbol = arena.allocateFrom(kernel.symbol());
+            check("cuModuleGetFunction " + kernel.symbol(), driver.functionOf(module, symbol));
+            long function = driver.handle();
+            setAttribute(kernel, function, FUNCTION_DYNAMIC_SHARED_BYTES, kernel.sharedBytesMax());
+            if (kernel.isProjection()) {
+                // A block of the next kernel can only join the last of this one where there is memory for both.
+                setAttribute(kernel, function, FUNCTION_SHARED_CARVEOUT, 100);
+            }
+            functions.put(kernel, function);
+        }
+    }
+
+    private void setAttribute(Kernel kernel, long function, int attribute, int value) {
+        check("cuFuncSetAttribute " + kernel.symbol(), driver.setAttribute(function, attribute, value));
+    }
+
+    @Override
+    public String name() {
+        return name;
+    }
+
+    @Override
+    public void bind() {
+        check("cuCtxSetCurrent", JCudaDriver.cuCtxSetCurrent(context));
+    }
+
+    @Override
+    public int multiprocessorCount() {
+        return attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
+    }
+
+    private int attribute(int attribute) {
+        int[] value = new int[1];
+        check("cuDeviceGetAttribute", JCudaDriver.cuDeviceGetAttribute(value, attribute, device));
+        return value[0];
+    }
+
+    @Override
+    public long freeBytes() {
+        long[] free = new long[1];
+        check("cuMemGetInfo", JCudaDriver.cuMemGetInfo(free, new long[1]));
+        return free[0];
+    }
+
+    @Override
+    public long allocate(long bytes) {
+        var memory = new Memory();
+        int status = JCudaDriver.cuMemAlloc(memory, Math.max(bytes, 1));
+        if (status == CUresult.CUDA_ERROR_OUT_OF_MEMORY) {
+            throw new InsufficientMemory(String.format(
+                    "%s has %,d MB free, %,d MB more are needed: ask for fewer slots or a smaller batch",
+                    name, freeBytes() >> 20, bytes >> 20));
+        }
+        check("cuMemAlloc", status);
+        allocations.add(memory);
+        return memory.address();
+    }
+
+    @Override
+    public MemorySegment allocateMapped(long bytes) {
+        var pointer = new Pointer();
+        check("cuMemHostAlloc", JCudaDriver.cuMemHostAlloc(pointer, bytes, HOST_PORTABLE_MAPPED));
+        hostAllocations.add(pointer);
+        ByteBuffer buffer = pointer.getByteBuffer(0, bytes);
+        return MemorySegment.ofBuffer(buffer);
+    }
+
+    @Override
+    public void upload(long to, MemorySegment from, long fromOffset, long bytes) {
+        check("cuMemcpyHtoDAsync", driver.copyToDevice(to, from.asSlice(fromOffset, bytes), bytes));
+    }
+
+    @Override
+    public void download(MemorySegment to, long from, long bytes) {
+        check("cuMemcpyDtoHAsync", driver.copyToHost(to, from, bytes));
+    }
+
+    @Override
+    public void copy(long to, long from, long bytes) {
+        check("cuMemcpyDtoDAsync", driver.copyWithin(to, from, bytes));
+    }
+
+    @Override
+    public void fill(long to, int value, long bytes) {
+        check("cuMemsetD8Async", driver.fill(to, value, bytes));
+    }
+
+    @Override
+    public void launch(Kernel kernel, int gridX, int gridY, int threads, int sharedBytes, KernelArguments arguments) {
+        int status = driver.launchKernel(
+                Objects.requireNonNull(functions.get(kernel)),
+                gridX,
+                gridY,
+                threads,
+                sharedBytes,
+                arguments.pointers());
+        if (status != CUresult.CUDA_SUCCESS) {
+            check(kernel.symbol() + " grid (" + gridX + ", " + gridY + ") block " + threads, status);
+        }
+    }
+
+    @Override
+    public void multiply(Product p) {
+        int elements = type == ElementType.BF16 ? CUDA_R_16BF : CUDA_R_32F;
+        int status = JCublas2.cublasGemmEx_new(
+                cublas,
+                cublasOperation.CUBLAS_OP_T,
+                cublasOperation.CUBLAS_OP_N,
+                p.n(),
+                p.m(),
+                p.k(),
+                one,
+                new Address(p.weight()),
+                elements,
+                p.k(),
+                new Address(p.x()),
+                elements,
+                p.k(),
+                p.isAdding() ? one : zero,
+                new Address(p.y()),
+                p.isF32Out() ? CUDA_R_32F : elements,
+                p.n(),
+                cublasComputeType.CUBLAS_COMPUTE_32F,
+                cublasGemmAlgo.CUBLAS_GEMM_DEFAULT);
+        if (status != 0) {
+            checkCublas("cublasGemmEx " + p, status);
+        }
+    }
+
+    @Override
+    public void beginCapture() {
+        check(
+                "cuStreamBeginCapture",
+                JCudaDriver.cuStreamBeginCapture(stream, CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL));
+    }
+
+    @Override
+    public int endCapture() {
+        var graph = new CUgraph();
+        check("cuStreamEndCapture", JCudaDriver.cuStreamEndCapture(stream, graph));
+        var executable = new CUgraphExec();
+        check("cuGraphInstantiate", JCudaDriver.cuGraphInstantiate(executable, graph, 0));
+        check("cuGraphDestroy", JCudaDriver.cuGraphDestroy(graph));
+        check("cuGraphUpload", JCudaDriver.cuGraphUpload(executable, stream));
+        graphs.add(executable);
+        return graphs.size() - 1;
+    }
+
+    @Override
+    public void replay(int graph) {
+        check("cuGraphLaunch", JCudaDriver.cuGraphLaunch(graphs.get(graph), stream));
+    }
+
+    @Override
+    public int createEvent() {
+        var event = new CUevent();
+        check("cuEventCreate", JCudaDriver.cuEventCreate(event, 0));
+        events.add(event);
+        return events.size() - 1;
+    }
+
+    @Override
+    public void record(int event) {
+        check("cuEventRecord", JCudaDriver.cuEventRecord(events.get(event), stream));
+    }
+
+    @Override
+    public void await(int event) {
+        check("cuEventSynchronize", JCudaDriver.cuEventSynchronize(events.get(event)));
+    }
+
+    @Override
+    public long nanosBetween(int first, int second) {
+        float[] millis = new float[1];
+        check("cuEventElapsedTime", JCudaDriver.cuEventElapsedTime(millis, events.get(first), events.get(second)));
+        return (long) (millis[0] * 1e6);
+    }
+
+    @Override
+    public void synchronize() {
+        check("cuStreamSynchronize", JCudaDriver.cuStreamSynchronize(stream));
+    }
+
+    @Override
+    public void close() {
+        bind();
+        JCudaDriver.cuStreamSynchronize(stream);
+        JCublas2.cublasDestroy(cublas);
+        graphs.forEach(graph -> JCudaDriver.cuGraphExecDestroy(graph));
+        events.forEach(event -> JCudaDriver.cuEventDestroy(event));
+        allocations.forEach(memory -> JCudaDriver.cuMemFree(memory));
+        hostAllocations.forEach(memory -> JCudaDriver.cuMemFreeHost(memory));
+        JCudaDriver.cuStreamDestroy(stream);
+        JCudaDriver.cuDevicePrimaryCtxRelease(device);
+        arena.close();
+    }
+
+    private void check(String operation, int status) {
+        if (status != CUresult.CUDA_SUCCESS) {
+            throw new DeviceFailure(
+                    (name == null ? "CUDA" : name) + ": " + operation + ": " + CUresult.stringFor(status));
+        }
+    }
+
+    private void checkCublas(String operation, int status) {
+        if (status != 0) {
+            throw new DeviceFailure(name + ": " + operation + ": cuBLAS status " + status);
+        }
+    }
+
+    /** JCuda keeps handles protected. */
+    private static final class Memory extends CUdeviceptr {
+        long address() {
+            return getNativePointer();
+        }
+    }
+
+    private static final class Address extends Pointer {
+        Address(long address) {
+            super(address);
+        }
+    }
+
+    private static final class Stream extends CUstream {
+        long handle() {
+            return getNativePointer();
+        }
+    }
+}

@@ -1,0 +1,64 @@
+package basalt.engine.backend.cuda;
+
+import java.util.Locale;
+
+/** The kernels of {@code native/kernels}, each with the shared memory it may be given beyond its own. */
+enum Kernel {
+    BEGIN(0),
+    ADD_BIAS(0),
+    ADD_LOGITS_BIAS(0),
+    GATHER(0),
+    WRITE_RING(0),
+    READ_PROBE(0),
+    NORMALIZE(0),
+    CONVOLUTION(0),
+    GATE(0),
+    TAYLOR_STEP_32(0),
+    TAYLOR_STEP_64(0),
+    TAYLOR_STEP_112(0),
+    TAYLOR_STEP_ANY(0),
+    WINDOW_STEP_32(65_536),
+    WINDOW_STEP_64(65_536),
+    WINDOW_STEP_112(65_536),
+    WINDOW_STEP_ANY(65_536),
+    TAYLOR_PREFILL(80_256),
+    STORE_NORMS(0),
+    ROTATE(0),
+    WINDOW_PREFILL_32(0),
+    WINDOW_PREFILL_64(0),
+    WINDOW_PREFILL_112(0),
+    SAMPLE(0),
+    SCORE(0),
+    PROJECT_8(101_888),
+    PROJECT_16(110_592),
+    PROJECT_32(106_496);
+
+    private final int sharedBytesMax;
+
+    Kernel(int sharedBytesMax) {
+        this.sharedBytesMax = sharedBytesMax;
+    }
+
+    /** Name of the function. */
+    String symbol() {
+        return name().toLowerCase(Locale.ROOT);
+    }
+
+    /** Dynamic shared memory a launch may ask for. */
+    int sharedBytesMax() {
+        return sharedBytesMax;
+    }
+
+    /** Whether it streams weights through shared memory, and so shares a multiprocessor with its successor. */
+    boolean isProjection() {
+        return this == PROJECT_8 || this == PROJECT_16 || this == PROJECT_32;
+    }
+
+    /** Whether it exists for bf16 only. */
+    boolean isBf16Only() {
+        return switch (this) {
+            case PROJECT_8, PROJECT_16, PROJECT_32, WINDOW_PREFILL_32, WINDOW_PREFILL_64, WINDOW_PREFILL_112 -> true;
+            default -> false;
+        };
+    }
+}

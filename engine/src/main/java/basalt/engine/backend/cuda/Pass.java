@@ -1,0 +1,191 @@
+package basalt.engine.backend.cuda;
+
+import basalt.engine.Checks;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+
+/**
+ * The rows that go through the model together, as the kernels read them: a block of arrays on the device, and the
+ * mapped copies that it is uploaded from, one for each step that may be in flight. Mutable and reused; confined to
+ * the engine thread.
+ */
+final class Pass {
+    private static final int HEADER_BYTES = 16; // the address of the results, and what keeps arrays aligned
+
+    private final Device device;
+    private final int rowCountMax;
+    private final int tokenCountMax;
+    private final long bytes;
+    private final long address;
+    private final MemorySegment[] staging; // [steps in flight + 1, bytes]
+    private int stagingIndex;
+    private MemorySegment current;
+    private int rowCount;
+    private int tokenCount;
+    private int pickCount;
+    private int scoreCount;
+    private int rowTokensMax;
+
+    Pass(Device device, int rowCountMax, int tokenCountMax, int stagingCount) {
+        this.device = device;
+        this.rowCountMax = rowCountMax;
+        this.tokenCountMax = tokenCountMax;
+        bytes = HEADER_BYTES + 4L * (6L * rowCountMax + 6L * tokenCountMax);
+        address = device.allocate(bytes);
+        staging = new MemorySegment[stagingCount];
+        for (int i = 0; i < stagingCount; i++) {
+            staging[i] = device.allocateMapped(bytes);
+        }
+        current = staging[0];
+    }
+
+    /** Removes all rows; results of this pass go to an address. */
+    void clear(long results) {
+        stagingIndex = (stagingIndex + 1) % staging.length;
+        current = staging[stagingIndex];
+        current.set(ValueLayout.JAVA_LONG, 0, results);
+        rowCount = 0;
+        tokenCount = 0;
+        pickCount = 0;
+        scoreCount = 0;
+        rowTokensMax = 0;
+    }
+
+    /**
+     * Adds a row without its tokens; returns its index.
+     *
+     * @param isPicked whether logits are made after its last token; true of every row of a decode step
+     */
+    int addRow(int slot, int count, int resultRow, boolean isPicked, boolean isSampling) {
+        Checks.argument(rowCount < rowCountMax, "rowCount", rowCount);
+        rowTokensMax = Math.max(rowTokensMax, count);
+        set(rowSlots(), rowCount, slot);
+        set(rowStarts(), rowCount, tokenCount);
+        set(rowCounts(), rowCount, count);
+        set(resultRows(), rowCount, resultRow);
+        set(rowPicks(), rowCount, isSampling ? pickCount : -1);
+        if (isPicked) {
+            set(picks(), pickCount++, tokenCount + count - 1);
+        }
+        return rowCount++;
+    }
+
+    /** Adds a token of a row; -1 is the one that the row's slot sampled last. */
+    void addToken(int row, int token) {
+        Checks.argument(tokenCount < tokenCountMax, "tokenCount", tokenCount);
+        set(tokenRows(), tokenCount, row);
+        set(tokens(), tokenCount++, token);
+    }
+
+    /** Asks for the log-probability of what follows the token added last. */
+    void addScore(int target, int topCount, int resultToken) {
+        set(scorePicks(), scoreCount, tokenCount - 1);
+        set(scoreTargets(), scoreCount, target);
+        set(scoreTopCounts(), scoreCount, topCount);
+        set(scoreTokens(), scoreCount++, resultToken);
+    }
+
+    /** Adds rows that do nothing until there are so many; each counts one token and one pick. */
+    void pad(int count) {
+        while (rowCount < count) {
+            int row = addRow(-1, 1, -1, true, false);
+            addToken(row, 0);
+        }
+    }
+
+    /** Sends the arrays to the device. */
+    void upload() {
+        long end = scoreCount > 0 ? bytes : scorePicks() - address;
+        device.upload(address, current, 0, end);
+    }
+
+    int rowCount() {
+        return rowCount;
+    }
+
+    int tokenCount() {
+        return tokenCount;
+    }
+
+    /** Of the longest row. */
+    int rowTokensMax() {
+        return rowTokensMax;
+    }
+
+    int pickCount() {
+        return pickCount;
+    }
+
+    int scoreCount() {
+        return scoreCount;
+    }
+
+    /** Address of the address of the results. */
+    long results() {
+        return address;
+    }
+
+    /** i32 [R], -1 for padding. */
+    long rowSlots() {
+        return address + HEADER_BYTES;
+    }
+
+    /** i32 [R], first flat token. */
+    long rowStarts() {
+        return rowSlots() + 4L * rowCountMax;
+    }
+
+    /** i32 [R], tokens. */
+    long rowCounts() {
+        return rowStarts() + 4L * rowCountMax;
+    }
+
+    /** i32 [R], row of the results. */
+    long resultRows() {
+        return rowCounts() + 4L * rowCountMax;
+    }
+
+    /** i32 [R], index of the row's last token among the picks, -1 where it does not sample. */
+    long rowPicks() {
+        return resultRows() + 4L * rowCountMax;
+    }
+
+    /** i32 [R], flat tokens that are sampled after. */
+    long picks() {
+        return rowPicks() + 4L * rowCountMax;
+    }
+
+    /** i32 [T], row of each token. */
+    long tokenRows() {
+        return picks() + 4L * rowCountMax;
+    }
+
+    /** i32 [T], ids. */
+    long tokens() {
+        return tokenRows() + 4L * tokenCountMax;
+    }
+
+    /** i32 [T], flat tokens that are scored. */
+    long scorePicks() {
+        return tokens() + 4L * tokenCountMax;
+    }
+
+    /** i32 [T], ids after them. */
+    long scoreTargets() {
+        return scorePicks() + 4L * tokenCountMax;
+    }
+
+    /** i32 [T], likeliest ids wanted. */
+    long scoreTopCounts() {
+        return scoreTargets() + 4L * tokenCountMax;
+    }
+
+    /** i32 [T], token of the results. */
+    long scoreTokens() {
+        return scoreTopCounts() + 4L * tokenCountMax;
+    }
+
+    private void set(long array, int index, int value) {
+        current.set(ValueLayout.JAVA_INT, array - address + 4L * index, value);
+    }
+}

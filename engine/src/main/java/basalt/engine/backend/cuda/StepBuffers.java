@@ -1,0 +1,63 @@
+package basalt.engine.backend.cuda;
+
+import basalt.engine.model.ElementType;
+import basalt.engine.model.Mixer;
+import basalt.engine.model.ModelConfig;
+
+/** Device memory that a pass works in, sized for the largest one. Shapes: T tokens, R rows. */
+record StepBuffers(
+        long activeSlots, // i32 [R]
+        long rowPositions, // i64 [R]
+        long residual, // f32 [T, d]
+        long rotary, // f32 [T, r]
+        long x, // element [T, d], what a projection of the residual stream reads
+        long squares, // f32 [T, squareCount], parts of Σ r²
+        long wide, // element [T, widest], what an input projection leaves
+        long narrow, // element [T, narrowest], what an output projection reads
+        long headX, // element [R, d]
+        long headSquares, // f32 [R, squareCount]
+        long newNorms, // f32 [R, most H·D], between taylor_prefill and store_norms
+        long logits, // f32 [R, Npad]
+        long adjusted, // f32 [R, Npad]
+        int squareCount) {
+    static StepBuffers allocate(
+            Device device, DeviceModel model, ElementType type, int rowCountMax, int tokenCountMax) {
+        ModelConfig config = model.config();
+        long rows = rowCountMax;
+        long tokens = tokenCountMax;
+        int width = config.width();
+        int wide = 2 * config.mlp().innerWidth();
+        int narrow = config.mlp().innerWidth();
+        for (int i = 0; i < config.layerCount(); i++) {
+            wide = Math.max(wide, model.layers().get(i).input().rows());
+            narrow = Math.max(
+                    narrow,
+                    switch (config.mixers().get(i)) {
+                        case Mixer.Convolution m -> m.channelCount();
+                        case Mixer.TaylorAttention m -> m.headCount() * m.headWidth();
+                        case Mixer.WindowAttention m -> m.headCount() * m.headWidth();
+                    });
+        }
+        int norms = config.mixers().stream()
+                .mapToInt(mixer -> mixer instanceof Mixer.TaylorAttention m ? m.headCount() * m.featureCount() : 0)
+                .max()
+                .orElse(0);
+        int squareCount = Math.ceilDiv(width, Math.ceilDiv(width, device.multiprocessorCount()));
+        long logitsBytes = 4 * rows * config.paddedVocabSize();
+        return new StepBuffers(
+                device.allocate(4 * rows),
+                device.allocate(8 * rows),
+                device.allocate(4 * tokens * width),
+                device.allocate(4 * tokens * Math.max(model.rotaryDim(), 1)),
+                device.allocate(type.bytes() * tokens * width),
+                device.allocate(4 * tokens * squareCount),
+                device.allocate(type.bytes() * tokens * wide),
+                device.allocate(type.bytes() * tokens * narrow),
+                device.allocate(type.bytes() * rows * width),
+                device.allocate(4 * rows * squareCount),
+                device.allocate(4 * rows * Math.max(norms, 1)),
+                device.allocate(logitsBytes),
+                device.allocate(logitsBytes),
+                squareCount);
+    }
+}

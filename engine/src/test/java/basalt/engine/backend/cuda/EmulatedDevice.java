@@ -1,0 +1,219 @@
+package basalt.engine.backend.cuda;
+
+import basalt.engine.model.ElementType;
+import java.lang.foreign.Arena;
+import java.lang.foreign.FunctionDescriptor;
+import java.lang.foreign.Linker;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.SymbolLookup;
+import java.lang.foreign.ValueLayout;
+import java.lang.invoke.MethodHandle;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.EnumMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.Optional;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The kernels as the native module compiled them for the CPU, one launch after another. Device memory is host memory,
+ * filled with NaN where nothing wrote it.
+ */
+@SuppressWarnings("restricted")
+final class EmulatedDevice implements Device {
+    private final Arena arena = Arena.ofShared();
+    private final ElementType type;
+    private final MethodHandle launch;
+    private final Map<Kernel, MemorySegment> symbols = new EnumMap<>(Kernel.class);
+    private final List<List<Runnable>> graphs = new ArrayList<>();
+    private @Nullable List<Runnable> recording;
+
+    /** The library that an emulated device of a type needs, if the build made it. */
+    static Optional<Path> library(ElementType type) {
+        String folder = System.getProperty("basalt.native.folder", "../native/target/native");
+        Path path = Path.of(folder, "emulation-" + (type == ElementType.BF16 ? "bf16" : "f32") + ".so");
+        return Files.exists(path) ? Optional.of(path.toAbsolutePath()) : Optional.empty();
+    }
+
+    EmulatedDevice(ElementType type) {
+        this.type = type;
+        var lookup = SymbolLookup.libraryLookup(library(type).orElseThrow(), arena);
+        launch = Linker.nativeLinker()
+                .downcallHandle(
+                        lookup.find("emulation_launch").orElseThrow(),
+                        FunctionDescriptor.of(
+                                ValueLayout.JAVA_INT,
+                                ValueLayout.ADDRESS,
+                                ValueLayout.JAVA_INT,
+                                ValueLayout.JAVA_INT,
+                                ValueLayout.JAVA_INT,
+                                ValueLayout.JAVA_INT,
+                                ValueLayout.JAVA_INT,
+                                ValueLayout.ADDRESS));
+        for (Kernel kernel : Kernel.values()) {
+            symbols.put(kernel, arena.allocateFrom(kernel.symbol()));
+        }
+    }
+
+    @Override
+    public String name() {
+        return "emulated";
+    }
+
+    @Override
+    public void bind() {}
+
+    @Override
+    public int multiprocessorCount() {
+        return 5;
+    }
+
+    @Override
+    public long freeBytes() {
+        return 2L << 30;
+    }
+
+    @Override
+    public long allocate(long bytes) {
+        return arena.allocate(Math.max(bytes, 1), 256).fill((byte) 0xff).address();
+    }
+
+    @Override
+    public MemorySegment allocateMapped(long bytes) {
+        return arena.allocate(bytes, 256);
+    }
+
+    private static MemorySegment at(long address, long bytes) {
+        return MemorySegment.ofAddress(address).reinterpret(bytes);
+    }
+
+    @Override
+    public void upload(long to, MemorySegment from, long fromOffset, long bytes) {
+        at(to, bytes).copyFrom(from.asSlice(fromOffset, bytes));
+    }
+
+    @Override
+    public void download(MemorySegment to, long from, long bytes) {
+        to.asSlice(0, bytes).copyFrom(at(from, bytes));
+    }
+
+    @Override
+    public void copy(long to, long from, long bytes) {
+        at(to, bytes).copyFrom(at(from, bytes));
+    }
+
+    @Override
+    public void fill(long to, int value, long bytes) {
+        at(to, bytes).fill((byte) value);
+    }
+
+    @Override
+    public void launch(Kernel kernel, int gridX, int gridY, int threads, int sharedBytes, KernelArguments arguments) {
+        if (recording == null) {
+            run(kernel, gridX, gridY, threads, sharedBytes, arguments);
+            return;
+        }
+        var copy = new KernelArguments();
+        for (int i = 0; i < arguments.count(); i++) {
+            copy.add(arguments.values().getAtIndex(ValueLayout.JAVA_LONG, i));
+        }
+        recording.add(() -> run(kernel, gridX, gridY, threads, sharedBytes, copy));
+    }
+
+    private void run(Kernel kernel, int gridX, int gridY, int threads, int sharedBytes, KernelArguments arguments) {
+        try {
+            int status = (int) launch.invokeExact(
+                    symbols.get(kernel), gridX, gridY, 1, threads, sharedBytes, arguments.pointers());
+            if (status != 0) {
+                throw new IllegalStateException("no kernel " + kernel.symbol());
+            }
+        } catch (RuntimeException e) {
+            throw e;
+        } catch (Throwable e) {
+            throw new AssertionError(e);
+        }
+    }
+
+    @Override
+    public void multiply(Product product) {
+        if (recording == null) {
+            run(product);
+        } else {
+            recording.add(() -> run(product));
+        }
+    }
+
+    private void run(Product p) {
+        int size = type.bytes();
+        var x = at(p.x(), (long) p.m() * p.k() * size);
+        var weight = at(p.weight(), (long) p.n() * p.k() * size);
+        var y = at(p.y(), (long) p.m() * p.n() * (p.isF32Out() ? 4 : size));
+        for (int m = 0; m < p.m(); m++) {
+            for (int n = 0; n < p.n(); n++) {
+                float sum = 0;
+                for (int k = 0; k < p.k(); k++) {
+                    sum += get(x, type, (long) m * p.k() + k) * get(weight, type, (long) n * p.k() + k);
+                }
+                long index = (long) m * p.n() + n;
+                if (p.isAdding()) {
+                    sum += get(y, p.isF32Out() ? ElementType.F32 : type, index);
+                }
+                if (p.isF32Out() || type == ElementType.F32) {
+                    y.setAtIndex(ValueLayout.JAVA_FLOAT, index, sum);
+                } else {
+                    y.setAtIndex(ValueLayout.JAVA_SHORT, index, SlotMemory.bf16(sum));
+                }
+            }
+        }
+    }
+
+    private static float get(MemorySegment data, ElementType type, long index) {
+        return type == ElementType.F32
+                ? data.getAtIndex(ValueLayout.JAVA_FLOAT, index)
+                : Float.intBitsToFloat(data.getAtIndex(ValueLayout.JAVA_SHORT, index) << 16);
+    }
+
+    @Override
+    public void beginCapture() {
+        recording = new ArrayList<>();
+    }
+
+    @Override
+    public int endCapture() {
+        graphs.add(List.copyOf(Objects.requireNonNull(recording)));
+        recording = null;
+        return graphs.size() - 1;
+    }
+
+    @Override
+    public void replay(int graph) {
+        graphs.get(graph).forEach(Runnable::run);
+    }
+
+    @Override
+    public int createEvent() {
+        return 0;
+    }
+
+    @Override
+    public void record(int event) {}
+
+    @Override
+    public void await(int event) {}
+
+    @Override
+    public long nanosBetween(int first, int second) {
+        return 0;
+    }
+
+    @Override
+    public void synchronize() {}
+
+    @Override
+    public void close() {
+        arena.close();
+    }
+}

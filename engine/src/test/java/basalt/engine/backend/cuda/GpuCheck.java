@@ -1,0 +1,343 @@
+package basalt.engine.backend.cuda;
+
+import basalt.engine.SamplingParams;
+import basalt.engine.backend.Batch;
+import basalt.engine.backend.RowSampling;
+import basalt.engine.backend.StepResult;
+import basalt.engine.model.Checkpoint;
+import basalt.engine.model.ElementType;
+import basalt.engine.model.Golden;
+import basalt.engine.model.ModelConfig;
+import basalt.engine.model.Weights;
+import basalt.engine.state.StateImage;
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Optional;
+import java.util.SplittableRandom;
+
+/**
+ * All checks and measurements that need a GPU, as one program: prints a table, and writes the same as JSON. Arguments:
+ * the JSON file, then the names of sections, all of them if none.
+ */
+public final class GpuCheck {
+    private static final int CONTEXT = 1024;
+
+    private final List<Row> rows = new ArrayList<>();
+
+    /** One line of the table. */
+    private record Row(String section, String name, String value) {}
+
+    private GpuCheck() {}
+
+    /** Runs the sections. */
+    public static void main(String[] arguments) throws IOException {
+        var check = new GpuCheck();
+        var sections = List.of(arguments).subList(1, arguments.length);
+        for (String section : sections) {
+            long start = System.nanoTime();
+            try {
+                check.run(section);
+            } catch (RuntimeException | AssertionError e) {
+                e.printStackTrace();
+                check.add(section, "failed", e.toString());
+            }
+            System.out.printf("# %s took %.1f s%n", section, (System.nanoTime() - start) / 1e9);
+            Files.writeString(Path.of(arguments[0]), check.json());
+        }
+    }
+
+    private void run(String section) {
+        String[] parts = section.split(":", -1);
+        switch (parts[0]) {
+            case "probe" -> probe();
+            case "goldens" -> goldens();
+            case "rules" -> rules(Path.of(parts[1]));
+            case "memory" -> memory();
+            case "bench" -> bench(parts[1], parts[2], false);
+            case "deterministic" -> bench(parts[1], parts[2], true);
+            default -> throw new IllegalArgumentException("section = " + section);
+        }
+    }
+
+    private void probe() {
+        try (var device = new JcudaDevice(0, ElementType.BF16)) {
+            long bytes = 4L << 30;
+            long buffer = device.allocate(bytes);
+            long sink = device.allocate(4);
+            device.fill(buffer, 0x11, bytes);
+            var arguments = new KernelArguments();
+            int start = device.createEvent();
+            int end = device.createEvent();
+            double best = 0;
+            for (int i = 0; i < 10; i++) {
+                device.record(start);
+                arguments.clear().add(buffer).add(bytes / 16).add(sink);
+                device.launch(Kernel.READ_PROBE, 132 * 4, 1, 512, 0, arguments);
+                device.record(end);
+                device.await(end);
+                best = Math.max(best, bytes / (double) device.nanosBetween(start, end));
+            }
+            add("probe", device.name() + " read GB/s", Math.round(best));
+        }
+    }
+
+    private void goldens() {
+        for (String golden : Golden.NAMES) {
+            for (ElementType type : List.of(ElementType.F32, ElementType.BF16)) {
+                for (boolean isDeterministic : type == ElementType.F32 ? List.of(false) : List.of(false, true)) {
+                    var errors = Goldens.errors(golden, type, isDeterministic, t -> new JcudaDevice(0, t));
+                    boolean isF32 = type == ElementType.F32;
+                    boolean isGood = errors.areWithin(
+                            isF32 ? Goldens.F32_ERROR_MAX : Goldens.BF16_ERROR_MEAN_MAX,
+                            isF32 ? Goldens.F32_ERROR_MAX : Goldens.BF16_ERROR_MAX);
+                    String name = golden + " " + type + (isDeterministic ? " deterministic" : "");
+                    add("goldens", name, (isGood ? "ok " : "FAILED ") + errors);
+                }
+            }
+        }
+    }
+
+    private void rules(Path model) {
+        try (var checkpoint = Checkpoint.open(model)) {
+            var rules = new GpuRules(
+                    checkpoint, type -> new JcudaDevice(0, type), (name, value) -> add("rules", name, value));
+            rules.argmaxIsTheCpus(50);
+            rules.drawsAreTheCpus();
+            rules.bitsDependOnTheRowAlone();
+        }
+    }
+
+    /** As many slots of the large model as fit, and what a million tokens and ten thousand joins do to the memory. */
+    private void memory() {
+        ModelConfig config = BenchmarkModels.large();
+        try (var arena = Arena.ofShared()) {
+            Weights weights = new BenchmarkModels(arena, 1).weights(config);
+            var options = new CudaBackend.Options(0, 128, 512, false, ElementType.BF16);
+            var device = new JcudaDevice(0, ElementType.BF16);
+            long before = device.freeBytes();
+            try (var backend = CudaBackend.open(device, config, weights, options)) {
+                long used = before - device.freeBytes();
+                add(
+                        "memory",
+                        "1.3b bytes per slot, layout / with controls",
+                        backend.layout().bytes() + " / " + backend.bytesPerSlot());
+                add("memory", "1.3b slots that fit beside the model", backend.slotCount());
+                add("memory", "1.3b device memory used, MB", used >> 20);
+                var greedy = new RowSampling(SamplingParams.GREEDY, 1, 0, new int[0], 0, 1 << 30, -1, new int[0]);
+                for (int join = 0; join < 10_000; join++) {
+                    backend.zero(join % backend.slotCount());
+                    backend.configure(join % backend.slotCount(), greedy);
+                }
+                add("memory", "1.3b growth over 10,000 joins, bytes", before - device.freeBytes() - used);
+                var batch = new Batch(128, 512);
+                var result = new StepResult(128, 512);
+                long[] nanos = new long[2];
+                for (int i = 0; i < 2; i++) {
+                    var image = new StateImage(backend.layout());
+                    image.tokenCount(i == 0 ? 1_000 : 1_000_000);
+                    backend.load(0, image);
+                    batch.clear();
+                    batch.add(0, new int[] {5}, 0, 1, true);
+                    for (int step = 0; step < 40; step++) {
+                        backend.enqueue(batch);
+                        backend.await(result);
+                        nanos[i] += step < 8 ? 0 : result.nanos() / 32;
+                        batch.clear();
+                        batch.addContinuing(0);
+                    }
+                }
+                add("memory", "1.3b step at position 1,000 / 1,000,000, us", nanos[0] / 1000 + " / " + nanos[1] / 1000);
+            }
+        }
+    }
+
+    /** Decode at batches like {@code 1,8,32}, a {@code p} in front profiles the kernels too; {@code t2048} prefills. */
+    private void bench(String model, String what, boolean isDeterministic) {
+        ModelConfig config = model.equals("360m") ? BenchmarkModels.small() : BenchmarkModels.large();
+        try (var arena = Arena.ofShared()) {
+            Weights weights = new BenchmarkModels(arena, 1).weights(config);
+            for (String item : what.split(",", -1)) {
+                boolean isPrefill = item.contains("t");
+                boolean isProfiled = item.startsWith("p");
+                int count = Integer.parseInt(item.replaceAll("[a-z]", ""));
+                int rowsMax = isPrefill ? 8 : count;
+                int tokensMax = isPrefill ? count : Math.max(count, 512);
+                var options =
+                        new CudaBackend.Options(rowsMax + 1, rowsMax, tokensMax, isDeterministic, ElementType.BF16);
+                long start = System.nanoTime();
+                var device = new SelectingDevice(new JcudaDevice(0, ElementType.BF16));
+                try (var backend = CudaBackend.open(device, config, weights, options)) {
+                    System.out.printf("# opened in %.1f s%n", (System.nanoTime() - start) / 1e9);
+                    String name = model + (isDeterministic ? " deterministic" : "");
+                    if (isPrefill) {
+                        prefill(backend, name, count);
+                        if (isProfiled) {
+                            profilePrefill(backend, device, name, count);
+                            continue;
+                        }
+                    } else {
+                        decode(backend, name, count);
+                    }
+                    if (isProfiled) {
+                        profile(backend, device, name, count);
+                    }
+                }
+            }
+        }
+    }
+
+    private void decode(CudaBackend backend, String model, int rowCount) {
+        var batch = new Batch(rowCount, backend.tokenCountMax());
+        var result = new StepResult(rowCount, backend.tokenCountMax());
+        fillSlots(backend, rowCount, batch, result);
+        var nanos = new ArrayList<Long>();
+        int steps = 160;
+        int warm = 32;
+        long start = 0;
+        batch.clear();
+        for (int row = 0; row < rowCount; row++) {
+            batch.addContinuing(row);
+        }
+        backend.enqueue(batch);
+        for (int step = 0; step < steps; step++) {
+            if (step == warm) {
+                start = System.nanoTime();
+            }
+            backend.enqueue(batch);
+            backend.await(result);
+            nanos.add(result.nanos());
+        }
+        double seconds = (System.nanoTime() - start) / 1e9;
+        backend.await(result);
+        double rate = rowCount * (steps - warm) / seconds;
+        nanos.sort(Long::compare);
+        add(
+                "decode",
+                model + " B=" + rowCount,
+                String.format(
+                        "%,.0f tok/s, step %.1f us (device median %.1f, min %.1f)",
+                        rate, 1e6 * seconds / (steps - warm), nanos.get(steps / 2) / 1e3, nanos.get(0) / 1e3));
+    }
+
+    private static void fillSlots(CudaBackend backend, int rowCount, Batch batch, StepResult result) {
+        var random = new SplittableRandom(7);
+        int[] prompt = random.ints(CONTEXT, 0, 50_000).toArray();
+        var greedy = new RowSampling(SamplingParams.GREEDY, 1, 0, new int[0], 0, 1 << 30, -1, new int[0]);
+        for (int slot = 0; slot < rowCount; slot++) {
+            backend.configure(slot, greedy);
+        }
+        backend.zero(0);
+        int chunk = backend.tokenCountMax();
+        for (int from = 0; from < CONTEXT; from += chunk) {
+            batch.clear();
+            batch.add(0, prompt, from, Math.min(from + chunk, CONTEXT), from + chunk >= CONTEXT);
+            backend.enqueue(batch);
+            backend.await(result);
+        }
+        for (int slot = 1; slot < rowCount; slot++) {
+            backend.copy(0, slot);
+        }
+    }
+
+    private void prefill(CudaBackend backend, String model, int tokens) {
+        var batch = new Batch(8, tokens);
+        var result = new StepResult(8, tokens);
+        var random = new SplittableRandom(7);
+        int[] prompt = random.ints(tokens, 0, 50_000).toArray();
+        var greedy = new RowSampling(SamplingParams.GREEDY, 1, 0, new int[0], 0, 1 << 30, -1, new int[0]);
+        for (int rowCount : new int[] {1, 4}) {
+            long best = Long.MAX_VALUE;
+            for (int i = 0; i < 4; i++) {
+                batch.clear();
+                for (int slot = 0; slot < rowCount; slot++) {
+                    backend.zero(slot);
+                    backend.configure(slot, greedy);
+                    batch.add(slot, prompt, 0, tokens / rowCount, true);
+                }
+                backend.enqueue(batch);
+                backend.await(result);
+                best = Math.min(best, result.nanos());
+            }
+            String name = model + " " + rowCount + " x " + tokens / rowCount;
+            add("prefill", name, String.format("%,.0f tok/s, %.0f us", tokens * 1e9 / best, best / 1e3));
+        }
+    }
+
+    private void profilePrefill(CudaBackend backend, SelectingDevice device, String model, int tokens) {
+        var batch = new Batch(8, tokens);
+        var result = new StepResult(8, tokens);
+        batch.add(0, new SplittableRandom(7).ints(tokens, 0, 50_000).toArray(), 0, tokens, true);
+        device.select(Optional.empty());
+        backend.zero(0);
+        backend.enqueue(batch);
+        backend.await(result);
+        for (var kind : device.launchCounts().entrySet()) {
+            device.select(Optional.of(kind.getKey()));
+            long best = Long.MAX_VALUE;
+            for (int i = 0; i < 3; i++) {
+                backend.enqueue(batch);
+                backend.await(result);
+                best = Math.min(best, result.nanos());
+            }
+            String name = model + " prefill " + tokens + " " + kind.getKey();
+            add("profile", name, String.format("%.1f us, %d launches", best / 1e3, kind.getValue()));
+        }
+        device.select(Optional.empty());
+    }
+
+    private void profile(CudaBackend backend, SelectingDevice device, String model, int rowCount) {
+        int start = device.createEvent();
+        int end = device.createEvent();
+        device.select(Optional.empty());
+        backend.capture(rowCount);
+        for (var kind : device.launchCounts().entrySet()) {
+            device.select(Optional.of(kind.getKey()));
+            int graph = backend.capture(rowCount);
+            backend.uploadRows(rowCount);
+            for (int i = 0; i < 3; i++) {
+                device.replay(graph);
+            }
+            device.record(start);
+            for (int i = 0; i < 32; i++) {
+                device.replay(graph);
+            }
+            device.record(end);
+            device.await(end);
+            double micros = device.nanosBetween(start, end) / 32e3;
+            int count = kind.getValue() / 2; // a capture launches everything twice
+            add(
+                    "profile",
+                    model + " B=" + rowCount + " " + kind.getKey(),
+                    String.format("%.1f us, %d launches, %.2f us each", micros, count, micros / count));
+        }
+        device.select(Optional.empty());
+    }
+
+    private void add(String section, String name, Object value) {
+        System.out.printf("%-10s %-60s %s%n", section, name, value);
+        rows.add(new Row(section, name, value.toString()));
+    }
+
+    private String json() {
+        var text = new StringBuilder("[");
+        for (Row row : rows) {
+            text.append(text.length() == 1 ? "\n" : ",\n")
+                    .append("  {\"section\": ")
+                    .append(quoted(row.section()))
+                    .append(", \"name\": ")
+                    .append(quoted(row.name()))
+                    .append(", \"value\": ")
+                    .append(quoted(row.value()))
+                    .append('}');
+        }
+        return text.append("\n]\n").toString();
+    }
+
+    private static String quoted(String text) {
+        return '"' + text.replace("\\", "\\\\").replace("\"", "\\\"").replace("\n", " ") + '"';
+    }
+}

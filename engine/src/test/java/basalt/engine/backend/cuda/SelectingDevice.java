@@ -1,0 +1,145 @@
+package basalt.engine.backend.cuda;
+
+import java.lang.foreign.MemorySegment;
+import java.util.Map;
+import java.util.Optional;
+import java.util.TreeMap;
+
+/**
+ * A device that can be told to start only one kind of kernel: the time of a graph of them is what the kind costs in a
+ * step.
+ */
+final class SelectingDevice implements Device {
+    private final Device device;
+    private final Map<String, Integer> launchCounts = new TreeMap<>();
+    private Optional<String> only = Optional.empty();
+
+    SelectingDevice(Device device) {
+        this.device = device;
+    }
+
+    /** Starts only launches of a key of {@link #launchCounts} from here on; all if empty. */
+    void select(Optional<String> key) {
+        only = key;
+        launchCounts.clear();
+    }
+
+    /** Launches so far, by kernel and grid. */
+    Map<String, Integer> launchCounts() {
+        return new TreeMap<>(launchCounts);
+    }
+
+    private boolean takes(String key) {
+        launchCounts.merge(key, 1, Integer::sum);
+        return only.isEmpty() || only.get().equals(key);
+    }
+
+    @Override
+    public void launch(Kernel kernel, int gridX, int gridY, int threads, int sharedBytes, KernelArguments arguments) {
+        if (takes(kernel.symbol() + " " + gridX + "x" + gridY + "x" + threads)) {
+            device.launch(kernel, gridX, gridY, threads, sharedBytes, arguments);
+        }
+    }
+
+    @Override
+    public void multiply(Product product) {
+        if (takes("cublas " + product.m() + "x" + product.n() + "x" + product.k())) {
+            device.multiply(product);
+        }
+    }
+
+    @Override
+    public String name() {
+        return device.name();
+    }
+
+    @Override
+    public void bind() {
+        device.bind();
+    }
+
+    @Override
+    public int multiprocessorCount() {
+        return device.multiprocessorCount();
+    }
+
+    @Override
+    public long freeBytes() {
+        return device.freeBytes();
+    }
+
+    @Override
+    public long allocate(long bytes) {
+        return device.allocate(bytes);
+    }
+
+    @Override
+    public MemorySegment allocateMapped(long bytes) {
+        return device.allocateMapped(bytes);
+    }
+
+    @Override
+    public void upload(long to, MemorySegment from, long fromOffset, long bytes) {
+        device.upload(to, from, fromOffset, bytes);
+    }
+
+    @Override
+    public void download(MemorySegment to, long from, long bytes) {
+        device.download(to, from, bytes);
+    }
+
+    @Override
+    public void copy(long to, long from, long bytes) {
+        device.copy(to, from, bytes);
+    }
+
+    @Override
+    public void fill(long to, int value, long bytes) {
+        device.fill(to, value, bytes);
+    }
+
+    @Override
+    public void beginCapture() {
+        device.beginCapture();
+    }
+
+    @Override
+    public int endCapture() {
+        return device.endCapture();
+    }
+
+    @Override
+    public void replay(int graph) {
+        device.replay(graph);
+    }
+
+    @Override
+    public int createEvent() {
+        return device.createEvent();
+    }
+
+    @Override
+    public void record(int event) {
+        device.record(event);
+    }
+
+    @Override
+    public void await(int event) {
+        device.await(event);
+    }
+
+    @Override
+    public long nanosBetween(int first, int second) {
+        return device.nanosBetween(first, second);
+    }
+
+    @Override
+    public void synchronize() {
+        device.synchronize();
+    }
+
+    @Override
+    public void close() {
+        device.close();
+    }
+}

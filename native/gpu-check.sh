@@ -1,0 +1,36 @@
+#!/bin/sh
+# Runs the checks and benchmarks that need a GPU: one table on standard output, the same as JSON in a file.
+# usage: gpu-check.sh ROOT JAVA CLASS_PATH [JSON [SECTION...]]
+# Sections: probe, goldens, rules:MODEL, memory, bench:1.3b:ITEMS, bench:360m:ITEMS, deterministic:1.3b:ITEMS; an item is
+# a batch to decode, or tTOKENS to prefill; with p in front its kernels are timed one by one.
+set -eu
+
+root=$1
+java=$2
+class_path=$3
+shift 3
+json=${1:-$(pwd)/gpu-check.json}
+[ $# -eq 0 ] || shift
+case $json in /*) ;; *) json=$(pwd)/$json ;; esac
+if [ $# -eq 0 ]; then
+    set -- probe goldens rules:../models/based-10m memory bench:1.3b:p1,p8,p32,p128,p256,p512,pt2048,t4096 \
+        bench:360m:1,32,256,t4096 deterministic:1.3b:1,32,128
+fi
+
+# Where the cuBLAS of a toolkit or of a Python package is, if the loader does not know it.
+cublas_folder() {
+    for version in 12 13; do
+        for folder in /usr/local/cuda*/lib64 /usr/local/cuda*/targets/x86_64-linux/lib /usr/lib/x86_64-linux-gnu \
+            /usr/lib64 "$(python3 -c 'import nvidia, os; print(list(nvidia.__path__)[0])' 2>/dev/null)"/*/lib; do
+            if [ -e "$folder/libcublas.so.$version" ]; then
+                printf '%s\n' "$folder"
+                return
+            fi
+        done
+    done
+}
+
+folder=${BASALT_CUBLAS:-$(cublas_folder)}
+cd "$root/engine" # goldens and models are found from here
+exec "$java" -ea -XX:+UseSerialGC --add-modules jdk.incubator.vector --enable-native-access=ALL-UNNAMED \
+    ${folder:+"-Dbasalt.cublas.folder=$folder"} -cp "$class_path" basalt.engine.backend.cuda.GpuCheck "$json" "$@"

@@ -1,0 +1,11 @@
+// All kernels, one translation unit: one fatbin.
+#include "convolution.cu"
+#include "mlp.cu"
+#include "norm.cu"
+#include "projection.cu"
+#include "sampling.cu"
+#include "step.cu"
+#include "taylor.cu"
+#include "taylor_prefill.cu"
+#include "window.cu"
+#include "window_prefill.cu"

@@ -1,0 +1,183 @@
+// What all kernels share: the element type, vectors of it, the order between kernels, reductions.
+//
+// element is bf16; with BASALT_F32, the test mode, it is f32. Both name their kernels alike.
+#pragma once
+
+#ifndef __CUDACC__
+#include "../emulation/emulation.h"
+#else
+#include <cstdint>
+#define DYNAMIC_SHARED(name) extern __shared__ __align__(16) unsigned char name[]
+#endif
+
+struct bf16 {
+    unsigned short bits;
+};
+
+#ifdef BASALT_F32
+typedef float element;
+#else
+typedef bf16 element;
+#endif
+
+constexpr int FOLD_INTERVAL = 32;
+constexpr int FEATURES_MAX = 153;  // D for f = 16
+constexpr int FEATURE_DIM_MAX = 16;
+constexpr int WARP = 32;
+
+__device__ __forceinline__ float widen(bf16 v) { return __uint_as_float((unsigned)v.bits << 16); }
+__device__ __forceinline__ float widen(float v) { return v; }
+
+__device__ __forceinline__ unsigned short bf16Bits(float v) {
+#ifdef __CUDACC__
+    unsigned short bits;
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(v));
+    return bits;
+#else
+    unsigned bits = __float_as_uint(v);
+    if ((bits & 0x7fffffff) > 0x7f800000) return 0x7fff;
+    return (unsigned short)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+#endif
+}
+
+__device__ __forceinline__ void store(bf16* p, float v) { p->bits = bf16Bits(v); }
+__device__ __forceinline__ void store(float* p, float v) { *p = v; }
+
+// The value as an element holds it.
+__device__ __forceinline__ float rounded(float v) {
+#ifdef BASALT_F32
+    return v;
+#else
+    return __uint_as_float((unsigned)bf16Bits(v) << 16);
+#endif
+}
+
+// Eight consecutive elements, 16-byte aligned: one register quadruple in bf16, two in f32.
+struct Eight {
+#ifdef BASALT_F32
+    uint4 low, high;
+#else
+    uint4 low;
+#endif
+
+    __device__ __forceinline__ float at(int i) const {
+#ifdef BASALT_F32
+        const uint4& part = i < 4 ? low : high;
+        unsigned word = (i & 3) == 0 ? part.x : (i & 3) == 1 ? part.y : (i & 3) == 2 ? part.z : part.w;
+        return __uint_as_float(word);
+#else
+        unsigned word = (i >> 1) == 0 ? low.x : (i >> 1) == 1 ? low.y : (i >> 1) == 2 ? low.z : low.w;
+        return __uint_as_float(i & 1 ? word & 0xffff0000u : word << 16);
+#endif
+    }
+};
+
+__device__ __forceinline__ Eight loadEight(const element* p) {
+    Eight v;
+    v.low = *(const uint4*)p;
+#ifdef BASALT_F32
+    v.high = *((const uint4*)p + 1);
+#endif
+    return v;
+}
+
+__device__ __forceinline__ void storeEight(element* p, const float* v) {
+#ifdef BASALT_F32
+    ((float4*)p)[0] = float4{v[0], v[1], v[2], v[3]};
+    ((float4*)p)[1] = float4{v[4], v[5], v[6], v[7]};
+#else
+    *(uint4*)p = make_uint4(bf16Bits(v[0]) | (unsigned)bf16Bits(v[1]) << 16, bf16Bits(v[2]) | (unsigned)bf16Bits(v[3]) << 16,
+                            bf16Bits(v[4]) | (unsigned)bf16Bits(v[5]) << 16, bf16Bits(v[6]) | (unsigned)bf16Bits(v[7]) << 16);
+#endif
+}
+
+__device__ __forceinline__ Eight zeroEight() {
+    Eight v;
+    v.low = make_uint4(0, 0, 0, 0);
+#ifdef BASALT_F32
+    v.high = make_uint4(0, 0, 0, 0);
+#endif
+    return v;
+}
+
+// A kernel that starts before its predecessor ends (programmatic dependent launch) may touch, before this, only what
+// the kernel before its predecessor has left: the successor is let in only after the wait.
+__device__ __forceinline__ void awaitPredecessor() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+__device__ __forceinline__ float warpSum(float v) {
+#pragma unroll
+    for (int mask = WARP / 2; mask > 0; mask >>= 1) v += __shfl_xor_sync(0xffffffffu, v, mask);
+    return v;
+}
+
+__device__ __forceinline__ float warpMax(float v) {
+#pragma unroll
+    for (int mask = WARP / 2; mask > 0; mask >>= 1) v = max(v, __shfl_xor_sync(0xffffffffu, v, mask));
+    return v;
+}
+
+// Sum over the block, in one order, to every thread. scratch: f32 [32], free again after the next barrier.
+__device__ __forceinline__ float blockSum(float v, float* scratch) {
+    v = warpSum(v);
+    if (threadIdx.x % WARP == 0) scratch[threadIdx.x / WARP] = v;
+    __syncthreads();
+    float sum = 0;
+    for (int w = 0; w < (int)blockDim.x / WARP; w++) sum += scratch[w];
+    return sum;
+}
+
+__device__ __forceinline__ float blockMax(float v, float* scratch) {
+    v = warpMax(v);
+    if (threadIdx.x % WARP == 0) scratch[threadIdx.x / WARP] = v;
+    __syncthreads();
+    float largest = scratch[0];
+    for (int w = 1; w < (int)blockDim.x / WARP; w++) largest = max(largest, scratch[w]);
+    return largest;
+}
+
+__device__ __forceinline__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+__device__ __forceinline__ float silu(float x) { return x * sigmoid(x); }
+
+enum Activation { ACTIVATION_SILU = 0, ACTIVATION_GELU = 1, ACTIVATION_SIGMOID = 2 };
+
+__device__ __forceinline__ float activate(int activation, float x) {
+    if (activation == ACTIVATION_SILU) return silu(x);
+    if (activation == ACTIVATION_SIGMOID) return sigmoid(x);
+    return 0.5f * x * (1.0f + erff(x * 0.70710678f));
+}
+
+// What the device knows of a slot, besides its state. The host writes configured slots from `temperature` on; a copy of
+// a slot takes what is before.
+struct SlotControl {
+    long long position;  // tokens consumed
+    int lastToken;       // sampled last, -1 for none
+    int reserved;
+    float temperature, topP, minP;
+    float frequencyPenalty, presencePenalty, repetitionPenalty;
+    int topK;
+    int choice;
+    unsigned seedLow, seedHigh;
+    int minTokens, maxTokens;
+    int logprobCount;  // -1 for none
+    int stopCount, biasCount;
+    int isPenalized;
+    int sampledCount;
+    int isFrozen;
+    int padding[2];
+};
+static_assert(sizeof(SlotControl) == 96, "mirrored by SlotControls");
+
+constexpr int STOPS_MAX = 32;
+constexpr int BIASES_MAX = 512;
+constexpr int TOP_COUNT_MAX = 20;
+
+// A slot's tensor: state is the first byte of slot 0, offset that of the tensor within a slot.
+template <typename T>
+__device__ __forceinline__ T* tensorOf(unsigned char* state, long long slotBytes, int slot, long long offset) {
+    return (T*)(state + slot * slotBytes + offset);
+}
