@@ -1,11 +1,14 @@
 package basalt.server;
 
 import basalt.engine.EngineConfig;
+import basalt.engine.EngineException;
 import basalt.engine.backend.Backend;
 import basalt.engine.backend.cpu.CpuBackend;
+import basalt.engine.backend.cuda.CudaBackend;
 import basalt.engine.model.Checkpoint;
 import basalt.engine.model.ElementType;
 import basalt.engine.state.StateLayout;
+import java.util.ArrayList;
 import java.util.List;
 
 /** Chooses and opens what computes. The one place that knows which backends there are. */
@@ -25,16 +28,55 @@ final class Backends {
     static List<Backend> open(Checkpoint checkpoint, ServerConfig.Compute compute, EngineConfig engine) {
         return switch (compute.backend()) {
             case CPU -> List.of(openCpu(checkpoint, compute, engine));
-            case CUDA -> throw new StartException("backend = cuda: " + cudaAbsence() + "; use --backend cpu");
+            case CUDA -> {
+                try {
+                    yield openCuda(checkpoint, compute, engine);
+                } catch (EngineException.DeviceFailure e) {
+                    throw new StartException("backend = cuda: " + reason(e) + "; or use --backend cpu", e);
+                }
+            }
             case AUTO -> {
-                LOG.log(System.Logger.Level.INFO, "event=backend backend=cpu reason=\"{0}\"", cudaAbsence());
-                yield List.of(openCpu(checkpoint, compute, engine));
+                try {
+                    yield openCuda(checkpoint, compute, engine);
+                } catch (EngineException.DeviceFailure e) {
+                    LOG.log(System.Logger.Level.INFO, "event=backend backend=cpu reason=\"{0}\"", reason(e));
+                    yield List.of(openCpu(checkpoint, compute, engine));
+                }
             }
         };
     }
 
-    private static String cudaAbsence() {
-        return "this build has no CUDA backend";
+    /** The first line: what a missing library says goes on for many. */
+    private static String reason(EngineException.DeviceFailure failure) {
+        return String.valueOf(failure.getMessage()).lines().findFirst().orElse("no device");
+    }
+
+    private static List<Backend> openCuda(Checkpoint checkpoint, ServerConfig.Compute compute, EngineConfig engine) {
+        var backends = new ArrayList<Backend>();
+        boolean areOpen = false;
+        try {
+            int slotCount = compute.slotCount();
+            if (compute.stateBytesMax() > 0) {
+                slotCount =
+                        slotCount(checkpoint, compute, ElementType.BF16, compute.stateBytesMax(), Integer.MAX_VALUE);
+            }
+            int rowCountMax = slotCount > 0 ? Math.min(engine.batchRowsMax(), slotCount) : engine.batchRowsMax();
+            for (int ordinal = 0; ordinal < compute.deviceCount(); ordinal++) {
+                backends.add(CudaBackend.open(
+                        checkpoint,
+                        slotCount,
+                        rowCountMax,
+                        engine.chunkTokensMax() + rowCountMax,
+                        ordinal,
+                        compute.isDeterministic()));
+            }
+            areOpen = true;
+            return backends;
+        } finally {
+            if (!areOpen) {
+                backends.forEach(Backend::close);
+            }
+        }
     }
 
     private static Backend openCpu(Checkpoint checkpoint, ServerConfig.Compute compute, EngineConfig engine) {
@@ -53,21 +95,24 @@ final class Backends {
     }
 
     private static int cpuSlotCount(Checkpoint checkpoint, ServerConfig.Compute compute) {
-        long bytesPerSlot = StateLayout.of(checkpoint.config(), ElementType.F32).bytes();
-        long bytesMax = compute.stateBytesMax();
-        if (bytesMax > 0 && bytesMax / bytesPerSlot < Math.max(1, compute.slotCount())) {
+        long bytes = compute.stateBytesMax() > 0 ? compute.stateBytesMax() : freeHeap(checkpoint);
+        return slotCount(checkpoint, compute, ElementType.F32, bytes, CPU_SLOTS_DEFAULT);
+    }
+
+    /** As many slots as asked for, else as many as fit, at most {@code defaultMax}. */
+    private static int slotCount(
+            Checkpoint checkpoint, ServerConfig.Compute compute, ElementType ringType, long bytes, int defaultMax) {
+        long bytesPerSlot = StateLayout.of(checkpoint.config(), ringType).bytes();
+        int wanted = Math.max(1, compute.slotCount());
+        if (compute.stateBytesMax() > 0 && bytes / bytesPerSlot < wanted) {
             throw new StartException(String.format(
                     "state-bytes-max = %s holds %d states of %,d bytes: give at least %s, or fewer --slots",
-                    ConfigKey.Size.text(bytesMax),
-                    bytesMax / bytesPerSlot,
+                    ConfigKey.Size.text(bytes),
+                    bytes / bytesPerSlot,
                     bytesPerSlot,
-                    ConfigKey.Size.text(Math.ceilDiv(bytesPerSlot * Math.max(1, compute.slotCount()), 1 << 20) << 20)));
+                    ConfigKey.Size.text(Math.ceilDiv(bytesPerSlot * wanted, 1 << 20) << 20)));
         }
-        if (compute.slotCount() > 0) {
-            return compute.slotCount();
-        }
-        long available = bytesMax > 0 ? bytesMax : freeHeap(checkpoint);
-        return Math.clamp(available / bytesPerSlot, 1, CPU_SLOTS_DEFAULT);
+        return compute.slotCount() > 0 ? compute.slotCount() : Math.clamp(bytes / bytesPerSlot, 1, defaultMax);
     }
 
     /** Heap that is left for states once the weights are packed. */

@@ -142,6 +142,23 @@ record ConfigKey<T>(String name, Kind<T> kind, String defaultText, String meanin
         }
     }
 
+    /** {@code true} or {@code false}. */
+    record Switch() implements Kind<Boolean> {
+        @Override
+        public Boolean parse(String text) {
+            return switch (text) {
+                case "true" -> true;
+                case "false" -> false;
+                default -> throw new IllegalArgumentException("must be " + bounds());
+            };
+        }
+
+        @Override
+        public String bounds() {
+            return "true or false";
+        }
+    }
+
     /**
      * Any text; empty is not set.
      *
@@ -169,6 +186,10 @@ record ConfigKey<T>(String name, Kind<T> kind, String defaultText, String meanin
     static <E extends Enum<E>> ConfigKey<E> choice(String name, E defaultValue, String meaning) {
         return new ConfigKey<>(
                 name, new Choice<>(defaultValue.getDeclaringClass()), Choice.name(defaultValue), meaning);
+    }
+
+    static ConfigKey<Boolean> off(String name, String meaning) {
+        return new ConfigKey<>(name, new Switch(), "false", meaning);
     }
 
     static ConfigKey<String> text(String name, String defaultText, String bounds, String meaning) {

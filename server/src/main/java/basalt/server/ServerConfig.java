@@ -35,11 +35,19 @@ record ServerConfig(
      * What computes.
      *
      * @param backend which one
-     * @param slotCount states held at once; 0 chooses
+     * @param slotCount states held at once by each device; 0 chooses
      * @param threadCount CPU workers; 0 takes all cores
-     * @param stateBytesMax memory of all states; 0 takes what is free
+     * @param stateBytesMax memory of all states of a device; 0 takes what is free
+     * @param deviceCount GPUs used, from the first
+     * @param isDeterministic whether the bits of an answer depend on nothing else that runs, on a GPU too
      */
-    record Compute(BackendKind backend, int slotCount, int threadCount, long stateBytesMax) {}
+    record Compute(
+            BackendKind backend,
+            int slotCount,
+            int threadCount,
+            long stateBytesMax,
+            int deviceCount,
+            boolean isDeterministic) {}
 
     /** Which backend computes. */
     enum BackendKind {
@@ -102,6 +110,10 @@ record ServerConfig(
     static final ConfigKey<Long> THREADS = ConfigKey.whole("threads", 0, 0, 1_024, "CPU workers; 0 takes all cores");
     static final ConfigKey<Long> STATE_BYTES_MAX = ConfigKey.size(
             "state-bytes-max", "0B", 0, 1L << 50, "memory of all states together; 0B takes what is free");
+    static final ConfigKey<Long> DEVICES = ConfigKey.whole("devices", 1, 1, 64, "GPUs to use, from the first");
+    static final ConfigKey<Boolean> DETERMINISTIC = ConfigKey.off(
+            "deterministic",
+            "answers on a GPU do not depend on what else runs, at a cost in speed; on a CPU they never do");
     static final ConfigKey<Long> BATCH_MAX =
             ConfigKey.whole("batch-max", 32, 1, 4_096, "sequences that one step advances at most");
     static final ConfigKey<Long> CHUNK_TOKENS_MAX =
@@ -166,6 +178,8 @@ record ServerConfig(
             SLOTS,
             THREADS,
             STATE_BYTES_MAX,
+            DEVICES,
+            DETERMINISTIC,
             BATCH_MAX,
             CHUNK_TOKENS_MAX,
             STEP_TARGET,
@@ -238,7 +252,9 @@ record ServerConfig(
                 sources.get(BACKEND),
                 Math.toIntExact(sources.get(SLOTS)),
                 Math.toIntExact(sources.get(THREADS)),
-                sources.get(STATE_BYTES_MAX));
+                sources.get(STATE_BYTES_MAX),
+                Math.toIntExact(sources.get(DEVICES)),
+                sources.get(DETERMINISTIC));
     }
 
     private static Lifecycle lifecycle(ConfigSources sources) {

@@ -101,6 +101,11 @@ class ServerConfigTest {
                 assertRefused(key, "other");
                 assertRefused(key, "");
             }
+            case ConfigKey.Switch() -> {
+                load(key.flag(), "true");
+                load(key.flag(), "false");
+                assertRefused(key, "yes");
+            }
             case ConfigKey.Text text -> assertEquals(text.bounds().toUpperCase(Locale.ROOT), text.bounds());
         }
     }
