@@ -48,7 +48,8 @@ final class Backends {
 
     /** The first line: what a missing library says goes on for many. */
     private static String reason(EngineException.DeviceFailure failure) {
-        return String.valueOf(failure.getMessage()).lines().findFirst().orElse("no device");
+        String message = String.valueOf(failure.getMessage()).replace('"', '\'');
+        return message.lines().findFirst().orElse("no device");
     }
 
     private static List<Backend> openCuda(Checkpoint checkpoint, ServerConfig.Compute compute, EngineConfig engine) {

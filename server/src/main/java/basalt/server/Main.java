@@ -13,7 +13,8 @@ public final class Main {
 
     /** Runs a subcommand; the exit code is not 0 if it failed. */
     public static void main(String[] args) throws InterruptedException {
-        DrainLogManager.use();
+        // Before anything logs, and without initialising the class, which would be too late.
+        System.setProperty("java.util.logging.manager", DrainLogManager.class.getName());
         int exitCode = run(List.of(args), System.out, System.err);
         if (exitCode != 0) {
             System.exit(exitCode);
@@ -70,7 +71,6 @@ public final class Main {
 
     /** On SIGTERM and SIGINT. The exit code of a signal is not 0 unless the process ends itself. */
     private static void stop(Application application, CountDownLatch stopped) {
-        DrainLogManager.stopping();
         try {
             application.drain();
             application.close();

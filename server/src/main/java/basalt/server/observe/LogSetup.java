@@ -3,7 +3,6 @@ package basalt.server.observe;
 import java.util.Arrays;
 import java.util.logging.ConsoleHandler;
 import java.util.logging.Level;
-import java.util.logging.LogManager;
 import java.util.logging.Logger;
 
 /** Sets the one handler of all logs: lines on standard error. */
@@ -17,7 +16,6 @@ public final class LogSetup {
      * @param isJson whether a line is a JSON object
      */
     public static void install(System.Logger.Level level, boolean isJson) {
-        LogManager.getLogManager().reset();
         Logger root = Logger.getLogger("");
         Arrays.stream(root.getHandlers()).forEach(root::removeHandler);
         var handler = new ConsoleHandler();
