@@ -109,6 +109,14 @@ __device__ __forceinline__ void awaitPredecessor() {
 #endif
 }
 
+// Lets the successor start before this kernel has waited. Only where the successor touches, before its own wait, nothing
+// but weights: it may run beside this kernel's predecessor.
+__device__ __forceinline__ void letSuccessorStart() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
 __device__ __forceinline__ float warpSum(float v) {
 #pragma unroll
     for (int mask = WARP / 2; mask > 0; mask >>= 1) v += __shfl_xor_sync(0xffffffffu, v, mask);

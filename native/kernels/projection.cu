@@ -202,7 +202,7 @@ __device__ __forceinline__ void finishGroup(const Projection& p, float* parts, c
         __syncthreads();
         if (thread < tokens) {
             float sum = tokenSquares[thread];
-            for (int i = 0; i < GROUP * TILE_ROWS; i++) sum += parts[thread * PART_STRIDE + i];
+            for (int i = 0; i < min(GROUP * TILE_ROWS, p.perBlock - local0); i++) sum += parts[thread * PART_STRIDE + i];
             tokenSquares[thread] = sum;
         }
     }
@@ -446,6 +446,8 @@ __device__ __forceinline__ void projectEight(const Projection& p) {
 #endif
     for (int i = 0; i < STREAM_STAGES; i++) stream.fetch();
     __syncthreads();
+    // After a plain projection comes a mixer, which reads more than weights before it waits.
+    if (p.epilogue != EPILOGUE_PLAIN) letSuccessorStart();
     awaitPredecessor();
 
     const bf16* x = p.x + (long long)(m0 + lane / 4) * p.depth + warp * DEPTH_STEP + lane % 4 * 8;

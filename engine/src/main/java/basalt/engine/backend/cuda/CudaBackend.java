@@ -115,6 +115,15 @@ public final class CudaBackend implements Backend {
         return open(checkpoint.config(), checkpoint.weights(), options, deviceOrdinal);
     }
 
+    /**
+     * How many GPUs there are, at least 1.
+     *
+     * @throws basalt.engine.EngineException.DeviceFailure saying why there is none
+     */
+    public static int deviceCount() {
+        return JcudaDevice.count();
+    }
+
     /** As above, with all options. */
     public static CudaBackend open(ModelConfig config, Weights weights, Options options, int deviceOrdinal) {
         return open(new JcudaDevice(deviceOrdinal, options.type()), config, weights, options);

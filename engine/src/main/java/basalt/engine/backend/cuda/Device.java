@@ -22,7 +22,7 @@ interface Device extends AutoCloseable {
     /** Device memory that is free now. */
     long freeBytes();
 
-    /** Allocates device memory, aligned for every kernel. */
+    /** Allocates device memory, aligned for every kernel. Holds zeros or what a test fills it with. */
     long allocate(long bytes);
 
     /** Allocates host memory that the device reads and writes, at the same address. */

@@ -7,6 +7,7 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.SymbolLookup;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
@@ -68,13 +69,11 @@ final class JcudaDevice implements Device {
      */
     JcudaDevice(int ordinal, ElementType type) {
         this.type = type;
-        loadLibraries();
-        check("cuInit", JCudaDriver.cuInit(0));
-        int[] count = new int[1];
-        check("cuDeviceGetCount", JCudaDriver.cuDeviceGetCount(count));
-        if (ordinal >= count[0]) {
-            throw new DeviceFailure("there is no CUDA device " + ordinal + ", only " + count[0]);
+        int count = count();
+        if (ordinal >= count) {
+            throw new DeviceFailure("there is no CUDA device " + ordinal + ", only " + count);
         }
+        loadCublas();
         check("cuDeviceGet", JCudaDriver.cuDeviceGet(device, ordinal));
         byte[] nameBytes = new byte[128];
         check("cuDeviceGetName", JCudaDriver.cuDeviceGetName(nameBytes, nameBytes.length, device));
@@ -90,16 +89,36 @@ final class JcudaDevice implements Device {
         checkCublas("cublasSetWorkspace", JCublas2.cublasSetWorkspace(cublas, workspace, WORKSPACE_BYTES));
     }
 
-    private static void loadLibraries() {
+    /** Devices of the driver, at least 1. */
+    @SuppressWarnings("restricted")
+    static int count() {
+        try (var lookup = Arena.ofConfined()) {
+            SymbolLookup.libraryLookup("libcuda.so.1", lookup);
+        } catch (IllegalArgumentException e) {
+            throw new DeviceFailure("no NVIDIA driver: libcuda.so.1 was not found", e);
+        }
         try {
             JCudaDriver.setExceptionsEnabled(false);
-            CublasLibraries.load();
+        } catch (UnsatisfiedLinkError | NoClassDefFoundError | ExceptionInInitializerError e) {
+            throw new DeviceFailure("JCuda cannot be loaded on this platform", e);
+        }
+        int[] count = new int[1];
+        int status = JCudaDriver.cuInit(0);
+        if (status == CUresult.CUDA_SUCCESS) {
+            status = JCudaDriver.cuDeviceGetCount(count);
+        }
+        if (status != CUresult.CUDA_SUCCESS || count[0] == 0) {
+            throw new DeviceFailure("no usable CUDA device: " + CUresult.stringFor(status));
+        }
+        return count[0];
+    }
+
+    private static void loadCublas() {
+        CublasLibraries.load();
+        try {
             JCublas2.setExceptionsEnabled(false);
         } catch (UnsatisfiedLinkError | NoClassDefFoundError | ExceptionInInitializerError e) {
-            throw new DeviceFailure(
-                    "CUDA cannot be used: no NVIDIA driver (libcuda.so.1), or no JCuda for this" + " platform: "
-                            + e.getMessage(),
-                    e);
+            throw new DeviceFailure("JCublas cannot be loaded on top of this cuBLAS", e);
         }
     }
 
@@ -178,6 +197,7 @@ final class JcudaDevice implements Device {
         }
         check("cuMemAlloc", status);
         allocations.add(memory);
+        fill(memory.address(), 0, Math.max(bytes, 1)); // rows of padding are computed too, from whatever is there
         return memory.address();
     }
 
