@@ -54,7 +54,8 @@ public final class GpuCheck {
         String[] parts = section.split(":", -1);
         switch (parts[0]) {
             case "probe" -> probe();
-            case "goldens" -> goldens();
+            case "goldens" -> goldens(Golden.NAMES);
+            case "golden" -> goldens(List.of(parts[1]));
             case "rules" -> rules(Path.of(parts[1]));
             case "memory" -> memory();
             case "bench" -> bench(parts[1], parts[2], false);
@@ -85,8 +86,8 @@ public final class GpuCheck {
         }
     }
 
-    private void goldens() {
-        for (String golden : Golden.NAMES) {
+    private void goldens(List<String> names) {
+        for (String golden : names) {
             for (ElementType type : List.of(ElementType.F32, ElementType.BF16)) {
                 for (boolean isDeterministic : type == ElementType.F32 ? List.of(false) : List.of(false, true)) {
                     var errors = Goldens.errors(golden, type, isDeterministic, t -> new JcudaDevice(0, t));
@@ -106,7 +107,7 @@ public final class GpuCheck {
             var rules = new GpuRules(
                     checkpoint, type -> new JcudaDevice(0, type), (name, value) -> add("rules", name, value));
             rules.argmaxIsTheCpus(50);
-            rules.drawsAreTheCpus();
+            rules.drawsAreTheCpus(6, 60);
             rules.bitsDependOnTheRowAlone();
         }
     }
