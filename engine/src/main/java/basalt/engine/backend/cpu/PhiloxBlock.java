@@ -17,8 +17,6 @@ final class PhiloxBlock {
 
     /** Words by id. */
     final int[] words = new int[IDS];
-    /** Room for one vector. */
-    final float[] weights = new float[LANES];
 
     private final int[] lanes = new int[IDS]; // [4, LANES], word by word
 

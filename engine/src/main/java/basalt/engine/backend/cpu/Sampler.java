@@ -28,6 +28,7 @@ final class Sampler {
 
     private final int vocabSize;
     private final float[] scores; // [N padded]: logits after penalties and bias
+    private final float[] weights = new float[LANES]; // one vector of w
     private final PhiloxBlock philox = new PhiloxBlock();
     private final CandidateHeap heap;
 
@@ -191,9 +192,9 @@ final class Sampler {
             VectorOps.exp(FloatVector.fromArray(FLOATS, values, at + id)
                             .sub(max)
                             .mul(inverse))
-                    .intoArray(philox.weights, 0);
+                    .intoArray(weights, 0);
             for (int lane = 0; lane < LANES; lane++) {
-                total += mass(philox.weights[lane]);
+                total += mass(weights[lane]);
             }
         }
         for (; id < vocabSize; id++) {
