@@ -22,7 +22,6 @@ class CompletionsGoldenIT {
     @ParameterizedTest
     @ValueSource(
             strings = {
-                "g01_tiny",
                 "g02_biases",
                 "g03_deep",
                 "g05_fla",

@@ -67,9 +67,9 @@ class CheckpointWriterTest {
 
     @Test
     void sameSeedGivesTheSameModel() throws IOException {
-        CheckpointWriter.writeRandom(directory.resolve("a"), config("g01_tiny"), ElementType.BF16, 7);
-        CheckpointWriter.writeRandom(directory.resolve("b"), config("g01_tiny"), ElementType.BF16, 7);
-        CheckpointWriter.writeRandom(directory.resolve("c"), config("g01_tiny"), ElementType.BF16, 8);
+        CheckpointWriter.writeRandom(directory.resolve("a"), config("g05_fla"), ElementType.BF16, 7);
+        CheckpointWriter.writeRandom(directory.resolve("b"), config("g05_fla"), ElementType.BF16, 7);
+        CheckpointWriter.writeRandom(directory.resolve("c"), config("g05_fla"), ElementType.BF16, 8);
 
         assertEquals(fingerprint(directory.resolve("a")), fingerprint(directory.resolve("b")));
         assertNotEquals(fingerprint(directory.resolve("a")), fingerprint(directory.resolve("c")));
@@ -88,16 +88,16 @@ class CheckpointWriterTest {
 
     @Test
     void existingCheckpointIsNotOverwritten() throws IOException {
-        CheckpointWriter.writeRandom(directory, config("g01_tiny"), ElementType.F32, 7);
+        CheckpointWriter.writeRandom(directory, config("g05_fla"), ElementType.F32, 7);
 
         assertThrows(
                 InvalidCheckpoint.class,
-                () -> CheckpointWriter.writeRandom(directory, config("g01_tiny"), ElementType.F32, 7));
+                () -> CheckpointWriter.writeRandom(directory, config("g05_fla"), ElementType.F32, 7));
     }
 
     @Test
     void configThatCannotBeServedIsNotWritten() {
-        byte[] config = new String(config("g01_tiny"), StandardCharsets.UTF_8)
+        byte[] config = new String(config("g05_fla"), StandardCharsets.UTF_8)
                 .replace("swiglu", "relu")
                 .getBytes(StandardCharsets.UTF_8);
 

@@ -15,7 +15,6 @@ import java.util.List;
 public record Golden(Path directory, List<Case> cases) {
     /** Names of all goldens. */
     public static final List<String> NAMES = List.of(
-            "g01_tiny",
             "g02_biases",
             "g03_deep",
             "g05_fla",

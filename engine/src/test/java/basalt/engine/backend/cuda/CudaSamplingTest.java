@@ -17,7 +17,7 @@ final class CudaSamplingTest {
         assumeTrue(EmulatedDevice.library(ElementType.F32).isPresent(), "the kernels were not compiled for emulation");
         var failures = new ArrayList<String>();
 
-        try (var checkpoint = Checkpoint.open(Golden.open("g01_tiny").directory())) {
+        try (var checkpoint = Checkpoint.open(Golden.open("g05_fla").directory())) {
             var rules = new GpuRules(checkpoint, EmulatedDevice::new, (name, value) -> {
                 if (!value.toString().startsWith("ok")) {
                     failures.add(name + ": " + value);
