@@ -5,6 +5,7 @@ import basalt.engine.EngineException;
 import basalt.engine.backend.Backend;
 import basalt.engine.backend.cpu.CpuBackend;
 import basalt.engine.backend.cuda.CudaBackend;
+import basalt.engine.backend.fake.FakeBackend;
 import basalt.engine.model.Checkpoint;
 import basalt.engine.model.ElementType;
 import basalt.engine.state.StateLayout;
@@ -15,6 +16,8 @@ import java.util.List;
 final class Backends {
     private static final System.Logger LOG = System.getLogger(Backends.class.getName());
     private static final int CPU_SLOTS_DEFAULT = 32;
+    private static final int FAKE_SLOTS_DEFAULT = 32;
+    private static final int FAKE_STEPS_IN_FLIGHT = 2;
     /** Fraction of the free heap that states may take where their number is not given. */
     private static final double STATE_SHARE = 0.7;
 
@@ -34,6 +37,12 @@ final class Backends {
                 } catch (EngineException.DeviceFailure e) {
                     throw new StartException("backend = cuda: " + reason(e) + "; or use --backend cpu", e);
                 }
+            }
+            case FAKE -> {
+                LOG.log(
+                        System.Logger.Level.WARNING,
+                        "event=backend backend=fake message=\"EVERY ANSWER IS RANDOM TEXT: for measurements only\"");
+                yield List.of(openFake(checkpoint, compute, engine));
             }
             case AUTO -> {
                 try {
@@ -93,6 +102,19 @@ final class Backends {
                 rowCountMax,
                 engine.chunkTokensMax() + rowCountMax,
                 threadCount);
+    }
+
+    private static Backend openFake(Checkpoint checkpoint, ServerConfig.Compute compute, EngineConfig engine) {
+        int slotCount = compute.slotCount() > 0 ? compute.slotCount() : FAKE_SLOTS_DEFAULT;
+        int rowCountMax = Math.min(engine.batchRowsMax(), slotCount);
+        return new FakeBackend(new FakeBackend.Options(
+                checkpoint.config().vocabSize(),
+                slotCount,
+                rowCountMax,
+                engine.chunkTokensMax() + rowCountMax,
+                FAKE_STEPS_IN_FLIGHT,
+                compute.fakeStepTime().toNanos(),
+                0));
     }
 
     private static int cpuSlotCount(Checkpoint checkpoint, ServerConfig.Compute compute) {

@@ -56,7 +56,7 @@ record LoadedModel(Engine engine, ServedModel served, Optional<Checkpoint> check
                     Backends.open(checkpoint, config.compute(), config.engine()),
                     config.engine());
             isLoaded = true;
-            return new LoadedModel(engine, served(config, checkpoint, tokenizer), Optional.of(checkpoint));
+            return new LoadedModel(engine, served(config, checkpoint, tokenizer, engine), Optional.of(checkpoint));
         } catch (EngineException e) {
             throw new StartException(String.valueOf(e.getMessage()), e);
         } finally {
@@ -66,7 +66,8 @@ record LoadedModel(Engine engine, ServedModel served, Optional<Checkpoint> check
         }
     }
 
-    private static ServedModel served(ServerConfig config, Checkpoint checkpoint, Optional<Tokenizer> tokenizer) {
+    private static ServedModel served(
+            ServerConfig config, Checkpoint checkpoint, Optional<Tokenizer> tokenizer, Engine engine) {
         return new ServedModel(
                 config.modelName(),
                 fingerprint(checkpoint),
@@ -74,7 +75,8 @@ record LoadedModel(Engine engine, ServedModel served, Optional<Checkpoint> check
                 checkpoint.config(),
                 tokenizer,
                 checkpoint.parameterCount(),
-                checkpoint.weightBytes());
+                checkpoint.weightBytes(),
+                engine.stats().stateBytesPerSlot());
     }
 
     private static long createdSeconds(Path directory) {

@@ -40,6 +40,7 @@ record ServerConfig(
      * @param stateBytesMax memory of all states of a device; 0 takes what is free
      * @param deviceCount GPUs used, from the first
      * @param isDeterministic whether the bits of an answer depend on nothing else that runs, on a GPU too
+     * @param fakeStepTime how long a step of the fake backend takes
      */
     record Compute(
             BackendKind backend,
@@ -47,7 +48,8 @@ record ServerConfig(
             int threadCount,
             long stateBytesMax,
             int deviceCount,
-            boolean isDeterministic) {}
+            boolean isDeterministic,
+            Duration fakeStepTime) {}
 
     /** Which backend computes. */
     enum BackendKind {
@@ -56,7 +58,9 @@ record ServerConfig(
         /** The Vector API. */
         CPU,
         /** An NVIDIA GPU, or no start. */
-        CUDA
+        CUDA,
+        /** No model: random text in a fixed time, to measure all around it. Never chosen unless asked for. */
+        FAKE
     }
 
     /**
@@ -114,8 +118,14 @@ record ServerConfig(
     static final ConfigKey<Boolean> DETERMINISTIC = ConfigKey.off(
             "deterministic",
             "answers on a GPU do not depend on what else runs, at a cost in speed; on a CPU they never do");
+    static final ConfigKey<Duration> FAKE_STEP_TIME = ConfigKey.time(
+            "fake-step-time",
+            "20ms",
+            ZERO,
+            Duration.ofSeconds(10),
+            "time of a step of the fake backend, which answers with random text");
     static final ConfigKey<Long> BATCH_MAX =
-            ConfigKey.whole("batch-max", 32, 1, 4_096, "sequences that one step advances at most");
+            ConfigKey.whole("batch-max", 32, 1, 16_384, "sequences that one step advances at most");
     static final ConfigKey<Long> CHUNK_TOKENS_MAX =
             ConfigKey.whole("chunk-tokens-max", 128, 1, 65_536, "prompt tokens that one step reads at most");
     static final ConfigKey<Duration> STEP_TARGET = ConfigKey.time(
@@ -180,6 +190,7 @@ record ServerConfig(
             STATE_BYTES_MAX,
             DEVICES,
             DETERMINISTIC,
+            FAKE_STEP_TIME,
             BATCH_MAX,
             CHUNK_TOKENS_MAX,
             STEP_TARGET,
@@ -254,7 +265,8 @@ record ServerConfig(
                 Math.toIntExact(sources.get(THREADS)),
                 sources.get(STATE_BYTES_MAX),
                 Math.toIntExact(sources.get(DEVICES)),
-                sources.get(DETERMINISTIC));
+                sources.get(DETERMINISTIC),
+                sources.get(FAKE_STEP_TIME));
     }
 
     private static Lifecycle lifecycle(ConfigSources sources) {

@@ -69,7 +69,8 @@ class ArchitectureTest {
                 .doNotHaveFullyQualifiedName("basalt.server.Backends")
                 .should()
                 .dependOnClassesThat()
-                .resideInAnyPackage("basalt.engine.backend.cpu..", "basalt.engine.backend.cuda..")
+                .resideInAnyPackage(
+                        "basalt.engine.backend.cpu..", "basalt.engine.backend.cuda..", "basalt.engine.backend.fake..")
                 .check(CLASSES);
     }
 }

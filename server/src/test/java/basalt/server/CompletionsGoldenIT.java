@@ -21,13 +21,7 @@ class CompletionsGoldenIT {
 
     @ParameterizedTest
     @ValueSource(
-            strings = {
-                "g02_biases",
-                "g03_deep",
-                "g05_fla",
-                "g08_bin_lightning",
-                "p1_partial_rotary",
-                "p2_grouped_heads"
+            strings = {"g02_biases", "g03_deep", "g05_fla", "g08_bin_lightning", "p1_partial_rotary", "p2_grouped_heads"
             })
     void scoredPromptsHaveTheLogprobsOfTheLogits(String name) throws IOException {
         Path directory = FOLDER.resolve(name);

@@ -33,6 +33,9 @@ class OperationsIT {
                     TestServer.VOCAB_SIZE,
                     model.json().path("meta").path("n_vocab").asInt());
             assertTrue(model.json().path("meta").path("has_tokenizer").asBoolean());
+            assertEquals(
+                    server.stats().stateBytesPerSlot(),
+                    model.json().path("meta").path("state_bytes").asLong());
         }
     }
 

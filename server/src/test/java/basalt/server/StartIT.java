@@ -13,6 +13,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.logging.Handler;
 import java.util.logging.LogRecord;
 import java.util.logging.Logger;
@@ -137,6 +138,21 @@ class StartIT {
             assertTrue(metrics.contains("vllm:generation_tokens_total{engine=\"0\",model_name=\"test\"} 0.0"), metrics);
             assertTrue(metrics.contains("finished_reason=\"length\",model_name=\"test\"} 0.0"), metrics);
             assertEquals(0, server.stats().busySlotCount());
+        }
+    }
+
+    @Test
+    void fakeBackendServesOnlyWhereAskedFor() throws InterruptedException {
+        var args = List.of("--port", "0", "--model", MODEL.toString(), "--warm-up", "0s");
+        var asked = new ArrayList<>(args);
+        asked.addAll(List.of("--backend", "fake", "--fake-step-time", "0s", "--slots", "40"));
+
+        try (var fake = Application.start(ServerConfig.load(asked, Map.of(), Path.of("..")), LoadedModel::load);
+                var unasked = Application.start(ServerConfig.load(args, Map.of(), Path.of("..")), LoadedModel::load)) {
+            long realBytes = unasked.model().served().stateBytes();
+
+            assertEquals(40, fake.model().engine().stats().slotCount());
+            assertTrue(fake.model().served().stateBytes() < realBytes, () -> "auto chose a fake: " + realBytes);
         }
     }
 

@@ -88,7 +88,15 @@ final class TestServer implements AutoCloseable {
     static LoadedModel loaded(
             ServerConfig config, ModelConfig model, FakeBackend backend, Optional<Tokenizer> tokenizer) {
         Engine engine = Engine.start(model, tokenizer, List.of(backend), config.engine());
-        var served = new ServedModel(config.modelName(), "fp_test", 1, model, tokenizer, 1_000, 4_000);
+        var served = new ServedModel(
+                config.modelName(),
+                "fp_test",
+                1,
+                model,
+                tokenizer,
+                1_000,
+                4_000,
+                backend.layout().bytes());
         return new LoadedModel(engine, served, Optional.empty());
     }
 

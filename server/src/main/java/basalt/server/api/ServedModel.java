@@ -14,6 +14,7 @@ import java.util.Optional;
  * @param tokenizer none if only token ids are served
  * @param parameterCount of the weights
  * @param weightBytes of the weights
+ * @param stateBytes of one sequence, however long
  */
 public record ServedModel(
         String name,
@@ -22,7 +23,8 @@ public record ServedModel(
         ModelConfig config,
         Optional<Tokenizer> tokenizer,
         long parameterCount,
-        long weightBytes) {
+        long weightBytes,
+        long stateBytes) {
 
     /** Throws unless the model that a request names is this one. */
     public void requireName(String wanted) {
@@ -65,6 +67,10 @@ public record ServedModel(
         out.raw(",\"n_params\":").number(parameterCount);
         out.raw(",\"size\":").number(weightBytes);
         out.raw(",\"has_tokenizer\":").raw(tokenizer.isPresent() ? "true" : "false");
+        out.raw(",\"state_bytes\":").number(stateBytes);
+        var transformer = EqualTransformer.of(config, parameterCount);
+        out.raw(",\"transformer\":{\"n_layer\":").number(transformer.layerCount());
+        out.raw(",\"kv_bytes_per_token\":").number(transformer.bytesPerToken()).raw("}");
         out.raw("}}");
     }
 }
