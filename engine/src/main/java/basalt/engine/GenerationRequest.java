@@ -36,11 +36,11 @@ public record GenerationRequest(
         int priority) {
 
     /** Stop strings per request at most. */
-    public static final int STOP_STRING_COUNT_MAX = 16;
+    public static final int STOP_STRING_COUNT_MAX = 32;
     /** Bytes in UTF-8 of one stop string at most. */
     public static final int STOP_STRING_BYTES_MAX = 1_024;
     /** Stop ids per request at most. */
-    public static final int STOP_TOKEN_COUNT_MAX = 16;
+    public static final int STOP_TOKEN_COUNT_MAX = 32;
     /** Likeliest tokens reported per position at most. */
     public static final int LOGPROB_COUNT_MAX = 20;
 

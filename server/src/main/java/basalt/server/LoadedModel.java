@@ -7,6 +7,7 @@ import basalt.engine.model.Tensor;
 import basalt.engine.text.Tokenizer;
 import basalt.engine.text.Tokenizers;
 import basalt.server.api.ServedModel;
+import basalt.server.chat.PlainTemplate;
 import java.io.IOException;
 import java.lang.foreign.ValueLayout;
 import java.nio.charset.StandardCharsets;
@@ -74,6 +75,7 @@ record LoadedModel(Engine engine, ServedModel served, Optional<Checkpoint> check
                 createdSeconds(config.model()),
                 checkpoint.config(),
                 tokenizer,
+                new PlainTemplate(),
                 checkpoint.parameterCount(),
                 checkpoint.weightBytes(),
                 engine.stats().stateBytesPerSlot());

@@ -36,7 +36,7 @@ class ArchitectureTest {
     }
 
     @Test
-    void apiKnowsTheEngineAndJacksonAlone() {
+    void apiKnowsTheEngineChatsAndJacksonAlone() {
         classes()
                 .that()
                 .resideInAPackage("basalt.server.api")
@@ -44,6 +44,7 @@ class ArchitectureTest {
                 .onlyDependOnClassesThat()
                 .resideInAnyPackage(
                         "basalt.server.api",
+                        "basalt.server.chat",
                         "basalt.engine..",
                         "com.fasterxml.jackson.core..",
                         "java..",

@@ -50,7 +50,10 @@ class BadInputIT {
                 bad("{\"prompt\":\"a\",\"temperature\":NaN}", "invalid_json", ""),
                 bad("{\"prompt\":\"a\",\"temperature\":Infinity}", "invalid_json", ""),
                 bad("{\"prompt\":\"a\",\"seed\":" + "9".repeat(65) + "}", "invalid_json", ""),
-                bad("{\"prompt\":\"a\",\"metadata\":" + "[".repeat(100) + "]".repeat(100) + "}", "invalid_json", ""),
+                bad(
+                        "{\"prompt\":\"a\",\"metadata\":{\"x\":" + "[".repeat(100) + "]".repeat(100) + "}}",
+                        "invalid_json",
+                        ""),
                 bad("{\"" + "x".repeat(1000) + "\":1}", "invalid_json", ""),
                 bad("{\"prompt\":\"\u0001\"}", "invalid_json", ""));
     }
@@ -134,7 +137,16 @@ class BadInputIT {
                 bad("{\"prompt\":\"a\",\"logit_bias\":{\"x\":1}}", "invalid_token", "logit_bias"),
                 bad("{\"prompt\":\"a\",\"logit_bias\":{\"4096\":1}}", "invalid_token", "logit_bias"),
                 bad("{\"prompt\":\"a\",\"logit_bias\":{\"1\":101}}", "invalid_value", "logit_bias.1"),
-                bad("{\"prompt\":\"a\",\"best_of\":2}", "unsupported_parameter", "best_of"),
+                bad("{\"prompt\":\"a\",\"best_of\":2,\"stream\":true}", "invalid_value", "best_of"),
+                bad("{\"prompt\":\"a\",\"best_of\":2,\"n\":3}", "invalid_value", "best_of"),
+                bad("{\"prompt\":\"a\",\"max_tokens\":2,\"max_completion_tokens\":3}", "invalid_value", "max_tokens"),
+                bad("{\"prompt\":\"a\",\"request_id\":\"a b\"}", "invalid_value", "request_id"),
+                bad("{\"prompt\":\"a\",\"skip_special_tokens\":false}", "unsupported_parameter", "skip_special_tokens"),
+                bad("{\"prompt\":\"a\",\"store\":true}", "unsupported_parameter", "store"),
+                bad("{\"prompt\":\"a\",\"service_tier\":\"flex\"}", "unsupported_parameter", "service_tier"),
+                bad("{\"prompt\":\"a\",\"user\":7}", "invalid_type", "user"),
+                bad("{\"prompt\":\"a\",\"messages\":[]}", "unsupported_parameter", "messages"),
+                bad("{\"prompt\":\"a\",\"top_logprobs\":2}", "unsupported_parameter", "top_logprobs"),
                 bad("{\"prompt\":\"a\",\"suffix\":\"b\"}", "unsupported_parameter", "suffix"),
                 bad("{\"prompt\":\"a\",\"tools\":[{\"type\":\"function\"}]}", "unsupported_parameter", "tools"),
                 bad(

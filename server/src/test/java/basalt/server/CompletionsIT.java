@@ -290,6 +290,42 @@ class CompletionsIT {
         assertEquals(200, answer.status(), answer.body());
     }
 
+    @Test
+    void bestOfShowsTheLikeliestChoicesInOrder() {
+        String fields = "\"prompt\":\"abc\",\"max_tokens\":6,\"seed\":3,\"ignore_eos\":true,\"logprobs\":0";
+
+        var all = complete(fields + ",\"n\":5");
+        var best = complete(fields + ",\"n\":2,\"best_of\":5");
+
+        var means = new TreeMap<Double, String>();
+        for (JsonNode choice : all.path("choices")) {
+            double sum = 0;
+            for (JsonNode logprob : choice.path("logprobs").path("token_logprobs")) {
+                sum += logprob.asDouble();
+            }
+            means.put(-sum, choice.path("text").asText());
+        }
+        var expected = new ArrayList<>(means.values()).subList(0, 2);
+        assertEquals(2, best.path("choices").size());
+        for (int i = 0; i < 2; i++) {
+            assertEquals(i, best.path("choices").get(i).path("index").asInt());
+            assertEquals(
+                    expected.get(i), best.path("choices").get(i).path("text").asText());
+        }
+        assertEquals(30, best.path("usage").path("completion_tokens").asInt());
+        assertTrue(best.path("choices").get(0).path("logprobs").isObject());
+        var plain = complete("\"prompt\":\"abc\",\"max_tokens\":6,\"seed\":3,\"ignore_eos\":true,\"best_of\":5");
+        assertTrue(plain.path("choices").get(0).path("logprobs").isNull());
+        assertEquals(expected.getFirst(), text(plain));
+    }
+
+    @Test
+    void clientMayNameItsAnswer() {
+        var answer = complete("\"prompt\":\"abc\",\"request_id\":\"mine-1\"");
+
+        assertEquals("cmpl-mine-1", answer.path("id").asText());
+    }
+
     private static JsonNode complete(String fields) {
         var answer = server.complete("{" + fields + "}");
         assertEquals(200, answer.status(), answer.body());

@@ -6,6 +6,7 @@ import basalt.engine.backend.fake.FakeBackend;
 import basalt.engine.model.ModelConfig;
 import basalt.engine.text.Tokenizer;
 import basalt.server.api.ServedModel;
+import basalt.server.chat.PlainTemplate;
 import basalt.server.fixture.Contract;
 import basalt.server.fixture.WordTokenizer;
 import com.fasterxml.jackson.databind.JsonNode;
@@ -94,6 +95,7 @@ final class TestServer implements AutoCloseable {
                 1,
                 model,
                 tokenizer,
+                new PlainTemplate(),
                 1_000,
                 4_000,
                 backend.layout().bytes());
@@ -137,6 +139,11 @@ final class TestServer implements AutoCloseable {
         return send("POST", "/v1/completions", body, Map.of("Content-Type", "application/json"));
     }
 
+    /** An answer in a chat, whole or streamed. */
+    Answer chat(String body) {
+        return send("POST", "/v1/chat/completions", body, Map.of("Content-Type", "application/json"));
+    }
+
     Answer send(String method, String path, String body, Map<String, String> headers) {
         return send(port(), method, path, body, headers);
     }
@@ -156,6 +163,9 @@ final class TestServer implements AutoCloseable {
             var answered = new HashMap<String, String>();
             response.headers().map().forEach((name, values) -> answered.put(name, values.getFirst()));
             CONTRACT.check(method, path, response.statusCode(), answered, response.body());
+            if (response.statusCode() == 200) {
+                CONTRACT.checkRequest(method, path, body);
+            }
             return new Answer(response.statusCode(), answered, response.body());
         } catch (IOException e) {
             throw new UncheckedIOException(e);

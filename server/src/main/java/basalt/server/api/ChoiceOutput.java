@@ -19,16 +19,19 @@ public final class ChoiceOutput {
     private final Optional<Tokenizer> tokenizer;
     private final int endOfSequence;
     private final ChoiceText text = new ChoiceText();
-    private final LogprobColumns logprobs;
+    private final LogprobList logprobs;
     private final JsonBuffer tokenIds = new JsonBuffer();
     private boolean showsPromptIds;
     private TokenEvent.@Nullable Finished finished;
+    private boolean isOpened;
     private boolean isFinishShown;
+    private int sampledCount;
+    private double logprobSum; // of the sampled tokens
 
     /**
      * Of one choice.
      *
-     * @param index in the answer
+     * @param index in the answer, unless only the best are shown
      * @param isScored whether the prompt comes token by token, by {@link #scored}
      */
     ChoiceOutput(
@@ -43,7 +46,10 @@ public final class ChoiceOutput {
         this.shown = shown;
         this.tokenizer = model.tokenizer();
         this.endOfSequence = model.config().endOfSequence();
-        this.logprobs = new LogprobColumns(names, shown.namesTokensById());
+        this.logprobs = switch (shown.form()) {
+            case TEXT -> new LogprobColumns(names, shown.namesTokensById());
+            case CHAT -> new LogprobEntries(names, shown.namesTokensById());
+        };
         this.showsPromptIds = shown.returnsTokenIds();
         if (shown.echoesPrompt() && !isScored) {
             for (int token : prompt) {
@@ -64,6 +70,8 @@ public final class ChoiceOutput {
 
     /** Adds a sampled token. */
     public void sampled(TokenEvent.Sampled event) {
+        sampledCount++;
+        event.logprobs().ifPresent(values -> logprobSum += values.chosen());
         if (shown.logprobCount() >= 0) {
             logprobs.add(event.token(), text.characterCount(), event.logprobs());
         }
@@ -82,25 +90,68 @@ public final class ChoiceOutput {
         }
     }
 
-    /** Whether {@link #write} has something to show. */
-    public boolean hasNews() {
-        return text.hasNews() || !logprobs.isEmpty() || tokenIds.length() > 0 || (finished != null && !isFinishShown);
+    /** Mean log-probability of the sampled tokens, by which the best choices are found. */
+    double logprobMean() {
+        return sampledCount == 0 ? 0 : logprobSum / sampledCount;
     }
 
-    /** Appends the choice with what it has since the last call. */
-    void write(JsonBuffer out) {
-        out.raw("{\"index\":").number(index).raw(",\"text\":").string(text.takeNews());
+    int index() {
+        return index;
+    }
+
+    /** Whether a chunk would show something. */
+    public boolean hasNews() {
+        return hasContent() || isEnding();
+    }
+
+    /** Whether there is text, or what belongs to tokens, that was not shown. */
+    boolean hasContent() {
+        return text.hasNews() || !logprobs.isEmpty() || tokenIds.length() > 0;
+    }
+
+    /** Whether the end is known and was not shown. */
+    boolean isEnding() {
+        return finished != null && !isFinishShown;
+    }
+
+    /** Whether this is the first call. */
+    boolean opens() {
+        boolean isFirst = !isOpened;
+        isOpened = true;
+        return isFirst;
+    }
+
+    /** Text since the last call. */
+    String takeText() {
+        return text.takeNews();
+    }
+
+    /** Appends what stands behind the text or message: log-probabilities since the last call. */
+    void writeLogprobs(JsonBuffer out) {
+        out.raw(",\"logprobs\":");
         if (logprobs.isEmpty()) {
-            out.raw(",\"logprobs\":null");
+            out.raw("null");
         } else {
-            out.raw(",\"logprobs\":");
             logprobs.moveTo(out);
         }
+    }
+
+    /** Appends why the choice ended, or nulls while it runs. */
+    void writeFinish(JsonBuffer out) {
         if (finished == null) {
-            out.raw(",\"finish_reason\":null,\"stop_reason\":null");
+            writeUnfinished(out);
         } else {
             writeFinish(out, finished);
         }
+    }
+
+    /** Appends nulls for why the choice ended. */
+    static void writeUnfinished(JsonBuffer out) {
+        out.raw(",\"finish_reason\":null,\"stop_reason\":null");
+    }
+
+    /** Appends token ids since the last call, if they are asked for. */
+    void writeIds(JsonBuffer out) {
         if (showsPromptIds) {
             writePromptIds(out);
         }
@@ -108,7 +159,6 @@ public final class ChoiceOutput {
             out.raw(",\"token_ids\":[").raw(tokenIds).raw("]");
             tokenIds.clear();
         }
-        out.raw("}");
     }
 
     private void writeFinish(JsonBuffer out, TokenEvent.Finished event) {

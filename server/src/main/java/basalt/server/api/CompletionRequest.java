@@ -4,22 +4,39 @@ import basalt.engine.GenerationRequest;
 import basalt.engine.text.Tokenizer;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 import java.util.random.RandomGenerator;
 
 /**
- * A {@code POST /v1/completions}, checked as far as it can be without the engine.
+ * A {@code POST /v1/completions} or {@code POST /v1/chat/completions}, checked as far as it can be without the engine.
  *
  * @param generations one per prompt
  * @param output what the answer shows
+ * @param choicesPerPrompt n; a generation has more where only the best are shown
  * @param isStreamed whether the answer is a stream of events
  * @param includesUsage whether the stream tells the usage
+ * @param id of the answer, if the client chose one
  */
 public record CompletionRequest(
-        List<GenerationRequest> generations, Output output, boolean isStreamed, boolean includesUsage) {
+        List<GenerationRequest> generations,
+        Output output,
+        int choicesPerPrompt,
+        boolean isStreamed,
+        boolean includesUsage,
+        Optional<String> id) {
+
+    /** What is asked for and how it is answered. */
+    public enum Form {
+        /** Text that goes on. */
+        TEXT,
+        /** A message in a chat. */
+        CHAT
+    }
 
     /**
      * What the answer shows of each choice.
      *
+     * @param form text or message
      * @param echoesPrompt the prompt leads the text
      * @param logprobCount as in {@link GenerationRequest}
      * @param returnsTokenIds ids of prompt and answer beside the text
@@ -27,6 +44,7 @@ public record CompletionRequest(
      * @param includesStopString a matched stop string ends the text
      */
     public record Output(
+            Form form,
             boolean echoesPrompt,
             int logprobCount,
             boolean returnsTokenIds,
@@ -44,20 +62,19 @@ public record CompletionRequest(
      * @param seeds where a seed comes from if the request has none
      * @throws ProblemException naming the field at fault
      */
-    public static CompletionRequest read(byte[] body, ServedModel model, RandomGenerator seeds) {
-        var fields = new CompletionFields(model);
-        JsonReader.readObject(body, fields);
-        return fields.request(seeds);
-    }
-
-    /** Choices of all prompts; the index of choice k of prompt p is {@code p * choicesPerPrompt + k}. */
-    public int choiceCount() {
-        return generations.size() * choicesPerPrompt();
-    }
-
-    /** Choices of one prompt, n. */
-    public int choicesPerPrompt() {
-        return generations.getFirst().choiceCount();
+    public static CompletionRequest read(Form form, byte[] body, ServedModel model, RandomGenerator seeds) {
+        return switch (form) {
+            case TEXT -> {
+                var fields = new CompletionFields(model);
+                JsonReader.readObject(body, fields);
+                yield fields.request(seeds);
+            }
+            case CHAT -> {
+                var fields = new ChatFields(model);
+                JsonReader.readObject(body, fields);
+                yield fields.request(seeds);
+            }
+        };
     }
 
     /** Token ids of prompts. */
@@ -80,7 +97,11 @@ public record CompletionRequest(
                         ProblemCode.TOKENIZER_MISSING,
                         param,
                         "The checkpoint has no tokenizer; give " + param + " as an array of token ids.")));
-        int[] ids = tokenizer.encode(text);
+        return begun(tokenizer.encode(text), param, model);
+    }
+
+    /** The prompt, or one that begins a document if it has no token. */
+    static int[] begun(int[] ids, String param, ServedModel model) {
         if (ids.length > 0) {
             return ids;
         }

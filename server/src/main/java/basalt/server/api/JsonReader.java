@@ -15,6 +15,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
+import java.util.regex.Pattern;
 
 /**
  * Reads one JSON object strictly: UTF-8 only, no field twice, no NaN, nothing behind it, bounded depth. Every failure
@@ -35,6 +36,8 @@ final class JsonReader {
                     .maxStringLength(Integer.MAX_VALUE)
                     .build())
             .build();
+
+    private static final Pattern USABLE_NAME = Pattern.compile("[A-Za-z0-9._:-]{1,128}");
 
     private final JsonParser parser;
     private JsonToken token = JsonToken.NOT_AVAILABLE;
@@ -180,6 +183,15 @@ final class JsonReader {
                     ProblemCode.INVALID_VALUE, param, param + " has half of a surrogate pair, which is no character."));
         }
         return text;
+    }
+
+    /** A string that can stand in a header: 1 to 128 characters of {@code A-Za-z0-9._:-}. */
+    String name(String param) {
+        String name = text(param);
+        if (!USABLE_NAME.matcher(name).matches()) {
+            throw outOfBounds(param, "1 to 128 characters of A-Za-z0-9._:-");
+        }
+        return name;
     }
 
     boolean isText() {

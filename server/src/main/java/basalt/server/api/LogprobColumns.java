@@ -3,8 +3,8 @@ package basalt.server.api;
 import basalt.engine.TokenEvent;
 import java.util.Optional;
 
-/** The four arrays of {@code logprobs}, as JSON that grows. Confined to one thread at a time. */
-final class LogprobColumns {
+/** The {@code logprobs} of a completion: four arrays. */
+final class LogprobColumns implements LogprobList {
     private final TokenNames names;
     private final boolean namesById;
     private final JsonBuffer tokens = new JsonBuffer();
@@ -17,12 +17,8 @@ final class LogprobColumns {
         this.namesById = namesById;
     }
 
-    /**
-     * Appends one token.
-     *
-     * @param offset characters of text before it
-     */
-    void add(int token, long offset, Optional<TokenEvent.Logprobs> logprobs) {
+    @Override
+    public void add(int token, long offset, Optional<TokenEvent.Logprobs> logprobs) {
         if (tokens.length() > 0) {
             tokens.raw(",");
             chosen.raw(",");
@@ -59,12 +55,13 @@ final class LogprobColumns {
         top.raw("}");
     }
 
-    boolean isEmpty() {
+    @Override
+    public boolean isEmpty() {
         return tokens.length() == 0;
     }
 
-    /** Appends the object to {@code out} and empties this. */
-    void moveTo(JsonBuffer out) {
+    @Override
+    public void moveTo(JsonBuffer out) {
         out.raw("{\"tokens\":[").raw(tokens).raw("],\"token_logprobs\":[").raw(chosen);
         out.raw("],\"top_logprobs\":[").raw(top).raw("],\"text_offset\":[").raw(offsets);
         out.raw("]}");

@@ -3,6 +3,7 @@ package basalt.server.api;
 import basalt.engine.GenerationRequest;
 import basalt.engine.SamplingParams;
 import java.nio.charset.StandardCharsets;
+import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -11,6 +12,7 @@ import java.util.OptionalLong;
 /** The fields of a request that say how tokens are drawn and when a choice ends. */
 final class SamplingFields {
     static final int CHOICE_COUNT_MAX = 128;
+    private static final int STOP_COUNT_MAX = 16;
     private static final int LOGIT_BIAS_COUNT_MAX = 1_024;
     private static final double REPETITION_PENALTY_MAX = 100;
 
@@ -94,9 +96,7 @@ final class SamplingFields {
     }
 
     private static List<String> stops(JsonReader json) {
-        List<String> stops = json.isText()
-                ? List.of(json.text("stop"))
-                : json.texts("stop", GenerationRequest.STOP_STRING_COUNT_MAX);
+        List<String> stops = json.isText() ? List.of(json.text("stop")) : json.texts("stop", STOP_COUNT_MAX);
         for (String stop : stops) {
             int bytes = stop.getBytes(StandardCharsets.UTF_8).length;
             if (bytes == 0 || bytes > GenerationRequest.STOP_STRING_BYTES_MAX) {
@@ -109,8 +109,8 @@ final class SamplingFields {
 
     private int[] stopTokenIds(JsonReader json) {
         int[] ids = json.ids("stop_token_ids", vocabSize);
-        if (ids.length > GenerationRequest.STOP_TOKEN_COUNT_MAX) {
-            throw JsonReader.tooMany("stop_token_ids", GenerationRequest.STOP_TOKEN_COUNT_MAX);
+        if (ids.length > STOP_COUNT_MAX) {
+            throw JsonReader.tooMany("stop_token_ids", STOP_COUNT_MAX);
         }
         return ids;
     }
@@ -136,8 +136,11 @@ final class SamplingFields {
         return stopStrings;
     }
 
-    int[] stopTokenIds() {
-        return stopTokenIds;
+    /** With those of the model's, up to the engine's bound. */
+    int[] stopTokenIds(int[] more) {
+        int[] all = Arrays.copyOf(stopTokenIds, stopTokenIds.length + more.length);
+        System.arraycopy(more, 0, all, stopTokenIds.length, more.length);
+        return all;
     }
 
     boolean includesStopString() {

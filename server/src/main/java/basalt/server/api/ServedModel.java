@@ -2,6 +2,7 @@ package basalt.server.api;
 
 import basalt.engine.model.ModelConfig;
 import basalt.engine.text.Tokenizer;
+import basalt.server.chat.ChatTemplate;
 import java.util.Optional;
 
 /**
@@ -12,6 +13,7 @@ import java.util.Optional;
  * @param createdSeconds since 1970, of the checkpoint
  * @param config its shape
  * @param tokenizer none if only token ids are served
+ * @param chat how a chat becomes a prompt
  * @param parameterCount of the weights
  * @param weightBytes of the weights
  * @param stateBytes of one sequence, however long
@@ -22,6 +24,7 @@ public record ServedModel(
         long createdSeconds,
         ModelConfig config,
         Optional<Tokenizer> tokenizer,
+        ChatTemplate chat,
         long parameterCount,
         long weightBytes,
         long stateBytes) {

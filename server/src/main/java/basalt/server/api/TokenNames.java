@@ -12,6 +12,8 @@ import java.util.concurrent.atomic.AtomicReferenceArray;
  * {@code token_id:123}. Made once a token. Safe for use by any number of threads.
  */
 public final class TokenNames {
+    private static final byte[] NO_BYTES = {};
+
     private final Optional<Tokenizer> tokenizer;
     private final AtomicReferenceArray<byte[]> names;
 
@@ -33,6 +35,19 @@ public final class TokenNames {
             names.set(token, name);
         }
         out.raw(name);
+    }
+
+    /** Appends the bytes of a token as an array of numbers, or null if it has none. */
+    void writeBytes(JsonBuffer out, int token) {
+        byte[] bytes = tokenizer.isPresent() ? tokenizer.get().bytes(token) : NO_BYTES;
+        if (bytes.length == 0) {
+            out.raw("null");
+            return;
+        }
+        for (int i = 0; i < bytes.length; i++) {
+            out.raw(i == 0 ? "[" : ",").number(Byte.toUnsignedInt(bytes[i]));
+        }
+        out.raw("]");
     }
 
     private static byte[] quoted(Tokenizer tokenizer, int token) {

@@ -18,17 +18,19 @@ import io.helidon.webserver.http.ServerResponse;
 import java.util.List;
 import java.util.concurrent.ThreadLocalRandom;
 
-/** {@code POST /v1/completions}. Runs on the connection's virtual thread. */
+/** {@code POST /v1/completions} or {@code POST /v1/chat/completions}. Runs on the connection's virtual thread. */
 final class CompletionsHandler implements Handler {
     private static final Problem SLOW_READER =
             Problem.of(ProblemCode.SLOW_READER, "The answer was not read for too long and is cut here.");
 
+    private final CompletionRequest.Form form;
     private final Gate gate;
     private final Connections connections;
     private final Clock clock;
     private final Metrics metrics;
 
-    CompletionsHandler(Gate gate, Connections connections, Clock clock, Metrics metrics) {
+    CompletionsHandler(CompletionRequest.Form form, Gate gate, Connections connections, Clock clock, Metrics metrics) {
+        this.form = form;
         this.gate = gate;
         this.connections = connections;
         this.clock = clock;
@@ -41,12 +43,12 @@ final class CompletionsHandler implements Handler {
         byte[] body = RequestBody.json(request);
         // Seeds need no secrecy.
         var completion = CompletionRequest.read(
-                body, serving.model(), () -> ThreadLocalRandom.current().nextLong());
+                form, body, serving.model(), () -> ThreadLocalRandom.current().nextLong());
         requireRoom(completion, serving.engine());
         Inbound inbound = connections.currentInbound();
         List<Generation> generations = serving.engine().submit(completion.generations());
         var writer = new CompletionWriter(
-                "cmpl-" + RequestFilter.requestId(response),
+                RequestFilter.requestId(response),
                 System.currentTimeMillis() / 1_000,
                 completion,
                 serving.model(),
@@ -106,7 +108,7 @@ final class CompletionsHandler implements Handler {
         var chunks = new JsonBuffer();
         for (ChoiceOutput output : outputs) {
             if (output.hasNews()) {
-                writer.writeChunk(chunks, output);
+                writer.writeChunks(chunks, output);
             }
         }
         if (chunks.length() > 0) {

@@ -1,5 +1,6 @@
 package basalt.server.http;
 
+import basalt.server.api.CompletionRequest;
 import basalt.server.observe.Metrics;
 import com.sun.management.UnixOperatingSystemMXBean;
 import io.helidon.common.socket.SocketOptions;
@@ -68,7 +69,10 @@ public final class HttpServer implements AutoCloseable {
         var routes = new Routes(gate, metrics, contract());
 
         var routing = HttpRouting.builder().addFilter(filter).addFilter(new ApiKeyFilter(config.apiKeys()));
-        routes.addAll(routing, new CompletionsHandler(gate, connections, clock, metrics));
+        routes.addAll(
+                routing,
+                new CompletionsHandler(CompletionRequest.Form.TEXT, gate, connections, clock, metrics),
+                new CompletionsHandler(CompletionRequest.Form.CHAT, gate, connections, clock, metrics));
         var builder = WebServer.builder().shutdownHook(false);
         listen(builder, config, config.port(), connectionsMax(config), connections);
         builder.routing(routing);

@@ -16,7 +16,14 @@ import java.util.List;
 /** Which path is answered by what. */
 final class Routes {
     private static final List<String> PATHS = List.of(
-            "/v1/completions", "/v1/models", "/health", "/health/live", "/health/ready", "/metrics", "/openapi.yaml");
+            "/v1/completions",
+            "/v1/chat/completions",
+            "/v1/models",
+            "/health",
+            "/health/live",
+            "/health/ready",
+            "/metrics",
+            "/openapi.yaml");
     private static final byte[] HEALTHY = {'{', '"', 's', 't', 'a', 't', 'u', 's', '"', ':', '"', 'o', 'k', '"', '}'};
 
     private final Gate gate;
@@ -38,8 +45,9 @@ final class Routes {
     }
 
     /** The API and all else. */
-    void addAll(HttpRouting.Builder routing, Handler completions) {
+    void addAll(HttpRouting.Builder routing, Handler completions, Handler chats) {
         add(routing, Method.POST, "/v1/completions", completions);
+        add(routing, Method.POST, "/v1/chat/completions", chats);
         add(routing, Method.GET, "/v1/models", this::models);
         add(routing, Method.GET, "/v1/models/{+model}", this::model);
         add(routing, Method.GET, "/openapi.yaml", this::contract);
