@@ -58,7 +58,8 @@ final class Application implements AutoCloseable {
         return application;
     }
 
-    private static LoadedModel load(ServerConfig config, LoadedModel.Loader loader, FutureTask<HttpServer> listening) {
+    private static LoadedModel load(ServerConfig config, LoadedModel.Loader loader, FutureTask<HttpServer> listening)
+            throws InterruptedException {
         boolean isLoaded = false;
         try {
             LoadedModel model = loader.load(config);

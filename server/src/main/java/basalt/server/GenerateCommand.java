@@ -6,6 +6,7 @@ import basalt.engine.SamplingParams;
 import basalt.engine.TokenEvent;
 import basalt.engine.text.Tokenizer;
 import basalt.server.api.ChoiceText;
+import basalt.server.observe.LogSetup;
 import java.io.PrintStream;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -44,10 +45,11 @@ final class GenerateCommand {
         var sources = new ConfigSources(OWN_KEYS, ownArgs, Map.of());
         ServerConfig config = ServerConfig.load(serverArgs, environment, home);
         Main.installLogs(config.logs());
+        LogSetup.alsoShow("basalt.server.hub");
         try (LoadedModel model = LoadedModel.load(config)) {
             Tokenizer tokenizer = model.served()
                     .tokenizer()
-                    .orElseThrow(() -> new StartException("model " + config.model()
+                    .orElseThrow(() -> new StartException("model " + config.modelName()
                             + " has no tokenizer; only the server takes prompts of token ids"));
             generate(model, tokenizer, request(sources, tokenizer, model), out);
         }

@@ -32,16 +32,12 @@ record LoadedModel(Engine engine, ServedModel served, Optional<Checkpoint> check
          *
          * @throws StartException if it cannot
          */
-        LoadedModel load(ServerConfig config);
+        LoadedModel load(ServerConfig config) throws InterruptedException;
     }
 
-    /** Loads a checkpoint from its directory. */
-    static LoadedModel load(ServerConfig config) {
-        Path directory = config.model();
-        if (!Files.isDirectory(directory)) {
-            throw new StartException(
-                    "model " + directory + " is not a directory; give --model one that holds config.json");
-        }
+    /** Loads a checkpoint from its directory, or from a hub first. */
+    static LoadedModel load(ServerConfig config) throws InterruptedException {
+        Path directory = config.model().directory();
         Checkpoint checkpoint;
         try {
             checkpoint = Checkpoint.open(directory);
@@ -57,7 +53,10 @@ record LoadedModel(Engine engine, ServedModel served, Optional<Checkpoint> check
                     Backends.open(checkpoint, config.compute(), config.engine()),
                     config.engine());
             isLoaded = true;
-            return new LoadedModel(engine, served(config, checkpoint, tokenizer, engine), Optional.of(checkpoint));
+            return new LoadedModel(
+                    engine,
+                    served(config.modelName(), directory, checkpoint, tokenizer, engine),
+                    Optional.of(checkpoint));
         } catch (EngineException e) {
             throw new StartException(String.valueOf(e.getMessage()), e);
         } finally {
@@ -68,11 +67,11 @@ record LoadedModel(Engine engine, ServedModel served, Optional<Checkpoint> check
     }
 
     private static ServedModel served(
-            ServerConfig config, Checkpoint checkpoint, Optional<Tokenizer> tokenizer, Engine engine) {
+            String name, Path directory, Checkpoint checkpoint, Optional<Tokenizer> tokenizer, Engine engine) {
         return new ServedModel(
-                config.modelName(),
+                name,
                 fingerprint(checkpoint),
-                createdSeconds(config.model()),
+                createdSeconds(directory),
                 checkpoint.config(),
                 tokenizer,
                 new PlainTemplate(),

@@ -2,6 +2,8 @@ package basalt.server;
 
 import basalt.engine.EngineConfig;
 import basalt.server.http.HttpConfig;
+import basalt.server.hub.HubException;
+import basalt.server.hub.HubSettings;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -14,7 +16,7 @@ import java.util.OptionalInt;
 /**
  * All configuration, read once at start. {@link #KEYS} is the table of keys.
  *
- * @param model directory of the checkpoint
+ * @param model where the checkpoint comes from
  * @param modelName the name clients use
  * @param http how to listen
  * @param engine bounds of the engine
@@ -23,7 +25,7 @@ import java.util.OptionalInt;
  * @param logs how to log
  */
 record ServerConfig(
-        Path model,
+        ModelSource model,
         String modelName,
         HttpConfig http,
         EngineConfig engine,
@@ -100,9 +102,18 @@ record ServerConfig(
     private static final Duration HOUR = Duration.ofHours(1);
 
     static final ConfigKey<String> MODEL = ConfigKey.text(
-            "model", "", "DIR", "directory of the checkpoint; models/based-10m of this folder if not set");
+            "model",
+            "",
+            "DIR, OWNER/NAME[@REVISION]",
+            "directory of the checkpoint, or a model to download once; models/based-10m of this folder if not set");
     static final ConfigKey<String> MODEL_NAME =
-            ConfigKey.text("model-name", "", "NAME", "name that clients use; the directory's if not set");
+            ConfigKey.text("model-name", "", "NAME", "name that clients use; the model's if not set");
+    static final ConfigKey<String> HUB_ENDPOINT = ConfigKey.text(
+            "hub-endpoint", "", "URL", "where models are downloaded from; HF_ENDPOINT or huggingface.co if not set");
+    static final ConfigKey<String> HUB_CACHE = ConfigKey.text(
+            "hub-cache", "", "DIR", "where downloaded models are kept; as HF_HUB_CACHE and HF_HOME say if not set");
+    static final ConfigKey<Boolean> HUB_OFFLINE =
+            ConfigKey.off("hub-offline", "nothing is downloaded, as HF_HUB_OFFLINE says too");
     static final ConfigKey<String> HOST = ConfigKey.text("host", "127.0.0.1", "ADDRESS", "address to listen on");
     static final ConfigKey<Long> PORT =
             ConfigKey.whole("port", 8080, 0, 65_535, "port to listen on; 0 takes a free one");
@@ -181,6 +192,9 @@ record ServerConfig(
     static final List<ConfigKey<?>> KEYS = List.of(
             MODEL,
             MODEL_NAME,
+            HUB_ENDPOINT,
+            HUB_CACHE,
+            HUB_OFFLINE,
             HOST,
             PORT,
             OPS_PORT,
@@ -222,14 +236,22 @@ record ServerConfig(
      */
     static ServerConfig load(List<String> args, Map<String, String> environment, Path home) {
         var sources = new ConfigSources(KEYS, args, environment);
-        Path model = sources.get(MODEL).isEmpty()
-                ? home.resolve("models").resolve("based-10m")
-                : Path.of(sources.get(MODEL));
-        String modelName = sources.get(MODEL_NAME).isEmpty()
-                ? String.valueOf(model.toAbsolutePath().normalize().getFileName())
-                : sources.get(MODEL_NAME);
+        HubSettings hub = hub(sources, environment);
+        ModelSource model = sources.get(MODEL).isEmpty()
+                ? new ModelSource.Local(home.resolve("models").resolve("based-10m"))
+                : ModelSource.of(sources.get(MODEL), hub);
+        String modelName = sources.get(MODEL_NAME).isEmpty() ? model.name() : sources.get(MODEL_NAME);
         return new ServerConfig(
                 model, modelName, http(sources), engine(sources), compute(sources), lifecycle(sources), logs(sources));
+    }
+
+    private static HubSettings hub(ConfigSources sources, Map<String, String> environment) {
+        try {
+            return HubSettings.of(
+                    environment, sources.get(HUB_ENDPOINT), sources.get(HUB_CACHE), sources.get(HUB_OFFLINE));
+        } catch (HubException e) {
+            throw new StartException(String.valueOf(e.getMessage()), e);
+        }
     }
 
     private static HttpConfig http(ConfigSources sources) {

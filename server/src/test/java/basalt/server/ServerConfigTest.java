@@ -38,7 +38,7 @@ class ServerConfigTest {
     void nothingGivenIsTheDefaults() {
         ServerConfig config = load();
 
-        assertEquals(HOME.resolve("models").resolve("based-10m"), config.model());
+        assertEquals(new ModelSource.Local(HOME.resolve("models").resolve("based-10m")), config.model());
         assertEquals("based-10m", config.modelName());
         assertEquals("127.0.0.1", config.http().host());
         assertEquals(8080, config.http().port());

@@ -1,6 +1,8 @@
 package basalt.server.observe;
 
 import java.util.Arrays;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.logging.ConsoleHandler;
 import java.util.logging.Level;
 import java.util.logging.Logger;
@@ -34,6 +36,14 @@ public final class LogSetup {
                 });
     }
 
-    /** Held, or its level would be lost with it. */
+    /** Lets one package's loggers tell what they do, whatever the level of all others. */
+    public static void alsoShow(String name) {
+        var shown = Logger.getLogger(name);
+        shown.setLevel(Level.INFO);
+        SHOWN.add(shown);
+    }
+
+    // Loggers are held, or their levels would be lost with them.
     private static final Logger OWN = Logger.getLogger("basalt");
+    private static final Set<Logger> SHOWN = ConcurrentHashMap.newKeySet();
 }

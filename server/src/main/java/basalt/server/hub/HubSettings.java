@@ -1,0 +1,97 @@
+package basalt.server.hub;
+
+import java.io.IOException;
+import java.net.URI;
+import java.net.URISyntaxException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Optional;
+
+/**
+ * Where models come from and where they are kept.
+ *
+ * @param endpoint address of the hub, without a slash at its end
+ * @param cache directory of all models
+ * @param token shown to the endpoint alone, not to where it redirects
+ * @param isOffline whether only the cache is used
+ */
+public record HubSettings(URI endpoint, Path cache, Optional<String> token, boolean isOffline) {
+    private static final String ENDPOINT = "https://huggingface.co";
+
+    /**
+     * The settings that the hub's other tools take from the environment: {@code HF_ENDPOINT}, {@code HF_HUB_CACHE},
+     * {@code HF_HOME}, {@code XDG_CACHE_HOME}, {@code HF_TOKEN}, {@code HF_TOKEN_PATH} and {@code HF_HUB_OFFLINE}.
+     *
+     * @param endpoint stronger than the environment; may be empty
+     * @param cache stronger than the environment; may be empty
+     * @param isOffline so does the environment ask
+     * @throws HubException if the endpoint is no http or https address
+     */
+    public static HubSettings of(Map<String, String> environment, String endpoint, String cache, boolean isOffline) {
+        Path home = home(environment);
+        String address = first(endpoint, environment.getOrDefault("HF_ENDPOINT", ""), ENDPOINT);
+        String directory = first(
+                cache,
+                environment.getOrDefault("HF_HUB_CACHE", ""),
+                home.resolve("hub").toString());
+        return new HubSettings(
+                address(address),
+                Path.of(directory),
+                token(environment, home),
+                isOffline || isOn(environment.getOrDefault("HF_HUB_OFFLINE", "")));
+    }
+
+    private static Path home(Map<String, String> environment) {
+        String home = environment.getOrDefault("HF_HOME", "");
+        if (!home.isEmpty()) {
+            return Path.of(home);
+        }
+        String caches = environment.getOrDefault("XDG_CACHE_HOME", "");
+        Path parent = caches.isEmpty() ? Path.of(System.getProperty("user.home"), ".cache") : Path.of(caches);
+        return parent.resolve("huggingface");
+    }
+
+    private static URI address(String text) {
+        try {
+            var address = new URI(text.replaceFirst("/+$", ""));
+            boolean isWeb = "http".equals(address.getScheme()) || "https".equals(address.getScheme());
+            if (isWeb && address.getHost() != null) {
+                return address;
+            }
+        } catch (URISyntaxException e) {
+            // Said below.
+        }
+        throw new HubException("the hub's address \"" + text + "\" must be like " + ENDPOINT);
+    }
+
+    private static Optional<String> token(Map<String, String> environment, Path home) {
+        String token = environment.getOrDefault("HF_TOKEN", "");
+        if (token.isBlank()) {
+            String file = environment.getOrDefault("HF_TOKEN_PATH", "");
+            try {
+                token = Files.readString(file.isEmpty() ? home.resolve("token") : Path.of(file));
+            } catch (IOException e) {
+                return Optional.empty(); // most users have none
+            }
+        }
+        return token.isBlank() ? Optional.empty() : Optional.of(token.strip());
+    }
+
+    private static boolean isOn(String text) {
+        return switch (text.toLowerCase(Locale.ROOT)) {
+            case "1", "on", "yes", "true" -> true;
+            default -> false;
+        };
+    }
+
+    private static String first(String... texts) {
+        for (String text : texts) {
+            if (!text.isEmpty()) {
+                return text;
+            }
+        }
+        throw new IllegalArgumentException("all are empty");
+    }
+}
