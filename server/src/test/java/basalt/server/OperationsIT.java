@@ -47,6 +47,20 @@ class OperationsIT {
     }
 
     @Test
+    void playgroundIsServedUnderAStrictPolicyAndNeedsNoKey() {
+        try (var server = TestServer.start("--api-keys", "k")) {
+            var page = server.get("/");
+
+            assertTrue(page.body().startsWith("<!doctype html>"));
+            for (String path : List.of("/", "/playground.css", "/playground.js")) {
+                String policy = server.get(path).header("content-security-policy");
+                assertTrue(policy.startsWith("default-src 'none'; script-src 'self'; style-src 'self';"), policy);
+            }
+            assertFalse(page.body().contains("style=\"") || page.body().contains("http://1"), "the page is plain");
+        }
+    }
+
+    @Test
     void metricsCountWhatWasServed() {
         try (var server = TestServer.start()) {
             server.complete("{\"prompt\":\"abc\",\"max_tokens\":5,\"ignore_eos\":true,\"n\":2}");

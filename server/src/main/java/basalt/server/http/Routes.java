@@ -38,7 +38,7 @@ final class Routes {
 
     /** The path if it is one of ours, so that metrics have few labels. */
     static String label(String path) {
-        if (PATHS.contains(path)) {
+        if (PATHS.contains(path) || Playground.PATHS.contains(path)) {
             return path;
         }
         return path.startsWith("/v1/models/") ? "/v1/models/{model}" : "other";
@@ -51,6 +51,7 @@ final class Routes {
         add(routing, Method.GET, "/v1/models", this::models);
         add(routing, Method.GET, "/v1/models/{+model}", this::model);
         add(routing, Method.GET, "/openapi.yaml", this::contract);
+        Playground.addTo(routing);
         addOps(routing);
     }
 
@@ -64,7 +65,8 @@ final class Routes {
         routing.any((request, response) -> ProblemResponses.send(response, notFound));
     }
 
-    private static void add(HttpRouting.Builder routing, Method method, String path, Handler handler) {
+    /** Answers one method of a path, and refuses the others. */
+    static void add(HttpRouting.Builder routing, Method method, String path, Handler handler) {
         routing.route(method, path, ProblemResponses.answering(handler));
         var notAllowed = Problem.of(ProblemCode.METHOD_NOT_ALLOWED, "This path is only for " + method.text() + ".");
         routing.any(path, (request, response) -> {
