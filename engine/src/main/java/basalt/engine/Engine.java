@@ -3,10 +3,14 @@ package basalt.engine;
 import basalt.engine.backend.Backend;
 import basalt.engine.model.ModelConfig;
 import basalt.engine.schedule.Front;
+import basalt.engine.state.SessionState;
+import basalt.engine.state.StateLayout;
 import basalt.engine.state.StatePool;
+import basalt.engine.text.ByteSpelling;
 import basalt.engine.text.TokenBytes;
 import basalt.engine.text.Tokenizer;
 import java.time.Duration;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
 
@@ -39,10 +43,17 @@ public final class Engine implements AutoCloseable {
     private final Optional<Tokenizer> tokenizer;
     private final EngineConfig config;
     private final Front front;
+    private final Optional<ByteSpelling> spelling;
 
-    private Engine(ModelConfig model, Optional<Tokenizer> tokenizer, EngineConfig config, Front front) {
+    private Engine(
+            ModelConfig model,
+            Optional<Tokenizer> tokenizer,
+            Optional<ByteSpelling> spelling,
+            EngineConfig config,
+            Front front) {
         this.model = model;
         this.tokenizer = tokenizer;
+        this.spelling = spelling;
         this.config = config;
         this.front = front;
     }
@@ -60,7 +71,8 @@ public final class Engine implements AutoCloseable {
         var pools = backends.stream().map(StatePool::new).toList();
         var front = new Front(model, bytes, config, pools, System::nanoTime);
         front.start();
-        return new Engine(model, tokenizer, config, front);
+        var spelling = tokenizer.flatMap(t -> bytes.map(b -> new ByteSpelling(t, b, model.vocabSize())));
+        return new Engine(model, tokenizer, spelling, config, front);
     }
 
     /**
@@ -80,6 +92,34 @@ public final class Engine implements AutoCloseable {
             RequestCheck.check(request, model, tokenizer.isPresent(), front.slotCountMax());
         }
         return front.submit(requests);
+    }
+
+    /**
+     * Starts a turn that goes on from a state and leaves one behind. The state stays as it is, whatever becomes of the
+     * turn.
+     *
+     * @param start the state with the turn's own prompt appended
+     * @param request one choice; its prompt is what is pending in {@code start}, and is not scored
+     * @param keepsStopToken whether a stop id that ends the turn is part of the history, as after a chat's answer
+     * @throws EngineException.InvalidRequest if this model or capacity can never serve it
+     * @throws EngineException.QueueFull if no slot is free and the queue is full
+     * @throws EngineException.EngineStopped if the engine is draining, closed or without devices
+     */
+    public Turn resume(SessionState start, GenerationRequest request, boolean keepsStopToken) {
+        Checks.argument(request.choiceCount() == 1, "choiceCount", request.choiceCount());
+        Checks.argument(!request.scoresPrompt(), "scoresPrompt", "true");
+        Checks.argument(Arrays.equals(request.prompt(), start.pending()), "prompt", "not what is pending");
+        start.image()
+                .ifPresent(image ->
+                        Checks.argument(image.layout().hasShapesOf(front.layout()), "start", "another model's"));
+        RequestCheck.check(request, model, tokenizer.isPresent(), front.slotCountMax());
+        RequestCheck.checkPositions(start.tokenCount(), model);
+        return front.resume(start, request, keepsStopToken, spelling);
+    }
+
+    /** Order and shapes of this engine's states. */
+    public StateLayout layout() {
+        return front.layout();
     }
 
     /** A momentary reading of all devices together. */

@@ -56,6 +56,23 @@ public record GenerationRequest(
         stopStrings = List.copyOf(stopStrings);
     }
 
+    /** The same of another prompt. */
+    public GenerationRequest withPrompt(int[] tokens) {
+        return new GenerationRequest(
+                tokens,
+                maxTokens,
+                sampling,
+                seed,
+                choiceCount,
+                stopStrings,
+                stopTokenIds,
+                ignoresEndOfSequence,
+                minTokens,
+                logprobCount,
+                scoresPrompt,
+                priority);
+    }
+
     /** Greedy continuation of a prompt by at most {@code maxTokens} tokens. */
     public static GenerationRequest of(int[] prompt, int maxTokens) {
         return new GenerationRequest(

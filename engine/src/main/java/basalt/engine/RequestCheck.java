@@ -35,10 +35,15 @@ final class RequestCheck {
         for (int token : prompt) {
             requireToken(token, model, "prompt");
         }
-        if (model.positionCount() > 0 && prompt.length > model.positionCount()) {
+        checkPositions(prompt.length, model);
+    }
+
+    /** Checks the tokens before the first sampled one, those of earlier turns included. */
+    static void checkPositions(long tokenCount, ModelConfig model) {
+        if (model.positionCount() > 0 && tokenCount > model.positionCount()) {
             throw new EngineException.InvalidRequest(
                     "prompt",
-                    "the prompt has " + prompt.length + " tokens and this model has learned " + model.positionCount()
+                    "the prompt has " + tokenCount + " tokens and this model has learned " + model.positionCount()
                             + " positions; shorten it");
         }
     }

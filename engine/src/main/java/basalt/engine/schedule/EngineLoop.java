@@ -50,7 +50,7 @@ final class EngineLoop implements Runnable {
         this.nanoTime = nanoTime;
         this.owner = owner;
         int requestsMax = config.queueRequestsMax() + backend.slotCount();
-        // Between two looks each request arrives and is cancelled once, and each slot may change hands once.
+        // Between two looks each request arrives, forks and is cancelled once, and each slot may change hands once.
         commands = new CommandQueue(4 * requestsMax);
         waker = new Waker(2 * requestsMax);
         var queue = new AdmissionQueue(requestsMax, nanoTime.getAsLong());
@@ -154,6 +154,7 @@ final class EngineLoop implements Runnable {
             switch (command) {
                 case Command.Arrive(var group) -> scheduler.arrive(group, now);
                 case Command.Cancel(var group) -> scheduler.cancel(group, now);
+                case Command.Fork(var group, var copy) -> scheduler.fork(group, copy);
                 case Command.CancelAll() -> scheduler.cancelAll(now);
                 case Command.Stop() -> isStopping = true;
             }

@@ -5,14 +5,19 @@ import basalt.engine.EngineException;
 import basalt.engine.EngineStats;
 import basalt.engine.Generation;
 import basalt.engine.GenerationRequest;
+import basalt.engine.Turn;
 import basalt.engine.model.ModelConfig;
+import basalt.engine.state.SessionState;
+import basalt.engine.state.StateLayout;
 import basalt.engine.state.StatePool;
+import basalt.engine.text.ByteSpelling;
 import basalt.engine.text.TokenBytes;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.LockSupport;
 import java.util.concurrent.locks.ReentrantLock;
@@ -145,7 +150,7 @@ public final class Front implements AutoCloseable {
     public List<Generation> submit(List<GenerationRequest> requests) {
         var groups = new ArrayList<SequenceGroup>(requests.size());
         for (var request : requests) {
-            groups.add(group(request));
+            groups.add(group(SequenceGroup.Work.of(request)));
         }
         lock.lock();
         try {
@@ -156,6 +161,44 @@ public final class Front implements AutoCloseable {
                 send(placement);
             }
             return generations;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /**
+     * Takes a turn of a session in.
+     *
+     * @param start whose pending tokens are the request's prompt
+     * @param keepsStopToken whether a stop id that ends the turn is part of the history
+     * @param spelling how bytes are encoded again, empty without a tokenizer
+     * @throws EngineException.QueueFull if it exceeds the bounds of the queue
+     * @throws EngineException.EngineStopped if the engine is draining or has no device left
+     */
+    public Turn resume(
+            SessionState start, GenerationRequest request, boolean keepsStopToken, Optional<ByteSpelling> spelling) {
+        boolean hasSpare = !request.stopStrings().isEmpty() && slotCountMax() > 1;
+        boolean isPenalized = request.sampling().repetitionPenalty() != 1;
+        var origin = new Origin(start.image(), 0, isPenalized ? start.history().ids() : new int[0]);
+        var turn = new TurnRecord(keepsStopToken);
+        var group = group(new SequenceGroup.Work(request, origin, turn, hasSpare));
+        lock.lock();
+        try {
+            place(List.of(group)).forEach(Front::send);
+        } finally {
+            lock.unlock();
+        }
+        return new ChannelTurn(group, turn, start, spelling, this);
+    }
+
+    /** Lets a running turn be copied. To be called again only when the copy before is there. */
+    void fork(SequenceGroup group, CompletableFuture<Optional<TurnRecord.Copy>> copy) {
+        lock.lock();
+        try {
+            if (!device(group.loop()).isAlive) {
+                throw noDevice();
+            }
+            group.loop().send(new Command.Fork(group, copy));
         } finally {
             lock.unlock();
         }
@@ -180,18 +223,20 @@ public final class Front implements AutoCloseable {
         }
     }
 
-    private SequenceGroup group(GenerationRequest request) {
+    private SequenceGroup group(SequenceGroup.Work work) {
+        var request = work.request();
         int maxTokens = request.maxTokens();
         if (model.positionCount() > 0) {
             // The last sampled token is not consumed, so it needs no position.
-            maxTokens = Math.min(maxTokens, model.positionCount() - request.prompt().length + 1);
+            long end = work.origin().promptStart() + request.prompt().length;
+            maxTokens = (int) Math.min(maxTokens, model.positionCount() - end + 1);
         }
         int[] stopTokenIds = request.stopTokenIds();
         if (!request.ignoresEndOfSequence() && model.endOfSequence() >= 0) {
             stopTokenIds = Arrays.copyOf(stopTokenIds, stopTokenIds.length + 1);
             stopTokenIds[stopTokenIds.length - 1] = model.endOfSequence();
         }
-        return new SequenceGroup(request, maxTokens, stopTokenIds, bytes, nanoTime.getAsLong());
+        return new SequenceGroup(work, maxTokens, stopTokenIds, bytes, nanoTime.getAsLong());
     }
 
     /** Call only when holding lock. */
@@ -336,9 +381,14 @@ public final class Front implements AutoCloseable {
                 sampled,
                 steps,
                 rows,
-                devices.getFirst().loop.backend().layout().bytes(),
+                layout().bytes(),
                 isAlive,
                 isAlive ? lastTurn : nanoTime.getAsLong());
+    }
+
+    /** Order and shapes of the states. */
+    public StateLayout layout() {
+        return devices.getFirst().loop.backend().layout();
     }
 
     /** Slots of the largest device in service, which one request can have at most; 0 if none is. */

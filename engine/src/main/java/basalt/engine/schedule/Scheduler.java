@@ -6,6 +6,8 @@ import basalt.engine.FinishReason;
 import basalt.engine.backend.Backend;
 import basalt.engine.backend.StepResult;
 import basalt.engine.state.StatePool;
+import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -31,6 +33,7 @@ final class Scheduler {
     private final AdmissionQueue queue;
     private final Waker waker;
     private final LoopCounters counters;
+    private final TurnStates turns;
     private final StepPacer pacer;
     private final HoldEstimate holdEstimate;
     private final Rotation<SequenceGroup> prefilling;
@@ -55,6 +58,7 @@ final class Scheduler {
         this.queue = queue;
         this.counters = counters;
         this.waker = waker;
+        turns = new TurnStates(statePool);
         rowCountMax = Math.min(config.batchRowsMax(), backend.rowCountMax());
         slowReaderNanos = config.slowReaderTimeout().toNanos();
         int chunkTokensMax = Math.min(config.chunkTokensMax(), backend.tokenCountMax());
@@ -99,6 +103,16 @@ final class Scheduler {
             LoopCounters.add(counters.releasedSlots, group.slotCount());
         }
         finishAll(group, FinishReason.CANCELLED, nowNanos);
+    }
+
+    /** Lets a running turn be copied for whoever waits; one that has ended is not. */
+    void fork(SequenceGroup group, CompletableFuture<Optional<TurnRecord.Copy>> copy) {
+        var turn = group.turn();
+        if (turn == null || group.isFinished()) {
+            copy.complete(Optional.empty());
+        } else {
+            turn.fork(copy);
+        }
     }
 
     /** Ends every request. */
@@ -214,20 +228,21 @@ final class Scheduler {
     private void start(SequenceGroup group, long nowNanos) {
         group.admitted(nowNanos);
         holdEstimate.passed(nowNanos, counters.busySlots.getPlain(), 0);
-        for (int choice = 0; choice < group.slotCount(); choice++) {
+        for (int choice = 0; choice < group.choiceSlotCount(); choice++) {
             var sequence = group.sequence(choice);
             sequence.hold(statePool.acquire());
             backend.configure(sequence.slotIndex(), sequence.sampling());
             holdEstimate.admitted(sequence.sampling().maxTokens());
         }
+        turns.begin(group);
         LoopCounters.add(counters.busySlots, group.slotCount());
-        for (int choice = group.slotCount(); choice < group.choiceCount(); choice++) {
+        for (int choice = group.choiceSlotCount(); choice < group.choiceCount(); choice++) {
             finish(group.sequence(choice), FinishReason.LENGTH, nowNanos);
         }
         if (group.request().scoresPrompt()) {
             writeUnscored(group);
         }
-        if (group.prefillEnd() > 0) {
+        if (group.prefillEnd() > group.prefillCount()) {
             prefilling.add(group);
         } else {
             fork(group);
@@ -252,14 +267,16 @@ final class Scheduler {
     }
 
     private void planDecode(Step step, int rowsMax, long nowNanos) {
-        int turns = 0;
-        while (turns < decoding.count() && step.rowCount() < rowsMax) {
-            var sequence = decoding.get(turns++);
+        int passed = 0;
+        while (passed < decoding.count() && step.rowCount() < rowsMax) {
+            var sequence = decoding.get(passed++);
+            turns.fork(sequence);
             if (sequence.wantsToken() && hasRoom(sequence, nowNanos)) {
+                turns.beforeDecode(sequence);
                 step.addDecode(sequence);
             }
         }
-        decoding.turn(turns);
+        decoding.turn(passed);
     }
 
     private void planPrefill(Step step, long nowNanos) {
@@ -267,19 +284,19 @@ final class Scheduler {
                 Math.min(backend.tokenCountMax() - step.batch().tokenCount(), pacer.chunkTokens(step.decodeRowCount()));
         int sharersMax = Math.min(PREFILL_SHARERS_MAX, rowCountMax - step.rowCount());
         int sharers = 0;
-        int turns = 0;
+        int passed = 0;
         int count = prefilling.count();
-        while (turns < count && sharers < sharersMax && left > 0) {
-            var group = prefilling.get(turns);
-            int remaining = Math.min(sharersMax - sharers, count - turns);
+        while (passed < count && sharers < sharersMax && left > 0) {
+            var group = prefilling.get(passed);
+            int remaining = Math.min(sharersMax - sharers, count - passed);
             int share = Math.max((left + remaining - 1) / remaining, Math.min(left, StepPacer.CHUNK_TOKENS_MIN));
-            turns++;
+            passed++;
             if (hasRoom(group.first(), nowNanos)) {
                 left -= addChunk(step, group, share);
                 sharers++;
             }
         }
-        prefilling.turn(turns);
+        prefilling.turn(passed);
     }
 
     private int addChunk(Step step, SequenceGroup group, int share) {
@@ -290,7 +307,7 @@ final class Scheduler {
             tokens = Math.min(tokens, sequence.roomCount());
         }
         int to = from + tokens;
-        boolean samples = to == group.promptCount();
+        boolean samples = to == group.promptCount(); // never without tokens to sample: then the last one is left
         step.addPrefill(sequence, from, to, samples);
         group.prefilled(tokens);
         return tokens;
@@ -426,15 +443,19 @@ final class Scheduler {
     }
 
     private void release(Sequence sequence, long nowNanos) {
+        int released = turns.end(sequence);
         var slot = sequence.slot();
         if (slot == null) {
             return;
         }
         sequence.hold(null);
         statePool.release(slot);
+        released++;
         holdEstimate.passed(nowNanos, counters.busySlots.getPlain(), 0);
-        LoopCounters.add(counters.busySlots, -1);
-        LoopCounters.add(counters.releasedSlots, 1);
-        holdEstimate.released(sequence.sampledCount(), sequence.sampling().maxTokens());
+        LoopCounters.add(counters.busySlots, -released);
+        LoopCounters.add(counters.releasedSlots, released);
+        for (int i = 0; i < released; i++) {
+            holdEstimate.released(sequence.sampledCount(), sequence.sampling().maxTokens());
+        }
     }
 }

@@ -90,7 +90,18 @@ final class Sequence {
 
     /** Whether another token may be sampled, as far as the host knows. */
     boolean wantsToken() {
-        return !isFinished && sampledCount + inFlightSampleCount < sampling.maxTokens();
+        return !isFinished && !isForkDue() && sampledCount + inFlightSampleCount < sampling.maxTokens();
+    }
+
+    /** Whether it pauses, so that its state can be copied. */
+    boolean isForkDue() {
+        var turn = group.turn();
+        return turn != null && turn.isForkDue();
+    }
+
+    /** Whether no step in flight uses its slot. */
+    boolean isIdle() {
+        return inFlightStepCount == 0;
     }
 
     /** Channel entries that a new step may write. */
@@ -127,6 +138,10 @@ final class Sequence {
      */
     void sampled(int token, StepResult result, int row) {
         sampledCount++;
+        var turn = group.turn();
+        if (turn != null) {
+            turn.sampled(token);
+        }
         boolean isStop = isStop(token);
         boolean hasMatch = false;
         if (bytes != null && !isStop) {
@@ -167,6 +182,10 @@ final class Sequence {
         int stopIndex = matcher == null ? -1 : matcher.matchedIndex();
         long visible = stopIndex >= 0 && matcher != null ? matcher.visibleBytes() : byteCount;
         isFinished = true;
+        var turn = group.turn();
+        if (turn != null) {
+            turn.ended(reason, visible, stopIndex, stopToken, bytes);
+        }
         channel.finish(reason, visible, stopIndex, stopToken);
     }
 

@@ -6,6 +6,7 @@ import basalt.engine.GenerationRequest;
 import basalt.engine.Usage;
 import basalt.engine.backend.RowSampling;
 import basalt.engine.text.TokenBytes;
+import java.util.Arrays;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.concurrent.locks.LockSupport;
@@ -18,7 +19,10 @@ import org.jspecify.annotations.Nullable;
 final class SequenceGroup {
     private final GenerationRequest request;
     private final Sequence[] sequences; // [choiceCount]
-    private final int slotCount;
+    private final Origin origin;
+    private final @Nullable TurnRecord turn; // null unless it leaves a state behind
+    private final boolean hasSpare;
+    private final int choiceSlotCount;
     private final int prefillEnd;
     private final long arrivedNanos;
     private volatile @Nullable EngineLoop loop; // null before it is placed
@@ -35,29 +39,45 @@ final class SequenceGroup {
     private volatile boolean isWaking; // already on its way to the waker
 
     /**
+     * What is asked for.
+     *
+     * @param turn of a session; null leaves no state behind
+     * @param hasSpare whether the turn needs a second slot, to go back across a fold
+     */
+    record Work(
+            GenerationRequest request,
+            Origin origin,
+            @Nullable TurnRecord turn,
+            boolean hasSpare) {
+        /** A request alone. */
+        static Work of(GenerationRequest request) {
+            return new Work(request, Origin.NONE, null, false);
+        }
+    }
+
+    /**
      * A request that waits.
      *
      * @param maxTokens of the request, or fewer where positions run out
      * @param stopTokenIds of the request and the model
      */
-    SequenceGroup(
-            GenerationRequest request,
-            int maxTokens,
-            int[] stopTokenIds,
-            Optional<TokenBytes> bytes,
-            long arrivedNanos) {
-        this.request = request;
+    SequenceGroup(Work work, int maxTokens, int[] stopTokenIds, Optional<TokenBytes> bytes, long arrivedNanos) {
+        request = work.request();
+        origin = work.origin();
+        turn = work.turn();
         this.arrivedNanos = arrivedNanos;
+        prefillCount = origin.prefilledCount();
         int choiceCount = request.choiceCount();
         int promptCount = request.prompt().length;
         openCount = choiceCount;
         if (maxTokens == 0) {
-            prefillEnd = request.scoresPrompt() ? promptCount - 1 : 0;
-            slotCount = prefillEnd > 0 ? 1 : 0;
+            prefillEnd = request.scoresPrompt() || turn != null ? promptCount - 1 : 0;
+            choiceSlotCount = prefillEnd > 0 ? 1 : 0;
         } else {
             prefillEnd = choiceCount == 1 ? promptCount : promptCount - 1;
-            slotCount = choiceCount;
+            choiceSlotCount = choiceCount;
         }
+        hasSpare = work.hasSpare() && choiceSlotCount > 0;
         sequences = new Sequence[choiceCount];
         for (int choice = 0; choice < choiceCount; choice++) {
             sequences[choice] = new Sequence(this, sampling(choice, maxTokens, stopTokenIds), bytes);
@@ -74,7 +94,29 @@ final class SequenceGroup {
                 request.minTokens(),
                 maxTokens,
                 request.logprobCount(),
-                readsPrompt ? request.prompt() : new int[0]);
+                readsPrompt ? penalized() : new int[0]);
+    }
+
+    private int[] penalized() {
+        int[] before = origin.penalized();
+        int[] ids = Arrays.copyOf(before, before.length + promptCount());
+        System.arraycopy(request.prompt(), 0, ids, before.length, promptCount());
+        return ids;
+    }
+
+    /** What its prompt goes on from. */
+    Origin origin() {
+        return origin;
+    }
+
+    /** What is kept of it as a turn of a session, or null. */
+    @Nullable TurnRecord turn() {
+        return turn;
+    }
+
+    /** Whether it has a slot more than its choices. */
+    boolean hasSpare() {
+        return hasSpare;
     }
 
     GenerationRequest request() {
@@ -100,7 +142,12 @@ final class SequenceGroup {
 
     /** Slots it needs, all at once; none if there is nothing to compute. */
     int slotCount() {
-        return slotCount;
+        return choiceSlotCount + (hasSpare ? 1 : 0);
+    }
+
+    /** How many of those are choices'. */
+    int choiceSlotCount() {
+        return choiceSlotCount;
     }
 
     /**
@@ -204,12 +251,15 @@ final class SequenceGroup {
         for (var sequence : sequences) {
             sampled += sequence.channel().sampledCount();
         }
-        return new Usage(promptCount(), sampled, 0);
+        return new Usage(origin.promptStart() + promptCount(), sampled, origin.cachedCount());
     }
 
     /** Says why the choices that end with an error do; before they end. */
     void fail(EngineException cause) {
         failure = cause;
+        if (turn != null) {
+            turn.fail(cause);
+        }
     }
 
     @Nullable EngineException failure() {

@@ -86,6 +86,23 @@ public record StateLayout(List<StateTensor> tensors, long bytes) {
                 tensors, tensors.stream().mapToLong(StateTensor::bytes).sum());
     }
 
+    /** Whether the tensors are the same but for the types of their elements, so that images can be exchanged. */
+    public boolean hasShapesOf(StateLayout other) {
+        if (tensors.size() != other.tensors.size()) {
+            return false;
+        }
+        for (int i = 0; i < tensors.size(); i++) {
+            var mine = tensors.get(i);
+            var its = other.tensors.get(i);
+            if (mine.layer() != its.layer()
+                    || mine.role() != its.role()
+                    || !mine.shape().equals(its.shape())) {
+                return false;
+            }
+        }
+        return true;
+    }
+
     /** Whether consuming the tokens at positions [from, to) folded a block. */
     public static boolean foldsBetween(long from, long to) {
         long firstFold = Math.max(1, Math.ceilDiv(from, FOLD_INTERVAL)) * FOLD_INTERVAL;

@@ -113,6 +113,6 @@ class AdmissionQueueTest {
 
     private static SequenceGroup group(int priority, long arrivedNanos) {
         var request = Requests.with(new int[] {1}, 1, 1, priority);
-        return new SequenceGroup(request, 1, new int[0], Optional.empty(), arrivedNanos);
+        return new SequenceGroup(SequenceGroup.Work.of(request), 1, new int[0], Optional.empty(), arrivedNanos);
     }
 }

@@ -4,10 +4,13 @@ import basalt.engine.EngineConfig;
 import basalt.engine.EngineStats;
 import basalt.engine.Generation;
 import basalt.engine.GenerationRequest;
+import basalt.engine.Turn;
 import basalt.engine.backend.Backend;
 import basalt.engine.backend.fake.FakeBackend;
 import basalt.engine.model.ModelConfig;
+import basalt.engine.state.SessionState;
 import basalt.engine.state.StatePool;
+import basalt.engine.text.ByteSpelling;
 import basalt.engine.text.TokenBytes;
 import java.time.Duration;
 import java.util.List;
@@ -22,6 +25,7 @@ final class SteppedEngine {
 
     private final StatePool statePool;
     private final Front front;
+    private final ByteSpelling spelling;
     private long nanos = 1;
 
     SteppedEngine() {
@@ -35,6 +39,7 @@ final class SteppedEngine {
     SteppedEngine(ModelConfig model, Backend backend, EngineConfig config) {
         statePool = StatePool.poisoning(backend);
         var bytes = new TokenBytes(new LetterTokenizer(VOCAB_SIZE), VOCAB_SIZE);
+        spelling = new ByteSpelling(new LetterTokenizer(VOCAB_SIZE), bytes, VOCAB_SIZE);
         front = new Front(model, Optional.of(bytes), config, List.of(statePool), () -> nanos);
     }
 
@@ -44,6 +49,12 @@ final class SteppedEngine {
 
     Generation submit(GenerationRequest request) {
         return front.submit(List.of(request)).getFirst();
+    }
+
+    /** A turn of a session; the request's prompt goes after the state. */
+    Turn resume(SessionState state, GenerationRequest request) {
+        var start = state.append(request.prompt());
+        return front.resume(start, request.withPrompt(start.pending()), false, Optional.of(spelling));
     }
 
     /** One turn of the loop; returns whether it had a step. */
@@ -78,6 +89,10 @@ final class SteppedEngine {
 
     EngineStats stats() {
         return front.stats();
+    }
+
+    int slotCount() {
+        return statePool.slotCount();
     }
 
     int freeSlotCount() {

@@ -1,0 +1,28 @@
+package basalt.engine;
+
+import basalt.engine.state.SessionState;
+import java.util.Optional;
+
+/**
+ * A generation of one choice that goes on from a {@link SessionState} and leaves one behind. The state it started from
+ * stays as it was.
+ */
+public interface Turn extends Generation {
+    /**
+     * The state at the end: after all that was pending and the text that the turn produced. Waits for it.
+     *
+     * @return empty if the turn was cancelled
+     * @throws InterruptedException if the waiting thread is interrupted
+     * @throws EngineException if the engine failed it
+     */
+    Optional<SessionState> outcome() throws InterruptedException;
+
+    /**
+     * The state as it is now, at an exact token; the turn goes on. Waits for the first token.
+     *
+     * @return empty if the turn has ended meanwhile
+     * @throws InterruptedException if the waiting thread is interrupted
+     * @throws EngineException if the engine fails
+     */
+    Optional<SessionState> fork() throws InterruptedException;
+}
