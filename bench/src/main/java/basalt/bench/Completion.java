@@ -33,6 +33,8 @@ final class Completion {
     private int usageTokens = -1;
     private boolean hasTokenIds;
     private boolean hasText; // of the current event
+    private long refusedNanos;
+    private int retryAfterSeconds;
     private boolean isDone;
     private boolean isCancelled;
 
@@ -64,8 +66,17 @@ final class Completion {
      * @param tokens sampled ids in order of arrival
      * @param firstTokenNanos from sending the request to the first token; 0 if none came
      * @param gaps between events with tokens
+     * @param refusedNanos from connecting to the end of a refusal; 0 if there was none
+     * @param retryAfterSeconds what the refusal said; 0 if it did not
      */
-    record Result(Outcome outcome, String failure, int[] tokens, long firstTokenNanos, Samples gaps) {}
+    record Result(
+            Outcome outcome,
+            String failure,
+            int[] tokens,
+            long firstTokenNanos,
+            Samples gaps,
+            long refusedNanos,
+            int retryAfterSeconds) {}
 
     /**
      * Runs one request to its end.
@@ -74,6 +85,7 @@ final class Completion {
      * @param cancelAfterTokens tokens after which this side closes the connection; 0 never does
      */
     Result run(URI server, byte[] body, int cancelAfterTokens) {
+        long beganAt = System.nanoTime();
         try (var socket = new Socket()) {
             socket.setTcpNoDelay(true);
             socket.connect(new InetSocketAddress(server.getHost(), port(server)), CONNECT_MILLIS_MAX);
@@ -81,6 +93,9 @@ final class Completion {
             socket.getOutputStream().write(request(server, body));
             var response = new HttpResponse(socket.getInputStream());
             if (response.status() == 429) {
+                response.rest();
+                refusedNanos = System.nanoTime() - beganAt;
+                retryAfterSeconds = Integer.parseInt(response.header("retry-after", "0"));
                 return result(Outcome.REFUSED, "");
             }
             if (response.status() != 200) {
@@ -195,10 +210,18 @@ final class Completion {
     }
 
     private Result result(Outcome outcome, String failure) {
-        return new Result(outcome, failure, Arrays.copyOf(tokens, tokenCount), firstTokenNanos, gaps);
+        return new Result(
+                outcome,
+                failure,
+                Arrays.copyOf(tokens, tokenCount),
+                firstTokenNanos,
+                gaps,
+                refusedNanos,
+                retryAfterSeconds);
     }
 
-    private static byte[] request(URI server, byte[] body) {
+    /** A streamed completion as it goes over the wire. */
+    static byte[] request(URI server, byte[] body) {
         var head = "POST /v1/completions HTTP/1.1\r\nHost: " + server.getAuthority()
                 + "\r\nContent-Type: application/json\r\nAccept: text/event-stream\r\nConnection: close\r\n"
                 + "Content-Length: " + body.length + "\r\n\r\n";

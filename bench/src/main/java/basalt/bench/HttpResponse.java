@@ -51,6 +51,11 @@ final class HttpResponse {
         return status;
     }
 
+    /** A header by its name in lower case. */
+    String header(String name, String absent) {
+        return headers.getOrDefault(name, absent);
+    }
+
     /** Reads one line of the body, without its end; false at the end of the body. */
     boolean nextLine() throws IOException {
         lineLength = 0;

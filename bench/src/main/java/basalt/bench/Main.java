@@ -11,6 +11,9 @@ public final class Main {
 
               engine    prefill and decode of the embedded engine
               serve     concurrent streams against a running server
+              overload  many times the capacity of a running server
+              streams   thousands of streams of a running server: rate, gaps, memory
+              bare      a server that only writes events, to compare streams with
               long      one long prompt and answer: memory, speed, loss against position
               jmh       single operations; options are those of JMH, such as a pattern of names
 
@@ -42,6 +45,27 @@ public final class Main {
                         out.print(ServeBench.USAGE);
                     } else if (!new ServeBench(rest, out).run()) {
                         return 1;
+                    }
+                }
+                case "overload" -> {
+                    if (wantsHelp) {
+                        out.print(OverloadBench.USAGE);
+                    } else if (!new OverloadBench(rest, out).run()) {
+                        return 1;
+                    }
+                }
+                case "streams" -> {
+                    if (wantsHelp) {
+                        out.print(StreamsBench.USAGE);
+                    } else if (!new StreamsBench(rest, out).run()) {
+                        return 1;
+                    }
+                }
+                case "bare" -> {
+                    if (wantsHelp) {
+                        out.print(BareServer.USAGE);
+                    } else {
+                        new BareServer(rest, out).run();
                     }
                 }
                 case "long" -> {

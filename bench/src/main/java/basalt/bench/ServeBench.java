@@ -49,13 +49,15 @@ final class ServeBench {
     ServeBench(String[] arguments, PrintStream out) {
         this.flags = Flags.parse(arguments, FLAGS);
         this.out = out;
+        server = server(flags);
+    }
+
+    /** The one URL that is given. */
+    static URI server(Flags flags) {
         if (flags.words().size() != 1) {
             throw new BenchException("name one URL, such as http://127.0.0.1:8080");
         }
-        server = parseServer(flags.words().getFirst());
-    }
-
-    private static URI parseServer(String text) {
+        String text = flags.words().getFirst();
         try {
             var server = URI.create(text);
             if ("http".equals(server.getScheme()) && server.getHost() != null) {
@@ -73,7 +75,7 @@ final class ServeBench {
         int seconds = flags.number("seconds", 0, 1);
         int requestCount = seconds > 0 ? Integer.MAX_VALUE : flags.number("requests", 4 * streamCount, 1);
         var prompts = new PromptSet(
-                modelName(),
+                modelName(server),
                 flags.number("prompts", 8, 1),
                 flags.number("prompt-tokens", 50, 1),
                 flags.number("max-tokens", 256, 1),
@@ -95,7 +97,8 @@ final class ServeBench {
         return report.failedCount() == 0 && report.differentCount() == 0;
     }
 
-    private String modelName() {
+    /** The name of the model that a server has. */
+    static String modelName(URI server) {
         try (var socket = new Socket(server.getHost(), server.getPort() < 0 ? 80 : server.getPort())) {
             var head = "GET /v1/models HTTP/1.1\r\nHost: " + server.getAuthority() + "\r\nConnection: close\r\n\r\n";
             socket.getOutputStream().write(head.getBytes(StandardCharsets.US_ASCII));

@@ -99,17 +99,32 @@ final class ServerMetrics implements AutoCloseable {
     }
 
     private Reading read() {
+        try {
+            var text = text(server);
+            return new Reading(value(text, SLOTS_BUSY), value(text, STEPS), value(text, STEP_ROWS));
+        } catch (IOException e) {
+            return Reading.NONE;
+        }
+    }
+
+    /** One metric of a server now. */
+    static double value(URI server, String name) {
+        try {
+            return value(text(server), name).orElseThrow(() -> new BenchException(server + " has no metric " + name));
+        } catch (IOException e) {
+            throw new BenchException("cannot reach " + server + ": " + e.getMessage(), e);
+        }
+    }
+
+    private static String text(URI server) throws IOException {
         try (var socket = new Socket(server.getHost(), server.getPort() < 0 ? 80 : server.getPort())) {
             var head = "GET /metrics HTTP/1.1\r\nHost: " + server.getAuthority() + "\r\nConnection: close\r\n\r\n";
             socket.getOutputStream().write(head.getBytes(StandardCharsets.US_ASCII));
             var response = new HttpResponse(socket.getInputStream());
             if (response.status() != 200) {
-                return Reading.NONE;
+                throw new IOException("GET /metrics: " + response.status());
             }
-            var text = response.rest();
-            return new Reading(value(text, SLOTS_BUSY), value(text, STEPS), value(text, STEP_ROWS));
-        } catch (IOException e) {
-            return Reading.NONE;
+            return response.rest();
         }
     }
 

@@ -64,9 +64,11 @@ class CompletionTest {
 
     @Test
     void fullQueueIsRefused() throws IOException {
-        var result = run("HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\n\r\n", 0);
+        var result = run("HTTP/1.1 429 Too Many Requests\r\nRetry-After: 3\r\nContent-Length: 0\r\n\r\n", 0);
 
         assertEquals(Outcome.REFUSED, result.outcome());
+        assertEquals(3, result.retryAfterSeconds());
+        assertTrue(result.refusedNanos() > 0);
     }
 
     @Test
