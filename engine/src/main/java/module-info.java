@@ -11,6 +11,7 @@ module basalt.engine {
     exports basalt.engine.backend;
     exports basalt.engine.backend.cuda;
     exports basalt.engine.backend.fake;
+    exports basalt.engine.json;
     exports basalt.engine.model;
     exports basalt.engine.state;
     exports basalt.engine.text;

@@ -7,7 +7,8 @@ import basalt.engine.model.Tensor;
 import basalt.engine.text.Tokenizer;
 import basalt.engine.text.Tokenizers;
 import basalt.server.api.ServedModel;
-import basalt.server.chat.PlainTemplate;
+import basalt.server.chat.ChatTemplate;
+import basalt.server.chat.ChatTemplates;
 import java.io.IOException;
 import java.lang.foreign.ValueLayout;
 import java.nio.charset.StandardCharsets;
@@ -47,6 +48,7 @@ record LoadedModel(Engine engine, ServedModel served, Optional<Checkpoint> check
         boolean isLoaded = false;
         try {
             Optional<Tokenizer> tokenizer = Tokenizers.open(directory, checkpoint.config());
+            ChatTemplate chat = ChatTemplates.open(directory, checkpoint.config(), tokenizer);
             Engine engine = Engine.start(
                     checkpoint.config(),
                     tokenizer,
@@ -54,9 +56,7 @@ record LoadedModel(Engine engine, ServedModel served, Optional<Checkpoint> check
                     config.engine());
             isLoaded = true;
             return new LoadedModel(
-                    engine,
-                    served(config.modelName(), directory, checkpoint, tokenizer, engine),
-                    Optional.of(checkpoint));
+                    engine, served(config.modelName(), directory, checkpoint, chat, engine), Optional.of(checkpoint));
         } catch (EngineException e) {
             throw new StartException(String.valueOf(e.getMessage()), e);
         } finally {
@@ -67,14 +67,14 @@ record LoadedModel(Engine engine, ServedModel served, Optional<Checkpoint> check
     }
 
     private static ServedModel served(
-            String name, Path directory, Checkpoint checkpoint, Optional<Tokenizer> tokenizer, Engine engine) {
+            String name, Path directory, Checkpoint checkpoint, ChatTemplate chat, Engine engine) {
         return new ServedModel(
                 name,
                 fingerprint(checkpoint),
                 createdSeconds(directory),
                 checkpoint.config(),
-                tokenizer,
-                new PlainTemplate(),
+                engine.tokenizer(),
+                chat,
                 checkpoint.parameterCount(),
                 checkpoint.weightBytes(),
                 engine.stats().stateBytesPerSlot());

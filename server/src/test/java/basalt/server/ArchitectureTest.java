@@ -36,6 +36,17 @@ class ArchitectureTest {
     }
 
     @Test
+    void onlyChatSeesJinjava() {
+        noClasses()
+                .that()
+                .resideOutsideOfPackage("basalt.server.chat")
+                .should()
+                .dependOnClassesThat()
+                .resideInAnyPackage("com.hubspot..", "jinjava..", "org.apache.commons..")
+                .check(CLASSES);
+    }
+
+    @Test
     void apiKnowsTheEngineChatsAndJacksonAlone() {
         classes()
                 .that()
@@ -56,7 +67,8 @@ class ArchitectureTest {
     void nothingUsesTheProgram() {
         noClasses()
                 .that()
-                .resideInAnyPackage("basalt.server.http", "basalt.server.api", "basalt.server.observe")
+                .resideInAnyPackage(
+                        "basalt.server.http", "basalt.server.api", "basalt.server.chat", "basalt.server.observe")
                 .should()
                 .dependOnClassesThat()
                 .resideInAPackage("basalt.server")

@@ -130,6 +130,11 @@ public final class JsonFields {
         return flag;
     }
 
+    /** Whether a field is a string. */
+    public boolean isText(String name) {
+        return values.get(name) instanceof String;
+    }
+
     /** A string. */
     public Optional<String> text(String name) {
         if (!has(name)) {
