@@ -32,8 +32,8 @@ final class OverloadBench {
               --vocab N              prompts draw their ids from [0, N) (1000)
 
             Fails unless accepted requests keep their inter-token p99 within 2 times that of full slots, throughput is
-            at least 90 % of theirs, refusals take less than 50 ms, and Retry-After is right within a factor of two where
-            the true wait is 2 s or more. Meant for a server with --backend fake, whose speed is fixed.
+            at least 90 % of theirs, refusals take less than 50 ms, and Retry-After is right within a factor of two
+            where the true wait is 2 s or more. Meant for a server with --backend fake, whose speed is fixed.
             """;
 
     private static final Set<String> FLAGS =

@@ -1,27 +1,45 @@
 package basalt.server;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
-import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import java.io.ByteArrayOutputStream;
+import com.fasterxml.jackson.databind.JsonNode;
+import java.io.BufferedInputStream;
+import java.io.EOFException;
 import java.io.IOException;
 import java.io.InputStream;
+import java.io.UncheckedIOException;
 import java.net.Socket;
 import java.net.SocketException;
 import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
+import java.util.Optional;
 import java.util.Random;
+import java.util.TreeMap;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.LongStream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
-/** Requests of every kind, from valid to hostile: none makes the server fail, hang or lose a slot. */
+/**
+ * Requests of every kind, from valid to hostile, of many clients at once: none makes the server fail, hang or lose a
+ * slot, none is answered that was not sent, and every valid one is answered as it is when it comes alone.
+ */
 class FuzzPropertyIT {
     private static final int SEEDS = 8;
-    private static final int REQUESTS = 60;
+    private static final int CLIENTS = 32;
+    /** Of each client with each seed, at least: 5,120 in all. */
+    private static final int REQUESTS = 20;
+
+    private static final double SERVED_SHARE_MIN = 0.4;
+    private static final int PIPELINED_MAX = 4;
     private static final List<String> FIELDS = List.of(
             "\"prompt\":\"abc\"",
             "\"prompt\":[1,2,3]",
@@ -34,24 +52,23 @@ class FuzzPropertyIT {
             "\"logprobs\":2",
             "\"stop\":[\" w1\",\"x\"]",
             "\"temperature\":0.5",
-            "\"seed\":12",
             "\"ignore_eos\":true",
             "\"return_token_ids\":true",
             "\"logit_bias\":{\"5\":-100}",
-            "\"min_tokens\":2");
+            "\"min_tokens\":2",
+            "\"stream_options\":{\"include_usage\":true}");
+
+    private static final Map<String, String> ALONE = new ConcurrentHashMap<>(); // answers by body
     private static TestServer server;
+
+    private final AtomicInteger sentCount = new AtomicInteger();
+    private final AtomicInteger servedCount = new AtomicInteger();
+    private final ConcurrentLinkedQueue<Throwable> failures = new ConcurrentLinkedQueue<>();
 
     @BeforeAll
     static void start() {
         server = TestServer.start(
-                "--head-timeout",
-                "300ms",
-                "--body-timeout",
-                "300ms",
-                "--idle-timeout",
-                "300ms",
-                "--body-bytes-max",
-                "64KiB");
+                "--head-timeout", "2s", "--body-timeout", "2s", "--idle-timeout", "2s", "--body-bytes-max", "64KiB");
     }
 
     @AfterAll
@@ -65,88 +82,204 @@ class FuzzPropertyIT {
 
     @ParameterizedTest(name = "seed {0}")
     @MethodSource("seeds")
-    void noRequestMakesTheServerFailHangOrLoseASlot(long seed) throws IOException {
-        var random = new Random(seed);
-        int served = 0;
-        for (int i = 0; i < REQUESTS; i++) {
-            String answer = exchange(random);
-            assertFalse(
-                    answer.contains("HTTP/1.1 5") && !answer.contains("HTTP/1.1 501 "), "seed " + seed + ": " + answer);
-            served += answer.startsWith("HTTP/1.1 200 ") ? 1 : 0;
+    void noRequestMakesTheServerFailHangOrLoseASlot(long seed) throws InterruptedException {
+        var clients = new ArrayList<Thread>();
+        for (int i = 0; i < CLIENTS; i++) {
+            int client = i;
+            clients.add(Thread.startVirtualThread(() -> run(new Random(seed * CLIENTS + client))));
+        }
+        for (Thread client : clients) {
+            client.join();
         }
 
+        assertEquals(List.of(), List.copyOf(failures), "seed " + seed);
         server.awaitFree();
-        assertTrue(served > REQUESTS / 4, "only " + served + " were served");
+        double share = servedCount.get() / (double) sentCount.get();
+        assertTrue(share >= SERVED_SHARE_MIN, servedCount + " of " + sentCount + " were served");
         assertEquals(200, server.complete("{\"prompt\":\"abc\"}").status());
     }
 
-    private static String exchange(Random random) throws IOException {
-        byte[] request = request(random);
+    private void run(Random random) {
+        try {
+            for (int sent = 0; sent < REQUESTS; ) {
+                int count = exchange(random);
+                sentCount.addAndGet(count);
+                sent += count;
+            }
+        } catch (IOException | AssertionError | RuntimeException e) {
+            failures.add(e);
+        }
+    }
+
+    /** One connection; returns how many requests it carried. */
+    private int exchange(Random random) throws IOException {
+        return switch (random.nextInt(10)) {
+            case 0, 1 -> survive(mutated(random), random);
+            case 2 -> survive(HostileRequests.next(random), random);
+            case 3 -> {
+                leave(random);
+                yield 1;
+            }
+            default -> pipeline(random);
+        };
+    }
+
+    // ---- Valid requests, several on one connection
+
+    private int pipeline(Random random) throws IOException {
+        int count = 1 + random.nextInt(PIPELINED_MAX);
+        var bodies = new ArrayList<String>();
+        var wire = new StringBuilder();
+        for (int i = 0; i < count; i++) {
+            bodies.add(validBody(random));
+            wire.append(validRequest(bodies.get(i), "r" + i, i == count - 1, random));
+        }
+        byte[] bytes = wire.toString().getBytes(StandardCharsets.UTF_8);
         try (Socket socket = server.connect()) {
-            int split = random.nextInt(4) == 0 ? random.nextInt(request.length) : request.length;
-            socket.getOutputStream().write(request, 0, split);
+            int split = random.nextInt(bytes.length);
+            socket.getOutputStream().write(bytes, 0, split);
             socket.getOutputStream().flush();
-            if (random.nextInt(10) == 0) {
-                return ""; // gone without reading
+            socket.getOutputStream().write(bytes, split, bytes.length - split);
+            var in = new BufferedInputStream(socket.getInputStream());
+            for (int i = 0; i < count; i++) {
+                WireAnswer answer = WireAnswer.read(in).orElseThrow(() -> new AssertionError("no answer to " + bodies));
+                assertEquals("r" + i, answer.requestId(), bodies::toString);
+                check(bodies.get(i), answer);
             }
-            socket.getOutputStream().write(request, split, request.length - split);
-            return read(socket.getInputStream());
-        } catch (SocketException e) {
-            return ""; // closed while we were sending, as it may be
+            assertTrue(WireAnswer.read(in).isEmpty(), "more answers than requests");
+        }
+        return count;
+    }
+
+    private void check(String body, WireAnswer answer) {
+        String alone = ALONE.computeIfAbsent(body, FuzzPropertyIT::answerAlone);
+        assertEquals(alone, text(answer.status(), answer.body()), body);
+        if (answer.status() == 200) {
+            servedCount.incrementAndGet();
         }
     }
 
-    private static String read(InputStream in) throws IOException {
-        var out = new ByteArrayOutputStream();
-        in.transferTo(out);
-        return out.toString(StandardCharsets.UTF_8);
+    /** Also holds the answer against the contract. */
+    private static String answerAlone(String body) {
+        try {
+            var answer = server.complete(body);
+            return text(answer.status(), answer.body());
+        } catch (UncheckedIOException e) {
+            return answerAlone(body); // on a connection that the server closed as idle just then
+        }
     }
 
-    private static byte[] request(Random random) {
-        String body = body(random);
-        String head = "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
-        if (random.nextInt(5) > 0) {
-            head += "Connection: close\r\n";
+    /** What of an answer must not change: everything but id and time. */
+    private static String text(int status, String body) {
+        if (!body.startsWith("data: ") && !body.startsWith(":")) {
+            return status + " " + unnamed(TestServer.parse(body));
         }
-        if (random.nextInt(4) == 0) {
-            head += "Transfer-Encoding: chunked\r\n\r\n";
-            body = chunked(body, random);
-        } else {
-            int length = body.getBytes(StandardCharsets.UTF_8).length;
-            head += "Content-Length: " + (random.nextInt(20) == 0 ? length + random.nextInt(-3, 3) : length)
-                    + "\r\n\r\n";
-        }
-        byte[] bytes = (head + body).getBytes(StandardCharsets.UTF_8);
-        if (random.nextInt(4) == 0) {
-            for (int i = 0; i <= random.nextInt(3); i++) {
-                bytes[random.nextInt(bytes.length)] = (byte) random.nextInt(256);
+        assertTrue(body.endsWith("data: [DONE]\n\n"), body);
+        var texts = new TreeMap<Integer, String>();
+        for (JsonNode chunk : new TestServer.Answer(status, Map.of(), body).chunks()) {
+            for (JsonNode choice : chunk.path("choices")) {
+                String added = choice.path("text").asText()
+                        + choice.path("finish_reason").asText("");
+                texts.merge(choice.path("index").asInt(), added.replace("null", ""), String::concat);
             }
         }
-        return bytes;
+        return status + " " + texts;
     }
 
-    private static String body(Random random) {
-        var fields = new StringBuilder(FIELDS.get(random.nextInt(3)));
+    private static String unnamed(JsonNode answer) {
+        return answer.path("choices") + " " + answer.path("usage") + " " + answer.path("error");
+    }
+
+    /** Greedy or with a seed, so that the answer is always the same. */
+    private static String validBody(Random random) {
+        var fields = new StringBuilder("\"seed\":12,").append(FIELDS.get(random.nextInt(3)));
         for (int i = random.nextInt(6); i > 0; i--) {
             String field = FIELDS.get(random.nextInt(3, FIELDS.size()));
-            if (random.nextInt(10) == 0 || fields.indexOf(field.substring(0, field.indexOf(':'))) < 0) {
+            if (fields.indexOf(field.substring(0, field.indexOf(':'))) < 0) {
                 fields.append(',').append(field);
             }
         }
-        String body = "{" + fields + "}";
-        return random.nextInt(12) == 0 ? body.substring(0, random.nextInt(body.length())) : body;
+        return "{" + fields + "}";
+    }
+
+    private static String validRequest(String body, String id, boolean isLast, Random random) {
+        var head = new StringBuilder("POST /v1/completions HTTP/1.1\r\nHost: x\r\n");
+        head.append(random.nextBoolean() ? "Content-Type: application/json\r\n" : "cOnTeNt-TyPe:application/json\r\n");
+        head.append("X-Request-Id: ").append(id).append("\r\n");
+        head.append(isLast ? "Connection: close\r\n" : "");
+        head.append(random.nextInt(4) == 0 ? "X-Other: " + "o".repeat(random.nextInt(3_000)) + "\r\n" : "");
+        if (random.nextInt(3) == 0) {
+            return head + "Transfer-Encoding: chunked\r\n\r\n" + chunked(body, random) + "0\r\n\r\n";
+        }
+        return head + "Content-Length: " + body.length() + "\r\n\r\n" + body;
     }
 
     private static String chunked(String body, Random random) {
         var out = new StringBuilder();
         for (int at = 0; at < body.length(); ) {
             int count = Math.min(body.length() - at, 1 + random.nextInt(20));
-            out.append(Integer.toHexString(count))
-                    .append("\r\n")
-                    .append(body, at, at + count)
-                    .append("\r\n");
+            out.append(random.nextInt(6) == 0 ? "00" : "").append(Integer.toHexString(count));
+            out.append("\r\n").append(body, at, at + count).append("\r\n");
             at += count;
         }
-        return out.append(random.nextInt(15) == 0 ? "" : "0\r\n\r\n").toString();
+        return out.toString();
+    }
+
+    // ---- All others
+
+    private static byte[] mutated(Random random) {
+        String body = validBody(random);
+        byte[] bytes = validRequest(body, "m", true, random).getBytes(StandardCharsets.UTF_8);
+        if (random.nextInt(3) == 0) {
+            return Arrays.copyOf(bytes, 1 + random.nextInt(bytes.length - 1));
+        }
+        for (int i = random.nextInt(4); i >= 0; i--) {
+            bytes[random.nextInt(bytes.length)] = (byte) random.nextInt(256);
+        }
+        return bytes;
+    }
+
+    /** Sends what may be anything, and requires that the server is still itself: no failure, nothing smuggled. */
+    private int survive(byte[] request, Random random) throws IOException {
+        try (Socket socket = server.connect()) {
+            int split = random.nextInt(request.length);
+            socket.getOutputStream().write(request, 0, split);
+            socket.getOutputStream().flush();
+            socket.getOutputStream().write(request, split, request.length - split);
+            readAll(socket.getInputStream(), new String(request, StandardCharsets.ISO_8859_1));
+        } catch (SocketException e) {
+            // Closed while we were sending, as it may be.
+        }
+        return 1;
+    }
+
+    private void readAll(InputStream stream, String request) throws IOException {
+        var in = new BufferedInputStream(stream);
+        try {
+            boolean isFirst = true;
+            for (Optional<WireAnswer> next = WireAnswer.read(in); next.isPresent(); next = WireAnswer.read(in)) {
+                WireAnswer answer = next.get();
+                assertTrue(answer.status() < 500 || answer.status() == 501, () -> answer + " to " + request);
+                assertTrue(!answer.requestId().equals(HostileRequests.SMUGGLED), () -> "smuggled by " + request);
+                servedCount.addAndGet(isFirst && answer.status() == 200 ? 1 : 0);
+                isFirst = false;
+            }
+        } catch (EOFException e) {
+            // A stream that a mutation of its own length cut.
+        }
+    }
+
+    /** Goes away in the middle of a valid request or of its answer. */
+    private static void leave(Random random) throws IOException {
+        byte[] bytes = validRequest(validBody(random), "l", false, random).getBytes(StandardCharsets.UTF_8);
+        try (Socket socket = server.connect()) {
+            socket.getOutputStream().write(bytes, 0, random.nextInt(bytes.length) + 1);
+            if (random.nextBoolean()) {
+                socket.setSoLinger(true, 0); // a reset instead of an orderly end
+            }
+            if (random.nextBoolean()) {
+                socket.getInputStream().read();
+            }
+        }
     }
 }

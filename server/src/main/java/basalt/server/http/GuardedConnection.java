@@ -36,7 +36,7 @@ final class GuardedConnection implements ServerConnection, InterruptableTask<Voi
         this.connections = connections;
         inbound = new Inbound(context.dataReader(), config);
         outbound = new Outbound(context.dataWriter());
-        delegate = protocol.apply(new Context(context, DataReader.create(inbound), outbound, this));
+        delegate = protocol.apply(new Context(context, new StrictReader(inbound), outbound, this));
     }
 
     /** The connection of a context that {@link #GuardedConnection} made. */
@@ -82,6 +82,25 @@ final class GuardedConnection implements ServerConnection, InterruptableTask<Voi
     @Override
     public void close(boolean interrupt) {
         delegate.close(interrupt);
+    }
+
+    /**
+     * Does not take {@code +0} for the size of a chunk, as Helidon would: what a server and a proxy before it read
+     * differently can hide a request. Lines are read of the framing of chunks alone.
+     */
+    private static final class StrictReader extends DataReader {
+        private static final String NO_SIZE = "-1";
+
+        @SuppressWarnings("removal") // create gives no class of our own; there is no other way in
+        StrictReader(Inbound inbound) {
+            super(inbound);
+        }
+
+        @Override
+        public String readLine() {
+            String line = super.readLine();
+            return line.startsWith("+") ? NO_SIZE : line;
+        }
     }
 
     /** Writes, and knows since when. */

@@ -67,7 +67,7 @@ final class ProblemResponses {
                 ServerResponseHeaders headers,
                 Throwable thrown,
                 System.@Nullable Logger logger) {
-            if (status.code() >= 500 && status.code() != Status.NOT_IMPLEMENTED_501.code()) {
+            if (status.code() == Status.INTERNAL_SERVER_ERROR_500.code()) {
                 Throwable cause = thrown.getCause() == null ? thrown : thrown.getCause();
                 LOG.log(System.Logger.Level.ERROR, "event=failure path=" + request.path(), cause);
             }
@@ -114,6 +114,7 @@ final class ProblemResponses {
                     Problem.of(
                             ProblemCode.BODY_TOO_LARGE, "The body is larger than the server takes (body-bytes-max).");
                 case 414 -> Problem.of(ProblemCode.URL_TOO_LONG, "The URL is too long.");
+                case 505 -> Problem.of(ProblemCode.BAD_HTTP, "Only HTTP/1.1 is supported.");
                 case 501 -> Problem.of(ProblemCode.NOT_IMPLEMENTED, "Only the transfer coding chunked is supported.");
                 default ->
                     status.code() < 500
