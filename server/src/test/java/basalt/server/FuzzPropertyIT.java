@@ -106,7 +106,7 @@ class FuzzPropertyIT {
                 sentCount.addAndGet(count);
                 sent += count;
             }
-        } catch (IOException | AssertionError | RuntimeException e) {
+        } catch (IOException | UncheckedIOException | AssertionError e) {
             failures.add(e);
         }
     }

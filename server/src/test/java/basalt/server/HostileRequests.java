@@ -66,7 +66,7 @@ final class HostileRequests {
             "\u0016\u0003\u0001\u0002\u0000\u0001\u0000\u0001\u00fc\u0003\u0003",
             "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: text/\u0000\r\nContent-Length: 2\r\n\r\n{}",
             "POST /v1/completions HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n{}",
-            "POST /v1/completions HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\nConnection: Upgrade\r\nContent-Length: 2\r\n\r\n{}",
+            POST + "Upgrade: h2c\r\nConnection: Upgrade\r\nContent-Length: 2\r\n\r\n{}",
             "GET /v1/models HTTP/1.1\r\nHost: x\r\n: empty\r\nno colon\r\n\r\n",
             "GET /v1/models HTTP/1.1\r\nHost: x\r\nX-Request-Id: a\u0000b\r\n\r\n",
             "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",

@@ -3,77 +3,110 @@ package basalt.server;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import java.io.BufferedReader;
+import java.io.BufferedInputStream;
 import java.io.IOException;
+import java.net.ConnectException;
 import java.net.InetAddress;
 import java.net.Socket;
-import java.net.URI;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.concurrent.TimeUnit;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.CountDownLatch;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** A server in a process of its own. */
+/** SIGTERM to a server in a process of its own. */
 class SignalIT {
-    private static final long PATIENCE_SECONDS = 60;
+    private static final int STREAMS = 100;
+    private static final int TOKENS = 200;
 
     @TempDir
     private Path folder;
 
+    private static String request(int tokens) {
+        return TestServer.wire("{\"prompt\":\"The\",\"max_tokens\":" + tokens
+                + ",\"ignore_eos\":true,\"stream\":true,\"return_token_ids\":true}");
+    }
+
     @Test
     void sigtermEndsAStreamWholeAndTheProcessWithZero() throws IOException, InterruptedException {
-        Path log = folder.resolve("log");
-        Process process = start(log);
-        try (BufferedReader out = process.inputReader(StandardCharsets.UTF_8)) {
-            String line = out.readLine();
-            assertTrue(line != null && line.startsWith("Serving based-10m on http://127.0.0.1:"), line + log(log));
-            int port = URI.create(line.substring(line.indexOf("http"))).getPort();
-            try (Socket socket = new Socket(InetAddress.getLoopbackAddress(), port)) {
-                String body = "{\"prompt\":\"The\",\"max_tokens\":300,\"ignore_eos\":true,\"stream\":true}";
-                socket.getOutputStream().write(TestServer.wire(body).getBytes(StandardCharsets.UTF_8));
-                assertTrue(socket.getInputStream().read() == 'H');
+        try (var server = ServerProcess.start(folder.resolve("log"), "--backend", "cpu", "--slots", "2");
+                var socket = new Socket(InetAddress.getLoopbackAddress(), server.port())) {
+            socket.getOutputStream().write(request(300).getBytes(StandardCharsets.UTF_8));
+            assertTrue(socket.getInputStream().read() == 'H');
 
-                process.destroy();
+            server.terminate();
 
-                String answer = new String(socket.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
-                assertTrue(answer.contains("\"finish_reason\":\"length\""), answer);
-                assertTrue(answer.contains("data: [DONE]\n\n"), answer);
-            }
-            assertTrue(process.waitFor(PATIENCE_SECONDS, TimeUnit.SECONDS));
-            assertEquals(0, process.exitValue());
-            assertTrue(log(log).contains("event=drain running=1"), log(log));
-            assertTrue(log(log).contains("event=stop running=0"), log(log));
-        } finally {
-            process.destroyForcibly();
+            String answer = new String(socket.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+            assertTrue(answer.contains("\"finish_reason\":\"length\""), answer);
+            assertTrue(answer.contains("data: [DONE]\n\n"), answer);
+            assertEquals(0, server.awaitExit());
+            assertTrue(server.log().contains("event=drain running=1"), server.log());
+            assertTrue(server.log().contains("event=stop running=0"), server.log());
         }
     }
 
-    private static Process start(Path log) throws IOException {
-        return new ProcessBuilder(
-                        Path.of(System.getProperty("java.home"), "bin", "java").toString(),
-                        "--add-modules",
-                        "jdk.incubator.vector",
-                        "--enable-native-access=ALL-UNNAMED",
-                        "-Dbasalt.home=" + Path.of("..").toAbsolutePath().normalize(),
-                        "-cp",
-                        System.getProperty("java.class.path"),
-                        Main.class.getName(),
-                        "serve",
-                        "--port",
-                        "0",
-                        "--backend",
-                        "cpu",
-                        "--slots",
-                        "2",
-                        "--warm-up",
-                        "0s")
-                .redirectError(log.toFile())
-                .start();
+    @Test
+    void sigtermTruncatesNoneOfManyStreamsAndRefusesNewOnes() throws IOException, InterruptedException {
+        String[] args = {"--backend", "fake", "--fake-step-time", "15ms", "--slots", "128", "--batch-max", "128"};
+        try (var server = ServerProcess.start(folder.resolve("log"), args)) {
+            var begun = new CountDownLatch(STREAMS);
+            var broken = new ConcurrentLinkedQueue<String>();
+            var clients = new ArrayList<Thread>();
+            for (int i = 0; i < STREAMS; i++) {
+                clients.add(Thread.startVirtualThread(() -> stream(server.port(), begun, broken)));
+            }
+            begun.await();
+
+            server.terminate();
+
+            TestServer.await("refusing", () -> isRefused(server.port()));
+            assertTrue(server.isAlive(), "refusing while streams go on");
+            for (Thread client : clients) {
+                client.join();
+            }
+            assertEquals(List.of(), List.copyOf(broken));
+            assertEquals(0, server.awaitExit());
+            assertTrue(server.log().contains("event=drain running=" + STREAMS), server.log());
+            assertTrue(server.log().contains("event=stop running=0"), server.log());
+        }
     }
 
-    private static String log(Path log) throws IOException {
-        return Files.readString(log);
+    private static void stream(int port, CountDownLatch begun, ConcurrentLinkedQueue<String> broken) {
+        try (var socket = new Socket(InetAddress.getLoopbackAddress(), port)) {
+            socket.getOutputStream().write(request(TOKENS).getBytes(StandardCharsets.UTF_8));
+            var in = new BufferedInputStream(socket.getInputStream());
+            in.mark(1);
+            in.read();
+            in.reset();
+            begun.countDown();
+            WireAnswer answer = WireAnswer.read(in).orElseThrow();
+            int tokens = 0;
+            for (var chunk : new TestServer.Answer(200, answer.headers(), answer.body()).chunks()) {
+                tokens += chunk.path("choices").path(0).path("token_ids").size();
+            }
+            if (answer.status() != 200 || tokens != TOKENS || !answer.body().endsWith("data: [DONE]\n\n")) {
+                broken.add(answer.status() + " with " + tokens + " tokens");
+            }
+        } catch (IOException e) {
+            broken.add(e.toString());
+        } finally {
+            begun.countDown();
+        }
+    }
+
+    private static boolean isRefused(int port) {
+        try (var socket = new Socket(InetAddress.getLoopbackAddress(), port)) {
+            socket.getOutputStream().write(request(1).getBytes(StandardCharsets.UTF_8));
+            return WireAnswer.read(new BufferedInputStream(socket.getInputStream()))
+                    .map(answer -> answer.status() == 503 && answer.headers().containsKey("retry-after"))
+                    .orElse(false);
+        } catch (ConnectException e) {
+            return true;
+        } catch (IOException e) {
+            return false;
+        }
     }
 }
