@@ -7,7 +7,7 @@ import java.nio.file.Path;
 import java.util.List;
 import java.util.concurrent.CountDownLatch;
 
-/** The program: {@code serve}, {@code generate} and {@code checkpoint}. */
+/** The program: {@code serve}, {@code generate}, {@code checkpoint} and {@code health}. */
 public final class Main {
     private Main() {}
 
@@ -30,9 +30,11 @@ public final class Main {
             return switch (command) {
                 case "serve" -> serve(rest, out);
                 case "checkpoint" -> CheckpointCommand.run(rest, out);
+                case "health" -> HealthCommand.run(rest, System.getenv(), out);
                 case "generate" -> GenerateCommand.run(rest, System.getenv(), home(), out);
                 default -> {
-                    err.println("basalt: unknown command " + command + "; there are serve, generate and checkpoint");
+                    err.println("basalt: unknown command " + command
+                            + "; there are serve, generate, checkpoint and health");
                     yield 2;
                 }
             };

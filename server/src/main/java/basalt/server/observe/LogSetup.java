@@ -1,5 +1,6 @@
 package basalt.server.observe;
 
+import java.nio.channels.ClosedChannelException;
 import java.util.Arrays;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
@@ -25,6 +26,8 @@ public final class LogSetup {
         handler.setFormatter(isJson ? new JsonLines() : new TextLines());
         root.addHandler(handler);
         root.setLevel(Level.SEVERE);
+        // Logged with its stack trace whenever a listener is stopped, that of the warm-up among them.
+        LISTENER.setFilter(line -> !(line.getThrown() instanceof ClosedChannelException));
         OWN.setLevel(
                 switch (level) {
                     case ALL, TRACE -> Level.FINER;
@@ -43,7 +46,8 @@ public final class LogSetup {
         SHOWN.add(shown);
     }
 
-    // Loggers are held, or their levels would be lost with them.
+    // Loggers are held, or what is set on them would be lost with them.
     private static final Logger OWN = Logger.getLogger("basalt");
+    private static final Logger LISTENER = Logger.getLogger("io.helidon.webserver.ServerListener");
     private static final Set<Logger> SHOWN = ConcurrentHashMap.newKeySet();
 }

@@ -1,0 +1,88 @@
+#!/bin/sh
+# Assembles what an image holds: jars, a Java runtime of what they need, the default model and a start-up cache.
+# usage: assemble.sh FOLDER, from the repository root
+set -eu
+
+folder=$1
+JAVA_HOME=$(./basalt jdk)
+export JAVA_HOME
+java=$folder/jre/bin/java
+
+jars() {
+    mvn -B -ntp -q -pl native,engine,server package -DskipTests -Djacoco.skip=true
+    mvn -B -ntp -q org.cyclonedx:cyclonedx-maven-plugin:2.9.1:makeAggregateBom -DoutputFormat=json \
+        -DincludeTestScope=false
+    mkdir -p "$folder/lib" "$folder/models"
+    cp server/target/lib/*.jar server/target/basalt-server-*.jar "$folder/lib/"
+    rm -f "$folder"/lib/*-tests.jar "$folder"/lib/*-sources.jar
+    cp target/bom.json "$folder/sbom.json"
+    cp -r models/based-10m "$folder/models/"
+    cp LICENSE "$folder/"
+}
+
+# The modules that the jars name, and what services and the Vector API need besides.
+runtime() {
+    named=$("$JAVA_HOME/bin/jdeps" --print-module-deps --ignore-missing-deps -q --multi-release 25 -R \
+        --class-path "$folder/lib/*" "$folder"/lib/basalt-server-*.jar)
+    "$JAVA_HOME/bin/jlink" --add-modules "$named,jdk.incubator.vector,jdk.management,jdk.unsupported,jdk.crypto.ec,jdk.jfr" \
+        --strip-java-debug-attributes --no-header-files --no-man-pages --compress zip-6 --output "$folder/jre"
+}
+
+# Arguments of the virtual machine: the same for the training of the cache, or it would not be taken.
+arguments() {
+    cat >"$folder/basalt.args" <<END
+-XX:AOTCache=$folder/basalt.aot
+-XX:MaxRAMPercentage=75
+-XX:+UseSerialGC
+-Xmn32m
+-XX:-UsePerfData
+--add-modules=jdk.incubator.vector
+--enable-native-access=ALL-UNNAMED
+-Dbasalt.home=$folder
+-cp
+$(class_path)
+basalt.server.Main
+END
+    cat >"$folder/health.args" <<END
+-XX:+UseSerialGC
+-XX:TieredStopAtLevel=1
+-XX:-UsePerfData
+-cp
+$(class_path)
+basalt.server.Main
+health
+END
+}
+
+class_path() {
+    printf '%s' "$folder"/lib/*.jar | sed "s|\.jar$folder|.jar:$folder|g"
+}
+
+# Serves a few requests, and keeps the classes and profiles that this loaded.
+cache() {
+    work=$(mktemp -d)
+    sed "s|^-XX:AOTCache=|-XX:AOTCacheOutput=|" "$folder/basalt.args" >"$work/args"
+    "$java" "@$work/args" serve --port 8199 --ops-port 8198 >"$work/log" 2>&1 &
+    server=$!
+    until grep -q '^Serving' "$work/log"; do
+        kill -0 $server 2>/dev/null || {
+            cat "$work/log"
+            exit 1
+        }
+        sleep 0.2
+    done
+    "$JAVA_HOME/bin/java" container/Train.java http://127.0.0.1:8199
+    kill $server
+    wait $server || true
+    [ -s "$folder/basalt.aot" ] || {
+        cat "$work/log"
+        exit 1
+    }
+}
+
+jars
+runtime
+arguments
+cache
+chmod -R a+rX "$folder"
+du -sh "$folder"/*
