@@ -82,6 +82,9 @@ final class Application implements AutoCloseable {
     }
 
     private static void requireFree(ServerConfig config) {
+        HttpServer.tlsFailure(config.http()).ifPresent(reason -> {
+            throw new StartException("TLS: " + reason);
+        });
         HttpServer.bindFailure(config.http()).ifPresent(reason -> {
             throw new StartException(reason + "; stop what uses it, or choose another with --host and --port");
         });
@@ -94,7 +97,7 @@ final class Application implements AutoCloseable {
         } catch (UnknownHostException e) {
             isLoopback = false;
         }
-        if (!isLoopback && config.http().apiKeys().isEmpty()) {
+        if (!isLoopback && config.http().access().apiKeys().isEmpty()) {
             LOG.log(
                     System.Logger.Level.WARNING,
                     "event=open_to_all host={0} message=\"ANYONE WHO REACHES THIS ADDRESS CAN USE THE MODEL:"
@@ -133,10 +136,11 @@ final class Application implements AutoCloseable {
         return http.opsPort();
     }
 
-    /** {@code http://HOST:PORT}. */
+    /** {@code http://HOST:PORT}, or {@code https}. */
     String url() {
         String host = config.http().host();
-        return "http://" + (host.contains(":") ? "[" + host + "]" : host) + ":" + port();
+        String scheme = config.http().access().tls().isPresent() ? "https://" : "http://";
+        return scheme + (host.contains(":") ? "[" + host + "]" : host) + ":" + port();
     }
 
     /** The model that is served. */

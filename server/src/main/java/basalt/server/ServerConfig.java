@@ -11,7 +11,9 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.OptionalInt;
+import java.util.regex.Pattern;
 
 /**
  * All configuration, read once at start. {@link #KEYS} is the table of keys.
@@ -98,6 +100,7 @@ record ServerConfig(
         JSON
     }
 
+    private static final Pattern ORIGIN = Pattern.compile("https?://[A-Za-z0-9.\\[\\]:-]+");
     private static final Duration ZERO = Duration.ZERO;
     private static final Duration HOUR = Duration.ofHours(1);
 
@@ -177,6 +180,16 @@ record ServerConfig(
             "api-keys", "", "KEY,KEY", "keys of which every request under /v1 must carry one; none asks for none");
     static final ConfigKey<String> API_KEYS_FILE =
             ConfigKey.text("api-keys-file", "", "FILE", "file of further API keys, one a line");
+    static final ConfigKey<Long> KEY_REQUESTS_MAX = ConfigKey.whole(
+            "key-requests-max", 0, 0, 1_000_000, "requests that one API key may have open at once; 0 is no limit");
+    static final ConfigKey<Long> KEY_RATE_MAX = ConfigKey.whole(
+            "key-rate-max", 0, 0, 1_000_000, "requests that one API key may send in a minute; 0 is no limit");
+    static final ConfigKey<String> CORS_ORIGINS = ConfigKey.text(
+            "cors-origins", "", "ORIGIN,ORIGIN", "origins whose pages may use the API from a browser; * is all");
+    static final ConfigKey<String> TLS_CERTIFICATE = ConfigKey.text(
+            "tls-certificate", "", "FILE", "certificate chain in PEM; with tls-key, the API is served over TLS");
+    static final ConfigKey<String> TLS_KEY =
+            ConfigKey.text("tls-key", "", "FILE", "key of the certificate in PEM (PKCS #8)");
     static final ConfigKey<Duration> WARM_UP = ConfigKey.time(
             "warm-up", "1s", ZERO, Duration.ofMinutes(1), "how long the engine runs before the first request");
     static final ConfigKey<Duration> DRAIN_DELAY = ConfigKey.time(
@@ -220,6 +233,11 @@ record ServerConfig(
             KEEP_ALIVE_INTERVAL,
             API_KEYS,
             API_KEYS_FILE,
+            KEY_REQUESTS_MAX,
+            KEY_RATE_MAX,
+            CORS_ORIGINS,
+            TLS_CERTIFICATE,
+            TLS_KEY,
             WARM_UP,
             DRAIN_DELAY,
             DRAIN_TIMEOUT,
@@ -267,7 +285,44 @@ record ServerConfig(
                         sources.get(IDLE_TIMEOUT),
                         sources.get(WRITE_TIMEOUT),
                         sources.get(KEEP_ALIVE_INTERVAL)),
-                apiKeys(sources));
+                access(sources));
+    }
+
+    private static HttpConfig.Access access(ConfigSources sources) {
+        return new HttpConfig.Access(
+                apiKeys(sources),
+                Math.toIntExact(sources.get(KEY_REQUESTS_MAX)),
+                Math.toIntExact(sources.get(KEY_RATE_MAX)),
+                corsOrigins(sources),
+                tls(sources));
+    }
+
+    private static List<String> corsOrigins(ConfigSources sources) {
+        var origins = new ArrayList<String>();
+        for (String origin : sources.get(CORS_ORIGINS).split(",", -1)) {
+            if (!origin.isBlank()) {
+                origins.add(origin.strip());
+            }
+        }
+        for (String origin : origins) {
+            if (!origin.equals("*") && !ORIGIN.matcher(origin).matches()) {
+                throw new StartException(sources.origin(CORS_ORIGINS) + " = \"" + origin
+                        + "\": must be * or like https://example.org, without a path");
+            }
+        }
+        return origins;
+    }
+
+    private static Optional<HttpConfig.TlsPaths> tls(ConfigSources sources) {
+        String certificate = sources.get(TLS_CERTIFICATE);
+        String key = sources.get(TLS_KEY);
+        if (certificate.isEmpty() != key.isEmpty()) {
+            ConfigKey<String> missing = key.isEmpty() ? TLS_KEY : TLS_CERTIFICATE;
+            throw new StartException(missing.flag() + " is missing: TLS needs a certificate and its key");
+        }
+        return key.isEmpty()
+                ? Optional.empty()
+                : Optional.of(new HttpConfig.TlsPaths(Path.of(certificate), Path.of(key)));
     }
 
     private static EngineConfig engine(ConfigSources sources) {

@@ -81,7 +81,7 @@ final class WarmUp {
         String loopback = InetAddress.getLoopbackAddress().getHostAddress();
         var timeouts = new HttpConfig.Timeouts(PATIENCE, PATIENCE, PATIENCE, PATIENCE, PATIENCE);
         var limits = new HttpConfig.Limits(BODY_BYTES_MAX, 1);
-        var config = new HttpConfig(loopback, 0, OptionalInt.empty(), limits, timeouts, List.of());
+        var config = new HttpConfig(loopback, 0, OptionalInt.empty(), limits, timeouts, HttpConfig.Access.OPEN);
         try (var metrics = new Metrics("warm-up");
                 var http = HttpServer.start(config, gate, metrics)) {
             do {

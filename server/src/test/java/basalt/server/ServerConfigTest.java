@@ -48,7 +48,7 @@ class ServerConfigTest {
         assertEquals(Duration.ofSeconds(30), config.engine().slowReaderTimeout());
         assertEquals(16 << 20, config.http().limits().bodyBytesMax());
         assertEquals(Duration.ofSeconds(1), config.lifecycle().warmUp());
-        assertTrue(config.http().apiKeys().isEmpty());
+        assertTrue(config.http().access().apiKeys().isEmpty());
     }
 
     static Stream<ConfigKey<?>> keys() {
@@ -189,6 +189,7 @@ class ServerConfigTest {
 
         var keys = load("--api-keys", "a, b,", "--api-keys-file", file.toString())
                 .http()
+                .access()
                 .apiKeys();
 
         assertEquals(List.of("a", "b", "c", "d"), keys);

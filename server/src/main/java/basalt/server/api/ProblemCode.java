@@ -50,6 +50,10 @@ public enum ProblemCode {
     UNSUPPORTED_MEDIA_TYPE(415, Type.INVALID_REQUEST),
     /** Every place in the queue is taken. */
     QUEUE_FULL(429, Type.RATE_LIMIT),
+    /** The API key has as many requests open as it may. */
+    KEY_CONCURRENCY_EXCEEDED(429, Type.RATE_LIMIT),
+    /** The API key has sent as many requests as it may. */
+    KEY_RATE_EXCEEDED(429, Type.RATE_LIMIT),
     /** Our fault. */
     SERVER_ERROR(500, Type.SERVER),
     /** The device failed. */

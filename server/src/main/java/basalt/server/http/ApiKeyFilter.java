@@ -2,7 +2,9 @@ package basalt.server.http;
 
 import basalt.server.api.Problem;
 import basalt.server.api.ProblemCode;
+import basalt.server.api.ProblemException;
 import io.helidon.http.HeaderNames;
+import io.helidon.http.Method;
 import io.helidon.webserver.http.Filter;
 import io.helidon.webserver.http.FilterChain;
 import io.helidon.webserver.http.RoutingRequest;
@@ -13,8 +15,8 @@ import java.security.NoSuchAlgorithmException;
 import java.util.List;
 
 /**
- * Lets only requests through that carry an API key, if there are any. Compares digests, all of them, so that time tells
- * nothing.
+ * Lets only requests through that carry an API key, if there are any, and whose key is within its limits. Compares
+ * digests, all of them, so that time tells nothing.
  */
 final class ApiKeyFilter implements Filter {
     private static final Problem REFUSAL = Problem.of(
@@ -22,34 +24,63 @@ final class ApiKeyFilter implements Filter {
             "A valid API key is needed: send it with the header Authorization: Bearer KEY.");
     private static final String SCHEME = "Bearer ";
 
-    private final List<byte[]> digests;
+    /** Whose requests carry none, where none is asked for. */
+    private static final int NOBODY = 0;
 
-    ApiKeyFilter(List<String> keys) {
-        digests = keys.stream().map(ApiKeyFilter::digest).toList();
+    private static final int UNKNOWN = -1;
+
+    private final List<byte[]> digests;
+    private final KeyLimits limits;
+
+    ApiKeyFilter(HttpConfig.Access access) {
+        digests = access.apiKeys().stream().map(ApiKeyFilter::digest).toList();
+        limits = new KeyLimits(Math.max(1, digests.size()), access, System::nanoTime);
     }
 
     @Override
     public void filter(FilterChain chain, RoutingRequest request, RoutingResponse response) {
         boolean isGuarded = request.prologue().uriPath().path().startsWith("/v1/");
-        if (isGuarded && !digests.isEmpty()) {
-            String authorization =
-                    request.headers().first(HeaderNames.AUTHORIZATION).orElse("");
-            if (!authorization.regionMatches(true, 0, SCHEME, 0, SCHEME.length())
-                    || !isKnown(authorization.substring(SCHEME.length()).strip())) {
-                ProblemResponses.send(response, REFUSAL);
-                return;
-            }
+        if (!isGuarded) {
+            chain.proceed();
+            return;
         }
-        chain.proceed();
+        int key = key(request.headers().first(HeaderNames.AUTHORIZATION).orElse(""));
+        if (key == UNKNOWN) {
+            ProblemResponses.send(response, REFUSAL);
+        } else if (request.prologue().method().equals(Method.POST)) {
+            proceedWithin(key, chain, response);
+        } else {
+            chain.proceed();
+        }
     }
 
-    private boolean isKnown(String key) {
-        byte[] digest = digest(key);
-        boolean isKnown = false;
-        for (byte[] known : digests) {
-            isKnown |= MessageDigest.isEqual(known, digest);
+    private void proceedWithin(int key, FilterChain chain, RoutingResponse response) {
+        try {
+            limits.enter(key);
+        } catch (ProblemException e) {
+            ProblemResponses.send(response, e.problem());
+            return;
         }
-        return isKnown;
+        try {
+            chain.proceed();
+        } finally {
+            limits.leave(key);
+        }
+    }
+
+    private int key(String authorization) {
+        if (digests.isEmpty()) {
+            return NOBODY;
+        }
+        if (!authorization.regionMatches(true, 0, SCHEME, 0, SCHEME.length())) {
+            return UNKNOWN;
+        }
+        byte[] digest = digest(authorization.substring(SCHEME.length()).strip());
+        int found = UNKNOWN;
+        for (int i = 0; i < digests.size(); i++) {
+            found = MessageDigest.isEqual(digests.get(i), digest) ? i : found;
+        }
+        return found;
     }
 
     private static byte[] digest(String key) {

@@ -1,7 +1,9 @@
 package basalt.server.http;
 
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
+import java.util.Optional;
 import java.util.OptionalInt;
 
 /**
@@ -12,15 +14,37 @@ import java.util.OptionalInt;
  * @param opsPort a second port for health and metrics alone
  * @param limits bounds of what clients may send and hold
  * @param timeouts bounds of how long
- * @param apiKeys keys of which a request under {@code /v1} must carry one; none asks for none
+ * @param access who may use it, and how much
  */
-public record HttpConfig(
-        String host, int port, OptionalInt opsPort, Limits limits, Timeouts timeouts, List<String> apiKeys) {
+public record HttpConfig(String host, int port, OptionalInt opsPort, Limits limits, Timeouts timeouts, Access access) {
 
-    /** Copies the list. */
-    public HttpConfig {
-        apiKeys = List.copyOf(apiKeys);
+    /**
+     * Who may use it, and how much.
+     *
+     * @param apiKeys of which a request under {@code /v1} must carry one; none asks for none
+     * @param keyRequestsMax open at once of one key, 0 for no limit; without keys all requests have the same one
+     * @param keyRateMax requests a minute of one key, 0 for no limit
+     * @param corsOrigins whose pages may use the API; {@code *} is all
+     * @param tls the certificate to show, on the port of the API; none listens in the clear
+     */
+    public record Access(
+            List<String> apiKeys,
+            int keyRequestsMax,
+            int keyRateMax,
+            List<String> corsOrigins,
+            Optional<TlsPaths> tls) {
+        /** To anyone, without limits, in the clear. */
+        public static final Access OPEN = new Access(List.of(), 0, 0, List.of(), Optional.empty());
+
+        /** Copies the lists. */
+        public Access {
+            apiKeys = List.copyOf(apiKeys);
+            corsOrigins = List.copyOf(corsOrigins);
+        }
     }
+
+    /** PEM files of a certificate chain and of its key. */
+    public record TlsPaths(Path certificate, Path key) {}
 
     /**
      * Bounds of what clients may send and hold.

@@ -4,6 +4,7 @@ import basalt.server.api.CompletionRequest;
 import basalt.server.observe.Metrics;
 import com.sun.management.UnixOperatingSystemMXBean;
 import io.helidon.common.socket.SocketOptions;
+import io.helidon.common.tls.Tls;
 import io.helidon.webserver.ListenerConfig;
 import io.helidon.webserver.WebServer;
 import io.helidon.webserver.http.HttpRouting;
@@ -40,12 +41,20 @@ public final class HttpServer implements AutoCloseable {
     private final WebServer server;
     private final Connections connections;
     private final Clock clock;
+    private final Optional<TlsFiles> tls;
 
-    private HttpServer(HttpConfig config, WebServer server, Connections connections, Clock clock) {
+    private HttpServer(
+            HttpConfig config, WebServer server, Connections connections, Clock clock, Optional<TlsFiles> tls) {
         this.config = config;
         this.server = server;
         this.connections = connections;
         this.clock = clock;
+        this.tls = tls;
+    }
+
+    /** Why the files of TLS cannot be used, if so. */
+    public static Optional<String> tlsFailure(HttpConfig config) {
+        return config.access().tls().flatMap(TlsFiles::failure);
     }
 
     /** Why the addresses cannot be bound, if so; {@link #start} takes a second to find out. */
@@ -68,7 +77,10 @@ public final class HttpServer implements AutoCloseable {
         var filter = new RequestFilter(connections, metrics);
         var routes = new Routes(gate, metrics, contract());
 
-        var routing = HttpRouting.builder().addFilter(filter).addFilter(new ApiKeyFilter(config.apiKeys()));
+        var routing = HttpRouting.builder()
+                .addFilter(filter)
+                .addFilter(new CorsFilter(config.access().corsOrigins()))
+                .addFilter(new ApiKeyFilter(config.access()));
         routes.addAll(
                 routing,
                 new CompletionsHandler(CompletionRequest.Form.TEXT, gate, connections, clock, metrics),
@@ -76,6 +88,9 @@ public final class HttpServer implements AutoCloseable {
         var builder = WebServer.builder().shutdownHook(false);
         listen(builder, config, config.port(), connectionsMax(config), connections);
         builder.routing(routing);
+        Optional<TlsFiles> tls = config.access().tls().map(HttpServer::tls);
+        tls.ifPresent(
+                files -> builder.tls(Tls.builder().sslContext(files.context()).build()));
         if (config.opsPort().isPresent()) {
             var opsRouting = HttpRouting.builder().addFilter(filter);
             routes.addOps(opsRouting);
@@ -88,7 +103,15 @@ public final class HttpServer implements AutoCloseable {
             clock.close();
             throw new UncheckedIOException(new IOException("the address cannot be bound"));
         }
-        return new HttpServer(config, server, connections, clock);
+        return new HttpServer(config, server, connections, clock, tls);
+    }
+
+    private static TlsFiles tls(HttpConfig.TlsPaths paths) {
+        try {
+            return new TlsFiles(paths);
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
     }
 
     private static void listen(
@@ -169,6 +192,7 @@ public final class HttpServer implements AutoCloseable {
     @Override
     public void close() {
         clock.close();
+        tls.ifPresent(TlsFiles::close);
         server.stop();
     }
 }
