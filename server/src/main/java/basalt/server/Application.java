@@ -5,6 +5,7 @@ import basalt.server.http.Gate;
 import basalt.server.http.HttpServer;
 import basalt.server.http.Serving;
 import basalt.server.observe.Metrics;
+import basalt.server.observe.Tracing;
 import java.net.InetAddress;
 import java.net.UnknownHostException;
 import java.time.Duration;
@@ -21,13 +22,16 @@ final class Application implements AutoCloseable {
     private final ServerConfig config;
     private final LoadedModel model;
     private final Metrics metrics;
+    private final Tracing tracing;
     private final Gate gate;
     private final HttpServer http;
 
-    private Application(ServerConfig config, LoadedModel model, Metrics metrics, Gate gate, HttpServer http) {
+    private Application(
+            ServerConfig config, LoadedModel model, Metrics metrics, Tracing tracing, Gate gate, HttpServer http) {
         this.config = config;
         this.model = model;
         this.metrics = metrics;
+        this.tracing = tracing;
         this.gate = gate;
         this.http = http;
     }
@@ -41,9 +45,12 @@ final class Application implements AutoCloseable {
         requireFree(config);
         warnIfOpen(config);
         var metrics = new Metrics(config.modelName());
+        Tracing tracing = config.otlpEndpoint()
+                .map(endpoint -> Tracing.to(endpoint, config.modelName()))
+                .orElseGet(Tracing::off);
         var gate = new Gate(config.lifecycle().stepTimeout());
         // Beside the loading: each keeps a core busy for a second.
-        var listening = new FutureTask<>(() -> HttpServer.start(config.http(), gate, metrics));
+        var listening = new FutureTask<>(() -> HttpServer.start(config.http(), gate, metrics, tracing));
         Thread.ofPlatform().daemon().name("http-start").start(listening);
 
         LoadedModel model = load(config, loader, listening);
@@ -53,7 +60,7 @@ final class Application implements AutoCloseable {
         metrics.bindEngine(model.engine()::stats, baseline);
         HttpServer http = result(listening);
         gate.open(serving);
-        var application = new Application(config, model, metrics, gate, http);
+        var application = new Application(config, model, metrics, tracing, gate, http);
         application.logStart(baseline);
         return application;
     }
@@ -180,5 +187,6 @@ final class Application implements AutoCloseable {
         http.close();
         model.close();
         metrics.close();
+        tracing.close();
     }
 }

@@ -5,6 +5,7 @@ import basalt.server.http.HttpConfig;
 import basalt.server.hub.HubException;
 import basalt.server.hub.HubSettings;
 import java.io.IOException;
+import java.net.URI;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -25,6 +26,7 @@ import java.util.regex.Pattern;
  * @param compute what computes
  * @param lifecycle starting and stopping
  * @param logs how to log
+ * @param otlpEndpoint where spans go; none are made without it
  */
 record ServerConfig(
         ModelSource model,
@@ -33,7 +35,8 @@ record ServerConfig(
         EngineConfig engine,
         Compute compute,
         Lifecycle lifecycle,
-        Logs logs) {
+        Logs logs,
+        Optional<URI> otlpEndpoint) {
 
     /**
      * What computes.
@@ -201,6 +204,9 @@ record ServerConfig(
     static final ConfigKey<LogLevel> LOG_LEVEL = ConfigKey.choice("log-level", LogLevel.INFO, "what is logged");
     static final ConfigKey<LogFormat> LOG_FORMAT = ConfigKey.choice("log-format", LogFormat.TEXT, "form of a log line");
 
+    static final ConfigKey<String> OTLP_ENDPOINT = ConfigKey.text(
+            "otlp-endpoint", "", "URL", "where OpenTelemetry spans go, such as http://localhost:4318/v1/traces");
+
     /** All keys, in the order in which they are explained. */
     static final List<ConfigKey<?>> KEYS = List.of(
             MODEL,
@@ -243,7 +249,8 @@ record ServerConfig(
             DRAIN_TIMEOUT,
             STEP_TIMEOUT,
             LOG_LEVEL,
-            LOG_FORMAT);
+            LOG_FORMAT,
+            OTLP_ENDPOINT);
 
     /**
      * Reads flags, the environment and the file that either names by {@code config}; the first of them that sets a key
@@ -260,7 +267,14 @@ record ServerConfig(
                 : ModelSource.of(sources.get(MODEL), hub);
         String modelName = sources.get(MODEL_NAME).isEmpty() ? model.name() : sources.get(MODEL_NAME);
         return new ServerConfig(
-                model, modelName, http(sources), engine(sources), compute(sources), lifecycle(sources), logs(sources));
+                model,
+                modelName,
+                http(sources),
+                engine(sources),
+                compute(sources),
+                lifecycle(sources),
+                logs(sources),
+                otlpEndpoint(sources));
     }
 
     private static HubSettings hub(ConfigSources sources, Map<String, String> environment) {
@@ -349,6 +363,15 @@ record ServerConfig(
     private static Lifecycle lifecycle(ConfigSources sources) {
         return new Lifecycle(
                 sources.get(WARM_UP), sources.get(DRAIN_DELAY), sources.get(DRAIN_TIMEOUT), sources.get(STEP_TIMEOUT));
+    }
+
+    private static Optional<URI> otlpEndpoint(ConfigSources sources) {
+        String text = sources.get(OTLP_ENDPOINT);
+        if (!text.isEmpty() && !text.matches("https?://[^\\s/]+/\\S*")) {
+            throw new StartException(
+                    sources.origin(OTLP_ENDPOINT) + " = \"" + text + "\": must be like http://host:4318/v1/traces");
+        }
+        return text.isEmpty() ? Optional.empty() : Optional.of(URI.create(text));
     }
 
     private static Logs logs(ConfigSources sources) {

@@ -9,6 +9,7 @@ import basalt.server.http.HttpConfig;
 import basalt.server.http.HttpServer;
 import basalt.server.http.Serving;
 import basalt.server.observe.Metrics;
+import basalt.server.observe.Tracing;
 import java.io.IOException;
 import java.net.InetAddress;
 import java.net.Socket;
@@ -83,7 +84,7 @@ final class WarmUp {
         var limits = new HttpConfig.Limits(BODY_BYTES_MAX, 1);
         var config = new HttpConfig(loopback, 0, OptionalInt.empty(), limits, timeouts, HttpConfig.Access.OPEN);
         try (var metrics = new Metrics("warm-up");
-                var http = HttpServer.start(config, gate, metrics)) {
+                var http = HttpServer.start(config, gate, metrics, Tracing.off())) {
             do {
                 exchange(http.port(), body(serving, true));
                 exchange(http.port(), body(serving, false));

@@ -25,13 +25,13 @@ class ArchitectureTest {
     }
 
     @Test
-    void onlyObserveSeesMicrometer() {
+    void onlyObserveSeesMicrometerAndOpenTelemetry() {
         noClasses()
                 .that()
                 .resideOutsideOfPackage("basalt.server.observe")
                 .should()
                 .dependOnClassesThat()
-                .resideInAPackage("io.micrometer..")
+                .resideInAnyPackage("io.micrometer..", "io.opentelemetry..")
                 .check(CLASSES);
     }
 

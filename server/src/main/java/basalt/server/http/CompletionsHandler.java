@@ -10,12 +10,14 @@ import basalt.server.api.Problem;
 import basalt.server.api.ProblemCode;
 import basalt.server.api.ProblemException;
 import basalt.server.observe.Metrics;
+import basalt.server.observe.Tracing;
 import io.helidon.http.HeaderNames;
 import io.helidon.webserver.CloseConnectionException;
 import io.helidon.webserver.http.Handler;
 import io.helidon.webserver.http.ServerRequest;
 import io.helidon.webserver.http.ServerResponse;
 import java.util.List;
+import java.util.Optional;
 import java.util.concurrent.ThreadLocalRandom;
 
 /** {@code POST /v1/completions} or {@code POST /v1/chat/completions}. Runs on the connection's virtual thread. */
@@ -28,13 +30,21 @@ final class CompletionsHandler implements Handler {
     private final Connections connections;
     private final Clock clock;
     private final Metrics metrics;
+    private final Tracing tracing;
 
-    CompletionsHandler(CompletionRequest.Form form, Gate gate, Connections connections, Clock clock, Metrics metrics) {
+    CompletionsHandler(
+            CompletionRequest.Form form,
+            Gate gate,
+            Connections connections,
+            Clock clock,
+            Metrics metrics,
+            Tracing tracing) {
         this.form = form;
         this.gate = gate;
         this.connections = connections;
         this.clock = clock;
         this.metrics = metrics;
+        this.tracing = tracing;
     }
 
     @Override
@@ -53,7 +63,8 @@ final class CompletionsHandler implements Handler {
                 completion,
                 serving.model(),
                 serving.names());
-        try (var readers = new GenerationReaders(generations, writer, metrics, () -> cancellation(inbound))) {
+        try (var span = tracing.begin(asked(completion, response), name -> header(request, name));
+                var readers = new GenerationReaders(generations, writer, metrics, span, () -> cancellation(inbound))) {
             inbound.watch(() -> generations.forEach(Generation::close));
             if (completion.isStreamed()) {
                 stream(readers, writer, response);
@@ -61,6 +72,21 @@ final class CompletionsHandler implements Handler {
                 send(readers, writer, response);
             }
         }
+    }
+
+    private Tracing.Asked asked(CompletionRequest completion, ServerResponse response) {
+        var first = completion.generations().getFirst();
+        return new Tracing.Asked(
+                RequestFilter.requestId(response),
+                form == CompletionRequest.Form.CHAT ? "chat" : "text_completion",
+                completion.choicesPerPrompt(),
+                first.maxTokens(),
+                first.sampling(),
+                completion.isStreamed());
+    }
+
+    private static Optional<String> header(ServerRequest request, String name) {
+        return request.headers().first(HeaderNames.create(name));
     }
 
     /** Refuses for good what no queue can ever take. */

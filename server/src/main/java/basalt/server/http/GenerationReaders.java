@@ -9,6 +9,7 @@ import basalt.server.api.CompletionWriter;
 import basalt.server.api.Problem;
 import basalt.server.api.ProblemException;
 import basalt.server.observe.Metrics;
+import basalt.server.observe.RequestSpan;
 import io.helidon.webserver.CloseConnectionException;
 import java.util.ArrayList;
 import java.util.List;
@@ -26,6 +27,7 @@ final class GenerationReaders implements AutoCloseable {
     private final boolean[] isRead; // of each generation
     private final boolean areScored;
     private final Metrics metrics;
+    private final RequestSpan span;
     private final Supplier<RuntimeException> cancellation;
     private final AtomicReference<@Nullable RuntimeException> failure = new AtomicReference<>();
 
@@ -38,11 +40,13 @@ final class GenerationReaders implements AutoCloseable {
             List<Generation> generations,
             CompletionWriter writer,
             Metrics metrics,
+            RequestSpan span,
             Supplier<RuntimeException> cancellation) {
         this.generations = generations;
         this.isRead = new boolean[generations.size()];
         this.areScored = writer.showsScores();
         this.metrics = metrics;
+        this.span = span;
         this.cancellation = cancellation;
         for (int i = 0; i < generations.size(); i++) {
             outputs.add(writer.outputs(i));
@@ -101,6 +105,10 @@ final class GenerationReaders implements AutoCloseable {
     /** The first failure is the answer's; it ends all generations. */
     private void fail(RuntimeException e) {
         if (failure.compareAndSet(null, e)) {
+            span.failed(
+                    e instanceof ProblemException problem
+                            ? problem.problem().code().code()
+                            : "client_gone");
             generations.forEach(Generation::close);
         }
     }
@@ -116,6 +124,7 @@ final class GenerationReaders implements AutoCloseable {
                 metrics.requestFinished(generation.timing(), generation.usage(), System.nanoTime());
             }
         }
+        span.answered(usage(), generations.getFirst().timing());
     }
 
     /** Outputs of all choices, in the order of the answer. */

@@ -2,6 +2,7 @@ package basalt.server.http;
 
 import basalt.server.api.CompletionRequest;
 import basalt.server.observe.Metrics;
+import basalt.server.observe.Tracing;
 import com.sun.management.UnixOperatingSystemMXBean;
 import io.helidon.common.socket.SocketOptions;
 import io.helidon.common.tls.Tls;
@@ -70,7 +71,7 @@ public final class HttpServer implements AutoCloseable {
      *
      * @throws UncheckedIOException if an address cannot be bound
      */
-    public static HttpServer start(HttpConfig config, Gate gate, Metrics metrics) {
+    public static HttpServer start(HttpConfig config, Gate gate, Metrics metrics, Tracing tracing) {
         var connections = new Connections(config);
         metrics.bindConnections(connections::count);
         var clock = new Clock(connections, config.timeouts());
@@ -83,8 +84,8 @@ public final class HttpServer implements AutoCloseable {
                 .addFilter(new ApiKeyFilter(config.access()));
         routes.addAll(
                 routing,
-                new CompletionsHandler(CompletionRequest.Form.TEXT, gate, connections, clock, metrics),
-                new CompletionsHandler(CompletionRequest.Form.CHAT, gate, connections, clock, metrics));
+                new CompletionsHandler(CompletionRequest.Form.TEXT, gate, connections, clock, metrics, tracing),
+                new CompletionsHandler(CompletionRequest.Form.CHAT, gate, connections, clock, metrics, tracing));
         var builder = WebServer.builder().shutdownHook(false);
         listen(builder, config, config.port(), connectionsMax(config), connections);
         builder.routing(routing);
