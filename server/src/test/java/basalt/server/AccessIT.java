@@ -84,9 +84,14 @@ class AccessIT {
     void listedOriginsMayUseTheApiAndOthersMayNot() {
         try (var server =
                 TestServer.start("--cors-origins", "https://a.example, https://b.example", "--api-keys", "k")) {
-            String asks = "OPTIONS /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
-                    + "Access-Control-Request-Method: POST\r\n"
-                    + "Access-Control-Request-Headers: authorization\r\nOrigin: ";
+            String asks = String.join(
+                    "\r\n",
+                    "OPTIONS /v1/completions HTTP/1.1",
+                    "Host: x",
+                    "Connection: close",
+                    "Access-Control-Request-Method: POST",
+                    "Access-Control-Request-Headers: authorization",
+                    "Origin: ");
             String preflight = server.raw(asks + "https://b.example\r\n\r\n");
             String foreign = server.raw(asks + "https://c.example\r\n\r\n");
             var answer = server.send(
