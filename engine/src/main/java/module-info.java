@@ -13,6 +13,7 @@ module basalt.engine {
     exports basalt.engine.backend.fake;
     exports basalt.engine.json;
     exports basalt.engine.model;
+    exports basalt.engine.session;
     exports basalt.engine.state;
     exports basalt.engine.text;
 }

@@ -117,6 +117,81 @@ public abstract sealed class EngineException extends RuntimeException {
         }
     }
 
+    /** There is no such session, or it is another owner's. */
+    public static final class SessionNotFound extends EngineException {
+        private static final long serialVersionUID = 1L;
+
+        /** Names the id. */
+        public SessionNotFound(String message) {
+            super(message);
+        }
+
+        @Override
+        public String code() {
+            return "session_not_found";
+        }
+    }
+
+    /** A turn of the session runs. */
+    public static final class SessionBusy extends EngineException {
+        private static final long serialVersionUID = 1L;
+
+        /** Says what to do. */
+        public SessionBusy(String message) {
+            super(message);
+        }
+
+        @Override
+        public String code() {
+            return "session_busy";
+        }
+    }
+
+    /** No more sessions can be kept. */
+    public static final class SessionsFull extends EngineException {
+        private static final long serialVersionUID = 1L;
+
+        /** Says how many there are. */
+        public SessionsFull(String message) {
+            super(message);
+        }
+
+        @Override
+        public String code() {
+            return "sessions_full";
+        }
+    }
+
+    /** A state that was written down is not one of this model, is torn, or was tampered with. */
+    public static final class InvalidState extends EngineException {
+        private static final long serialVersionUID = 1L;
+
+        /** Says what is wrong with it. */
+        public InvalidState(String message) {
+            super(message);
+        }
+
+        @Override
+        public String code() {
+            return "invalid_state";
+        }
+    }
+
+    /** What keeps sessions cannot be read or written. */
+    public static final class ArchiveFailure extends EngineException {
+        private static final long serialVersionUID = 1L;
+
+        /** Names the place and the operation, with the cause. */
+        public ArchiveFailure(String message, Throwable cause) {
+            super(message, cause);
+        }
+
+        @Override
+        public String code() {
+            return "archive_failure";
+        }
+    }
+
     /** The engine is shutting down or has stopped. */
     public static final class EngineStopped extends EngineException {
         private static final long serialVersionUID = 1L;

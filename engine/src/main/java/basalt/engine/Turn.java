@@ -9,20 +9,29 @@ import java.util.Optional;
  */
 public interface Turn extends Generation {
     /**
-     * The state at the end: after all that was pending and the text that the turn produced. Waits for it.
+     * The end: the state after all that was pending and the text that the turn produced. Waits for it.
      *
      * @return empty if the turn was cancelled
      * @throws InterruptedException if the waiting thread is interrupted
      * @throws EngineException if the engine failed it
      */
-    Optional<SessionState> outcome() throws InterruptedException;
+    Optional<Copy> outcome() throws InterruptedException;
 
     /**
-     * The state as it is now, at an exact token; the turn goes on. Waits for the first token.
+     * What there is now, at an exact token; the turn goes on. Waits for the first token.
      *
      * @return empty if the turn has ended meanwhile
      * @throws InterruptedException if the waiting thread is interrupted
      * @throws EngineException if the engine fails
      */
-    Optional<SessionState> fork() throws InterruptedException;
+    Optional<Copy> fork() throws InterruptedException;
+
+    /**
+     * A state that the turn leaves behind.
+     *
+     * @param state after the turn's tokens
+     * @param tokens what the turn has added to the history
+     */
+    @SuppressWarnings("ArrayRecordComponent") // never compared
+    record Copy(SessionState state, int[] tokens) {}
 }

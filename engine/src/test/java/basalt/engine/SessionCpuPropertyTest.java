@@ -5,6 +5,10 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import basalt.engine.backend.cpu.CpuBackend;
 import basalt.engine.model.Checkpoint;
+import basalt.engine.session.DirectoryArchive;
+import basalt.engine.session.SessionConfig;
+import basalt.engine.session.SessionStore;
+import basalt.engine.session.TurnRequest;
 import basalt.engine.state.SessionState;
 import basalt.engine.state.TokenHistory;
 import basalt.engine.text.Tokenizers;
@@ -15,6 +19,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
 import java.util.stream.LongStream;
+import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
@@ -23,6 +28,9 @@ class SessionCpuPropertyTest {
     private static final Path MODEL = Path.of("..", "models", "based-10m");
     private static final int TOP = 5;
     private static final int FORKS = 16;
+
+    @TempDir
+    private Path directory;
 
     static LongStream seeds() {
         String seed = System.getProperty("seed");
@@ -79,7 +87,7 @@ class SessionCpuPropertyTest {
                 case TokenEvent.Finished e -> reason = e.reason();
             }
         }
-        return new Turned(seen, turn.outcome().orElseThrow(), reason);
+        return new Turned(seen, turn.outcome().orElseThrow().state(), reason);
     }
 
     private static Seen seen(TokenEvent.Sampled e) {
@@ -195,6 +203,47 @@ class SessionCpuPropertyTest {
 
     @ParameterizedTest(name = "seed {0}")
     @MethodSource("seeds")
+    void textAcrossRestartsAndServersIsTheUninterruptedOneBitForBit(long seed) throws Exception {
+        var random = new Random(seed + 3_000);
+        try (var checkpoint = Checkpoint.open(MODEL)) {
+            int[] prompt = random.ints(40, 0, checkpoint.config().vocabSize()).toArray();
+            var request = request(prompt, 80, random, List.of());
+            List<Seen> uninterrupted;
+            try (var engine = start(checkpoint, random)) {
+                uninterrupted = whole(engine, prompt, request);
+            }
+            var inTurns = new ArrayList<Seen>();
+            String id = "";
+            byte[] moved = {};
+            for (int i = 0; i < 4; i++) {
+                // One directory twice, then another that the state is carried to.
+                var archive = DirectoryArchive.open(directory.resolve("server" + i / 2));
+                var config = new SessionConfig(checkpoint.fingerprint(), 10, 1 << 24, 1 << 24, 1);
+                try (var engine = start(checkpoint, random);
+                        var store = SessionStore.open(engine, config, archive, () -> 1)) {
+                    id = i % 2 == 0 ? store.create("owner", Duration.ZERO) : id;
+                    if (i == 2) {
+                        store.importState("owner", id, moved);
+                    }
+                    var template = withMaxTokens(request, 20);
+                    int[] next = i == 0 ? prompt : new int[0];
+                    var turn = store.turn("owner", id, new TurnRequest(next, next, template, false), Duration.ZERO);
+                    for (var event = turn.next(); event.isPresent(); event = turn.next()) {
+                        if (event.get() instanceof TokenEvent.Sampled e) {
+                            inTurns.add(seen(e));
+                        }
+                    }
+                    assertEquals(i == 0 ? 0 : 39 + 20L * i, turn.usage().cachedTokenCount());
+                    moved = store.exported("owner", id);
+                }
+            }
+
+            assertEquals(uninterrupted, inTurns);
+        }
+    }
+
+    @ParameterizedTest(name = "seed {0}")
+    @MethodSource("seeds")
     void branchesOfARunningTurnGoOnAsIfAlone(long seed) throws Exception {
         var random = new Random(seed + 2_000);
         try (var checkpoint = Checkpoint.open(MODEL);
@@ -205,7 +254,7 @@ class SessionCpuPropertyTest {
             var start = SessionState.EMPTY.append(prompt);
 
             try (var turn = engine.resume(start, request, false)) {
-                var forked = turn.fork().orElseThrow();
+                var forked = turn.fork().orElseThrow().state();
                 var trunk = read(turn);
 
                 assertEquals(uninterrupted, trunk.seen());

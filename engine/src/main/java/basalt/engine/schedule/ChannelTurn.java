@@ -6,6 +6,7 @@ import basalt.engine.Turn;
 import basalt.engine.Usage;
 import basalt.engine.state.SessionState;
 import basalt.engine.text.ByteSpelling;
+import java.util.Arrays;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
@@ -34,12 +35,12 @@ final class ChannelTurn implements Turn {
     }
 
     @Override
-    public Optional<SessionState> outcome() throws InterruptedException {
-        return get(turn.outcome()).map(this::state);
+    public Optional<Copy> outcome() throws InterruptedException {
+        return get(turn.outcome()).map(this::copy);
     }
 
     @Override
-    public Optional<SessionState> fork() throws InterruptedException {
+    public Optional<Copy> fork() throws InterruptedException {
         forkLock.lockInterruptibly();
         try {
             if (group.isFinished()) {
@@ -47,7 +48,7 @@ final class ChannelTurn implements Turn {
             }
             var copy = new CompletableFuture<Optional<TurnRecord.Copy>>();
             front.fork(group, copy);
-            return get(copy).map(this::state);
+            return get(copy).map(this::copy);
         } finally {
             forkLock.unlock();
         }
@@ -64,12 +65,15 @@ final class ChannelTurn implements Turn {
         }
     }
 
-    private SessionState state(TurnRecord.Copy copy) {
-        var state = start.append(copy.sampled());
+    private Copy copy(TurnRecord.Copy copy) {
+        int[] tokens = copy.sampled();
         if (spelling != null && copy.rest().length > 0) {
-            state = state.append(spelling.encode(copy.rest()));
+            int[] rest = spelling.encode(copy.rest());
+            tokens = Arrays.copyOf(tokens, tokens.length + rest.length);
+            System.arraycopy(rest, 0, tokens, tokens.length - rest.length, rest.length);
         }
-        return copy.image().isPresent() ? state.advance(copy.image().get()) : state;
+        var state = start.append(tokens);
+        return new Copy(copy.image().isPresent() ? state.advance(copy.image().get()) : state, tokens);
     }
 
     @Override

@@ -155,7 +155,7 @@ class TurnPropertyTest {
         }
         if (!isCancelled) {
             conversation.history = concat(one.whole().prompt(), kept(one));
-            conversation.state = outcome.orElseThrow();
+            conversation.state = outcome.orElseThrow().state();
         } else {
             assertTrue(outcome.isEmpty());
         }
@@ -216,12 +216,12 @@ class TurnPropertyTest {
             return Optional.empty();
         }
         var branch = one.conversation().copy();
-        branch.state = state.get();
-        int count = (int) state.get().tokenCount() - one.whole().prompt().length;
+        branch.state = state.get().state();
+        int count = (int) branch.state.tokenCount() - one.whole().prompt().length;
         int[] expected = Expected.of(one.whole(), 0).tokens();
         branch.history = concat(one.whole().prompt(), Arrays.copyOf(expected, count));
         assertTrue(count > 0, "forked before the first token");
-        assertEquals(1, state.get().pendingCount());
+        assertEquals(1, branch.state.pendingCount());
         assertEquals(TokenHistory.EMPTY.append(branch.history), branch.state.history());
         return Optional.of(branch);
     }

@@ -14,6 +14,7 @@ import java.util.OptionalLong;
  */
 public record Problem(ProblemCode code, String message, Optional<String> param, OptionalLong retryAfterSeconds) {
     private static final long STOPPING_RETRY_SECONDS = 5;
+    private static final long SESSIONS_FULL_RETRY_SECONDS = 60;
 
     /** A problem of no one field. */
     public static Problem of(ProblemCode code, String message) {
@@ -37,6 +38,15 @@ public record Problem(ProblemCode code, String message, Optional<String> param, 
             case EngineException.InvalidRequest e -> invalidRequest(e, message);
             case EngineException.QueueFull e ->
                 retryable(ProblemCode.QUEUE_FULL, message, Math.ceilDiv(e.retryAfterMillis(), 1_000));
+            case EngineException.SessionNotFound e -> of(ProblemCode.SESSION_NOT_FOUND, "session", message);
+            case EngineException.SessionBusy e -> of(ProblemCode.SESSION_BUSY, "session", message);
+            case EngineException.SessionsFull e ->
+                retryable(ProblemCode.SESSIONS_FULL, message, SESSIONS_FULL_RETRY_SECONDS);
+            case EngineException.InvalidState e -> of(ProblemCode.INVALID_STATE, message);
+            case EngineException.ArchiveFailure e ->
+                of(
+                        ProblemCode.SERVER_ERROR,
+                        "The sessions' directory cannot be read or written; the turn is not kept.");
             case EngineException.EngineStopped e ->
                 retryable(ProblemCode.STOPPING, "The server is shutting down.", STOPPING_RETRY_SECONDS);
             case EngineException.DeviceFailure e ->
@@ -55,6 +65,7 @@ public record Problem(ProblemCode code, String message, Optional<String> param, 
         return switch (failure.param()) {
             // Ids are checked before, so it is the length.
             case "prompt" -> of(ProblemCode.CONTEXT_LENGTH_EXCEEDED, "prompt", message);
+            case "tokens" -> of(ProblemCode.INVALID_VALUE, "tokens", message);
             case "choiceCount" -> of(ProblemCode.CAPACITY_EXCEEDED, "n", message);
             case "stopStrings" -> of(ProblemCode.INVALID_REQUEST, "stop", message);
             case "stopTokenIds" -> of(ProblemCode.INVALID_TOKEN, "stop_token_ids", message);

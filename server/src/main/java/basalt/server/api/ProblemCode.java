@@ -28,12 +28,16 @@ public enum ProblemCode {
     CONTEXT_LENGTH_EXCEEDED(400, Type.INVALID_REQUEST),
     /** Anything else that makes a request impossible. */
     INVALID_REQUEST(400, Type.INVALID_REQUEST),
+    /** An uploaded state that is torn, of another model or tenant, or not one at all. */
+    INVALID_STATE(400, Type.INVALID_REQUEST),
     /** Not HTTP/1.1 as it is written. */
     BAD_HTTP(400, Type.INVALID_REQUEST),
     /** No API key, or not one of ours. */
     INVALID_API_KEY(401, Type.AUTHENTICATION),
     /** Another model's name. */
     MODEL_NOT_FOUND(404, Type.INVALID_REQUEST),
+    /** No such session, or another tenant's. */
+    SESSION_NOT_FOUND(404, Type.INVALID_REQUEST),
     /** No such path. */
     NOT_FOUND(404, Type.INVALID_REQUEST),
     /** The path exists, the method on it does not. */
@@ -42,6 +46,8 @@ public enum ProblemCode {
     REQUEST_TIMEOUT(408, Type.INVALID_REQUEST),
     /** The client did not read for too long; only seen inside streams. */
     SLOW_READER(408, Type.INVALID_REQUEST),
+    /** A turn of the session runs. */
+    SESSION_BUSY(409, Type.INVALID_REQUEST),
     /** The body is larger than {@code body-bytes-max}. */
     BODY_TOO_LARGE(413, Type.INVALID_REQUEST),
     /** The URL is too long. */
@@ -54,6 +60,8 @@ public enum ProblemCode {
     KEY_CONCURRENCY_EXCEEDED(429, Type.RATE_LIMIT),
     /** The API key has sent as many requests as it may. */
     KEY_RATE_EXCEEDED(429, Type.RATE_LIMIT),
+    /** As many sessions are kept as there may be. */
+    SESSIONS_FULL(429, Type.RATE_LIMIT),
     /** Our fault. */
     SERVER_ERROR(500, Type.SERVER),
     /** The device failed. */

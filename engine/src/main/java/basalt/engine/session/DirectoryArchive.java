@@ -1,0 +1,294 @@
+package basalt.engine.session;
+
+import basalt.engine.EngineException;
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
+import java.nio.channels.FileLock;
+import java.nio.channels.OverlappingFileLockException;
+import java.nio.file.DirectoryStream;
+import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.nio.file.StandardOpenOption;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Optional;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ConcurrentSkipListMap;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+
+/**
+ * Sessions in a directory: {@code ID.journal} and {@code ID.COUNT.image}. Files appear whole, by renaming; only
+ * journals
+ * grow, by one write an entry. What cannot be read is renamed to {@code *.aside}. One process at a time holds the
+ * directory, by a lock on its file {@code lock}.
+ *
+ * <p>Written data survives the end of the process, however it ends. A power failure may tear the last writes; the
+ * checksums inside the files tell.
+ */
+public final class DirectoryArchive implements SessionArchive {
+    private static final System.Logger LOG = System.getLogger(DirectoryArchive.class.getName());
+    private static final String JOURNAL = ".journal";
+    private static final Pattern IMAGE = Pattern.compile("(.+)\\.([0-9]{1,19})\\.image");
+
+    private final Path directory;
+    private final FileChannel lockChannel;
+    /** Of each session, the bytes of its images by their token counts. */
+    private final ConcurrentHashMap<String, ConcurrentSkipListMap<Long, Long>> images = new ConcurrentHashMap<>();
+
+    private DirectoryArchive(Path directory, FileChannel lockChannel) {
+        this.directory = directory;
+        this.lockChannel = lockChannel;
+    }
+
+    /**
+     * Makes the directory if need be, and takes hold of it.
+     *
+     * @throws EngineException.ArchiveFailure if it cannot be had, or another process holds it
+     */
+    public static DirectoryArchive open(Path directory) {
+        try {
+            Files.createDirectories(directory);
+            var channel =
+                    FileChannel.open(directory.resolve("lock"), StandardOpenOption.CREATE, StandardOpenOption.WRITE);
+            boolean isHeld = false;
+            try {
+                FileLock lock = channel.tryLock();
+                isHeld = lock != null;
+            } catch (OverlappingFileLockException e) {
+                LOG.log(System.Logger.Level.DEBUG, "event=sessions_locked directory={0}", directory);
+            } finally {
+                if (!isHeld) {
+                    channel.close();
+                }
+            }
+            if (!isHeld) {
+                throw new IOException("another process uses it");
+            }
+            var archive = new DirectoryArchive(directory, channel);
+            archive.removeUnfinished();
+            return archive;
+        } catch (IOException e) {
+            throw failure(directory, "open", e);
+        }
+    }
+
+    private static EngineException.ArchiveFailure failure(Path path, String operation, IOException e) {
+        return new EngineException.ArchiveFailure(operation + " " + path + ": " + e.getMessage(), e);
+    }
+
+    private void removeUnfinished() throws IOException {
+        for (Path path : list("*.new")) {
+            Files.deleteIfExists(path);
+        }
+        for (Path path : list("*.image")) {
+            Matcher name = IMAGE.matcher(path.getFileName().toString());
+            if (!name.matches()) {
+                continue;
+            }
+            String id = name.group(1);
+            if (Files.exists(journalPath(id))) {
+                index(id).put(Long.parseLong(name.group(2)), Files.size(path));
+            } else if (!Files.exists(aside(journalPath(id)))) {
+                Files.deleteIfExists(path);
+            }
+        }
+    }
+
+    private ConcurrentSkipListMap<Long, Long> index(String id) {
+        return images.computeIfAbsent(id, absent -> new ConcurrentSkipListMap<>());
+    }
+
+    private static Path aside(Path path) {
+        return Path.of(path + ".aside");
+    }
+
+    private List<Path> list(String glob) throws IOException {
+        var paths = new ArrayList<Path>();
+        try (DirectoryStream<Path> stream = Files.newDirectoryStream(directory, glob)) {
+            stream.forEach(paths::add);
+        }
+        return paths;
+    }
+
+    private Path journalPath(String id) {
+        return directory.resolve(id + JOURNAL);
+    }
+
+    private Path imagePath(String id, long tokenCount) {
+        return directory.resolve(id + "." + tokenCount + ".image");
+    }
+
+    @Override
+    public boolean isDurable() {
+        return true;
+    }
+
+    @Override
+    public List<String> ids() {
+        try {
+            return list("*" + JOURNAL).stream()
+                    .map(path -> path.getFileName().toString())
+                    .map(name -> name.substring(0, name.length() - JOURNAL.length()))
+                    .toList();
+        } catch (IOException e) {
+            throw failure(directory, "list", e);
+        }
+    }
+
+    @Override
+    public void create(String id, byte[] journal) {
+        write(journalPath(id), journal);
+    }
+
+    private void write(Path path, byte[] bytes) {
+        Path unfinished = directory.resolve(path.getFileName() + ".new");
+        try {
+            Files.write(unfinished, bytes);
+            Files.move(unfinished, path, StandardCopyOption.ATOMIC_MOVE);
+        } catch (IOException e) {
+            throw failure(path, "write", e);
+        }
+    }
+
+    @Override
+    public void append(String id, byte[] entry) {
+        Path path = journalPath(id);
+        try (var channel = FileChannel.open(path, StandardOpenOption.WRITE)) {
+            long end = channel.size();
+            var buffer = ByteBuffer.wrap(entry);
+            boolean isWhole = false;
+            try {
+                while (buffer.hasRemaining()) {
+                    channel.write(buffer, end + buffer.position());
+                }
+                isWhole = true;
+            } finally {
+                if (!isWhole) {
+                    channel.truncate(end); // or the next entry would come behind a torn one
+                }
+            }
+        } catch (IOException e) {
+            throw failure(path, "append to", e);
+        }
+    }
+
+    @Override
+    public Optional<byte[]> journal(String id) {
+        return read(journalPath(id));
+    }
+
+    private static Optional<byte[]> read(Path path) {
+        try {
+            return Optional.of(Files.readAllBytes(path));
+        } catch (NoSuchFileException e) {
+            return Optional.empty();
+        } catch (IOException e) {
+            throw failure(path, "read", e);
+        }
+    }
+
+    @Override
+    public void truncate(String id, long bytes) {
+        Path path = journalPath(id);
+        try (var channel = FileChannel.open(path, StandardOpenOption.WRITE)) {
+            channel.truncate(bytes);
+            LOG.log(System.Logger.Level.WARNING, "event=journal_cut session={0} bytes={1}", id, Long.toString(bytes));
+        } catch (IOException e) {
+            throw failure(path, "cut", e);
+        }
+    }
+
+    @Override
+    public List<Long> images(String id) {
+        var known = images.get(id);
+        return known == null ? List.of() : List.copyOf(known.keySet());
+    }
+
+    @Override
+    public void putImage(String id, long tokenCount, byte[] image) {
+        write(imagePath(id, tokenCount), image);
+        index(id).put(tokenCount, (long) image.length);
+    }
+
+    @Override
+    public Optional<byte[]> image(String id, long tokenCount) {
+        return read(imagePath(id, tokenCount));
+    }
+
+    /** Images never change, so two names for one file are two images. */
+    @Override
+    public void copyImage(String fromId, String toId, long tokenCount) {
+        Path from = imagePath(fromId, tokenCount);
+        try {
+            if (Files.exists(from)) {
+                Files.createLink(imagePath(toId, tokenCount), from);
+                index(toId).put(tokenCount, Files.size(from));
+            }
+        } catch (UnsupportedOperationException | IOException e) {
+            read(from).ifPresent(bytes -> putImage(toId, tokenCount, bytes));
+        }
+    }
+
+    @Override
+    public long imageBytes(String id) {
+        var known = images.get(id);
+        return known == null
+                ? 0
+                : known.values().stream().mapToLong(Long::longValue).sum();
+    }
+
+    @Override
+    public void deleteImage(String id, long tokenCount) {
+        index(id).remove(tokenCount);
+        delete(imagePath(id, tokenCount));
+    }
+
+    private static void delete(Path path) {
+        try {
+            Files.deleteIfExists(path);
+        } catch (IOException e) {
+            throw failure(path, "delete", e);
+        }
+    }
+
+    /** The journal first: images without one are found and removed by the next start. */
+    @Override
+    public void delete(String id) {
+        delete(journalPath(id));
+        images(id).forEach(tokenCount -> deleteImage(id, tokenCount));
+        images.remove(id);
+    }
+
+    @Override
+    public void setAside(String id, String reason) {
+        setAside(journalPath(id), reason);
+    }
+
+    @Override
+    public void setAsideImage(String id, long tokenCount, String reason) {
+        index(id).remove(tokenCount);
+        setAside(imagePath(id, tokenCount), reason);
+    }
+
+    private static void setAside(Path path, String reason) {
+        LOG.log(System.Logger.Level.WARNING, "event=set_aside file={0} reason=\"{1}\"", path, reason);
+        try {
+            Files.move(path, aside(path), StandardCopyOption.REPLACE_EXISTING);
+        } catch (IOException e) {
+            throw failure(path, "set aside", e);
+        }
+    }
+
+    @Override
+    public void close() {
+        try {
+            lockChannel.close();
+        } catch (IOException e) {
+            throw failure(directory, "close", e);
+        }
+    }
+}

@@ -1,0 +1,290 @@
+package basalt.engine.session;
+
+import basalt.engine.EngineException;
+import basalt.engine.state.SessionState;
+import java.util.Collection;
+import java.util.Comparator;
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.Condition;
+import java.util.concurrent.locks.ReentrantLock;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Keeps the images of sessions within their bounds, on a thread of its own: writes to the archive those of sessions
+ * used
+ * least recently and of those whose archived image is far behind, and drops the eldest of the archive.
+ */
+final class ImageKeeper implements AutoCloseable {
+    private static final System.Logger LOG = System.getLogger(ImageKeeper.class.getName());
+    private static final long SWEEP_NANOS = TimeUnit.SECONDS.toNanos(1);
+    private static final long END_MILLIS = 30_000;
+    /** Memory may be over its bound by this factor while the thread is busy; then whoever adds to it helps. */
+    private static final int RELIEF_FACTOR = 2;
+
+    private final SessionConfig config;
+    private final SessionArchive archive;
+    private final Collection<Session> sessions;
+    private final Runnable sweep;
+    private final ImageMemory memory = new ImageMemory();
+    private final ReentrantLock lock = new ReentrantLock();
+    private final Condition changed = lock.newCondition();
+    private final LinkedHashSet<Session> behind = new LinkedHashSet<>(); // under lock
+    private boolean isCalled; // under lock: there is something to do
+    private boolean isClosing; // under lock
+    private volatile boolean isAbandoned;
+    private @Nullable Thread thread;
+
+    /**
+     * Keeps nothing yet.
+     *
+     * @param sessions all there are
+     * @param sweep done once a second
+     */
+    ImageKeeper(SessionConfig config, SessionArchive archive, Collection<Session> sessions, Runnable sweep) {
+        this.config = config;
+        this.archive = archive;
+        this.sessions = sessions;
+        this.sweep = sweep;
+    }
+
+    void start() {
+        thread = Thread.ofPlatform().daemon().name("basalt-sessions").start(this::run);
+    }
+
+    /** Notes the use of a session whose state is in memory. Call only when holding the session's lock. */
+    void used(Session session, SessionState state) {
+        memory.put(session, state.image());
+        boolean isBehind = archive.isDurable()
+                && state.consumedCount() > 0
+                && state.tokenCount() - newestImage(session) >= config.replayTokensMax();
+        if (isBehind || memory.bytes() > config.memoryBytesMax()) {
+            lock.lock();
+            try {
+                if (isBehind) {
+                    behind.add(session);
+                }
+                isCalled = true;
+                changed.signal();
+            } finally {
+                lock.unlock();
+            }
+        }
+    }
+
+    /** Tokens of the newest archived image, 0 if there is none. */
+    private long newestImage(Session session) {
+        var images = archive.images(session.id);
+        return images.isEmpty() ? 0 : images.getLast();
+    }
+
+    void dropped(Session session) {
+        memory.remove(session);
+        lock.lock();
+        try {
+            behind.remove(session);
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** Waits, in its way, for memory to come near its bound. Call without a session's lock. */
+    void relieve() {
+        if (memory.bytes() > RELIEF_FACTOR * config.memoryBytesMax()) {
+            demote();
+        }
+    }
+
+    private void run() {
+        boolean isOver = false;
+        while (!isOver) {
+            isOver = await();
+            if (isAbandoned) {
+                return;
+            }
+            try {
+                saveBehind();
+                demote();
+                trimArchive();
+                sweep.run();
+            } catch (EngineException e) {
+                LOG.log(System.Logger.Level.ERROR, "event=sessions_not_kept reason=\"" + e.getMessage() + "\"", e);
+            }
+        }
+    }
+
+    /** Waits for something to do; returns whether it is the end. */
+    private boolean await() {
+        lock.lock();
+        try {
+            long left = SWEEP_NANOS;
+            while (!isClosing && !isCalled && left > 0) {
+                left = changed.awaitNanos(left);
+            }
+            isCalled = false;
+            return isClosing;
+        } catch (InterruptedException e) {
+            return true;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    private @Nullable Session nextBehind() {
+        lock.lock();
+        try {
+            return behind.isEmpty() ? null : behind.removeFirst();
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    private void saveBehind() {
+        for (var session = nextBehind(); session != null; session = nextBehind()) {
+            session.lock.lock();
+            try {
+                saveIfPossible(session);
+            } finally {
+                session.lock.unlock();
+            }
+        }
+    }
+
+    /** Archives the image of a session unless it is there. Call only when holding the session's lock. */
+    private void save(Session session) {
+        var state = session.state();
+        if (state == null || session.isDeleted() || state.consumedCount() == 0 || !archive.isDurable()) {
+            return;
+        }
+        var images = archive.images(session.id);
+        if (images.contains(state.tokenCount()) || config.archiveBytesMax() == 0) {
+            return;
+        }
+        archive.putImage(session.id, state.tokenCount(), StateFile.bytes(state, config.fingerprint()));
+        deleteImages(session, images);
+    }
+
+    /** But for the one that the journal builds on. */
+    private void deleteImages(Session session, List<Long> images) {
+        byte[] journal = archive.journal(session.id)
+                .orElseThrow(() -> new EngineException.InvalidState("session " + session.id + " lost its journal"));
+        var log = new SessionLog(Journal.read(journal).entries());
+        for (long at : images) {
+            if (!log.hasBase() || at != log.firstCount()) {
+                archive.deleteImage(session.id, at);
+            }
+        }
+    }
+
+    private void demote() {
+        if (memory.bytes() <= config.memoryBytesMax()) {
+            return;
+        }
+        for (var session : memory.eldest()) {
+            if (memory.bytes() <= config.memoryBytesMax()) {
+                return;
+            }
+            if (session.lock.tryLock()) {
+                try {
+                    saveIfPossible(session);
+                    session.state(null);
+                    memory.remove(session);
+                } finally {
+                    session.lock.unlock();
+                }
+            }
+        }
+    }
+
+    /** Without its image a session takes longer to go on with, and that is all. */
+    private void saveIfPossible(Session session) {
+        try {
+            save(session);
+        } catch (EngineException e) {
+            LOG.log(System.Logger.Level.ERROR, "event=image_not_kept session=" + session.id, e);
+        }
+    }
+
+    private void trimArchive() {
+        long bytes = archiveBytes();
+        if (bytes <= config.archiveBytesMax()) {
+            return;
+        }
+        var eldest = sessions.stream()
+                .sorted(Comparator.comparingLong(Session::usedMillis))
+                .toList();
+        for (var session : eldest) {
+            if (bytes <= config.archiveBytesMax()) {
+                return;
+            }
+            if (archive.imageBytes(session.id) > 0 && session.lock.tryLock()) {
+                try {
+                    bytes -= trim(session);
+                } finally {
+                    session.lock.unlock();
+                }
+            }
+        }
+    }
+
+    /**
+     * Drops the images that the journal can replace; returns their bytes. Call only when holding the session's lock.
+     */
+    private long trim(Session session) {
+        if (session.isDeleted()) {
+            return 0;
+        }
+        long before = archive.imageBytes(session.id);
+        deleteImages(session, archive.images(session.id));
+        return before - archive.imageBytes(session.id);
+    }
+
+    long memoryBytes() {
+        return memory.bytes();
+    }
+
+    long archiveBytes() {
+        return sessions.stream()
+                .mapToLong(session -> archive.imageBytes(session.id))
+                .sum();
+    }
+
+    /** Archives all that is only in memory, and ends. */
+    @Override
+    public void close() {
+        end();
+        for (var session : memory.eldest()) {
+            session.lock.lock();
+            try {
+                saveIfPossible(session);
+            } finally {
+                session.lock.unlock();
+            }
+        }
+    }
+
+    /** Ends without writing anything more. */
+    void abandon() {
+        isAbandoned = true;
+        end();
+    }
+
+    private void end() {
+        lock.lock();
+        try {
+            isClosing = true;
+            changed.signal();
+        } finally {
+            lock.unlock();
+        }
+        var running = thread;
+        if (running != null) {
+            try {
+                running.join(END_MILLIS);
+            } catch (InterruptedException e) {
+                Thread.currentThread().interrupt();
+            }
+        }
+    }
+}

@@ -1,0 +1,82 @@
+package basalt.engine.session;
+
+import basalt.engine.state.StateImage;
+import java.util.ArrayList;
+import java.util.IdentityHashMap;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Optional;
+import java.util.concurrent.locks.ReentrantLock;
+
+/**
+ * Which sessions have an image in memory, the least recently used first, and how many bytes those are; images that
+ * several share count once. Safe for use by any number of threads.
+ */
+final class ImageMemory {
+    private final ReentrantLock lock = new ReentrantLock();
+    private final LinkedHashMap<Session, Optional<StateImage>> images = new LinkedHashMap<>(16, 0.75f, true);
+    private final IdentityHashMap<StateImage, Integer> shares = new IdentityHashMap<>();
+    private long bytes;
+
+    /** Notes a session's use and its image. */
+    void put(Session session, Optional<StateImage> image) {
+        lock.lock();
+        try {
+            var before = images.getOrDefault(session, Optional.empty());
+            image.ifPresent(this::share);
+            images.put(session, image);
+            before.ifPresent(this::unshare);
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    void remove(Session session) {
+        lock.lock();
+        try {
+            images.getOrDefault(session, Optional.empty()).ifPresent(this::unshare);
+            images.remove(session);
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    private void share(StateImage image) {
+        if (shares.merge(image, 1, Integer::sum) == 1) {
+            bytes += bytes(image);
+        }
+    }
+
+    private void unshare(StateImage image) {
+        if (shares.merge(image, -1, Integer::sum) == 0) {
+            shares.remove(image);
+            bytes -= bytes(image);
+        }
+    }
+
+    /** In memory every element is an f32. */
+    static long bytes(StateImage image) {
+        return image.layout().tensors().stream()
+                .mapToLong(tensor -> (long) Float.BYTES * tensor.elementCount())
+                .sum();
+    }
+
+    long bytes() {
+        lock.lock();
+        try {
+            return bytes;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** Sessions with an image in memory, the least recently used first. */
+    List<Session> eldest() {
+        lock.lock();
+        try {
+            return new ArrayList<>(images.keySet());
+        } finally {
+            lock.unlock();
+        }
+    }
+}

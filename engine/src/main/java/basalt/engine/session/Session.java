@@ -1,0 +1,124 @@
+package basalt.engine.session;
+
+import basalt.engine.state.SessionState;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.Condition;
+import java.util.concurrent.locks.ReentrantLock;
+import org.jspecify.annotations.Nullable;
+
+/** One session of a {@link SessionStore}. What changes is guarded by its lock. */
+final class Session {
+    final String id;
+    final String owner;
+    final long createdMillis;
+    final long lifeMillis;
+    final ReentrantLock lock = new ReentrantLock();
+    private final Condition idle = lock.newCondition();
+    private boolean isBusy;
+    private @Nullable SessionTurn turn; // that runs, once it is started
+    private boolean isDeleted;
+    private @Nullable SessionState state; // null if it is not in memory
+    private volatile long tokenCount;
+    private volatile long usedMillis;
+
+    Session(String id, Journal.Entry.Head head, long tokenCount, long usedMillis) {
+        this.id = id;
+        owner = head.owner();
+        createdMillis = head.createdMillis();
+        lifeMillis = head.lifeMillis();
+        this.tokenCount = tokenCount;
+        this.usedMillis = usedMillis;
+    }
+
+    /**
+     * Waits until no turn runs, and lets one begin. Call only when holding lock.
+     *
+     * @return false if the time is over
+     */
+    boolean acquire(long waitNanos) throws InterruptedException {
+        long left = waitNanos;
+        while (isBusy && !isDeleted) {
+            if (left <= 0) {
+                return false;
+            }
+            left = idle.awaitNanos(left);
+        }
+        isBusy = true;
+        return true;
+    }
+
+    /** Notes that no turn runs. */
+    void release() {
+        lock.lock();
+        try {
+            isBusy = false;
+            turn = null;
+            idle.signal();
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** Call only when holding lock. */
+    boolean isBusy() {
+        return isBusy;
+    }
+
+    /** The turn that runs, or null. Call only when holding lock. */
+    @Nullable SessionTurn turn() {
+        return turn;
+    }
+
+    /** Call only when holding lock. */
+    void turn(SessionTurn value) {
+        turn = value;
+    }
+
+    /** Call only when holding lock. */
+    boolean isDeleted() {
+        return isDeleted;
+    }
+
+    /** Call only when holding lock. */
+    void delete() {
+        isDeleted = true;
+        state = null;
+        idle.signalAll();
+    }
+
+    /** The state if it is in memory. Call only when holding lock. */
+    @Nullable SessionState state() {
+        return state;
+    }
+
+    /** Call only when holding lock. */
+    void state(@Nullable SessionState value) {
+        state = value;
+    }
+
+    long tokenCount() {
+        return tokenCount;
+    }
+
+    void changed(long tokens, long nowMillis) {
+        tokenCount = tokens;
+        usedMillis = nowMillis;
+    }
+
+    void used(long nowMillis) {
+        usedMillis = nowMillis;
+    }
+
+    long usedMillis() {
+        return usedMillis;
+    }
+
+    boolean isExpired(long nowMillis) {
+        return lifeMillis > 0 && nowMillis - usedMillis > lifeMillis;
+    }
+
+    /** For waits without a bound of their own. */
+    static long nanos(long millis) {
+        return TimeUnit.MILLISECONDS.toNanos(millis);
+    }
+}

@@ -1,0 +1,59 @@
+package basalt.engine.session;
+
+import java.util.List;
+import java.util.Optional;
+
+/**
+ * Where sessions outlive memory: for each a journal, which is the truth, and images, which save reading it again. What
+ * the bytes mean is the store's business. Safe for use by any number of threads; calls about one session come one at a
+ * time. Every method may block, and throws {@link basalt.engine.EngineException.ArchiveFailure} if it fails.
+ */
+public interface SessionArchive extends AutoCloseable {
+    /** Whether what it keeps outlives the process. */
+    boolean isDurable();
+
+    /** Ids of all sessions that have a journal. */
+    List<String> ids();
+
+    /** Begins a session's journal, or replaces it; whole or not at all. */
+    void create(String id, byte[] journal);
+
+    /** Adds to a journal. Kept, even if the process is killed, once this returns. */
+    void append(String id, byte[] entry);
+
+    /** A whole journal; empty if there is none. */
+    Optional<byte[]> journal(String id);
+
+    /** Cuts a journal after its first bytes. */
+    void truncate(String id, long bytes);
+
+    /** Token counts of a session's images, in ascending order. */
+    List<Long> images(String id);
+
+    /** Adds an image, whole or not at all. */
+    void putImage(String id, long tokenCount, byte[] image);
+
+    /** An image; empty if there is none. */
+    Optional<byte[]> image(String id, long tokenCount);
+
+    /** Gives a session the image of another. */
+    void copyImage(String fromId, String toId, long tokenCount);
+
+    /** Bytes of a session's images. */
+    long imageBytes(String id);
+
+    /** Drops an image; does nothing if there is none. */
+    void deleteImage(String id, long tokenCount);
+
+    /** Drops a session; does nothing if there is none. */
+    void delete(String id);
+
+    /** Puts a session aside that cannot be read, for a person to look at. It is not among the ids any more. */
+    void setAside(String id, String reason);
+
+    /** Puts an image aside. */
+    void setAsideImage(String id, long tokenCount, String reason);
+
+    @Override
+    void close();
+}

@@ -1,0 +1,138 @@
+package basalt.engine.session;
+
+import basalt.engine.EngineException;
+import basalt.engine.FinishReason;
+import basalt.engine.Generation;
+import basalt.engine.TokenEvent;
+import basalt.engine.Turn;
+import basalt.engine.Usage;
+import java.util.Optional;
+import java.util.concurrent.atomic.AtomicReference;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A turn of a session as its reader sees it. The last event of one that ends well comes once the turn is committed; one
+ * that is closed before, or fails, leaves the session as it was. Read by one thread; any may close it.
+ */
+public final class SessionTurn implements Generation {
+    private final SessionStore store;
+    private final Session session;
+    private final Turn turn;
+    private final int[] prompt; // the turn's own
+    private final AtomicReference<Phase> phase = new AtomicReference<>(Phase.OPEN);
+    private TokenEvent.@Nullable Finished held; // read, and not committed yet
+
+    private enum Phase {
+        OPEN,
+        COMMITTING,
+        ENDED
+    }
+
+    SessionTurn(SessionStore store, Session session, Turn turn, int[] prompt) {
+        this.store = store;
+        this.session = session;
+        this.turn = turn;
+        this.prompt = prompt;
+    }
+
+    /** The session's id. */
+    public String sessionId() {
+        return session.id;
+    }
+
+    int[] prompt() {
+        return prompt;
+    }
+
+    /** The state now, or at the end if the turn has ended well and is yet to be committed. */
+    Optional<Turn.Copy> copy() throws InterruptedException {
+        var now = turn.fork();
+        return now.isPresent() ? now : turn.outcome();
+    }
+
+    @Override
+    public Optional<TokenEvent> next() throws InterruptedException {
+        try {
+            if (held == null) {
+                var event = turn.next();
+                if (!(event.orElse(null) instanceof TokenEvent.Finished finished)) {
+                    return event;
+                }
+                held = finished;
+            }
+            var finished = held;
+            if (finished.reason() == FinishReason.STOP || finished.reason() == FinishReason.LENGTH) {
+                finished = commit(finished);
+            }
+            held = null;
+            end();
+            return Optional.of(finished);
+        } catch (EngineException e) {
+            end();
+            throw e;
+        }
+    }
+
+    private TokenEvent.Finished commit(TokenEvent.Finished finished) throws InterruptedException {
+        var outcome = turn.outcome();
+        boolean isCommitted = false;
+        if (outcome.isPresent() && phase.compareAndSet(Phase.OPEN, Phase.COMMITTING)) {
+            store.commit(session, this, outcome.get());
+            isCommitted = true;
+        }
+        return isCommitted
+                ? finished
+                : new TokenEvent.Finished(
+                        finished.choice(), FinishReason.CANCELLED, 0, Optional.empty(), Optional.empty());
+    }
+
+    /** The last event needs more than looking: {@link #next} has it. */
+    @Override
+    public Optional<TokenEvent> poll() {
+        if (held != null) {
+            return Optional.empty();
+        }
+        Optional<TokenEvent> event;
+        try {
+            event = turn.poll();
+        } catch (EngineException e) {
+            end();
+            throw e;
+        }
+        if (event.orElse(null) instanceof TokenEvent.Finished finished) {
+            held = finished;
+            return Optional.empty();
+        }
+        return event;
+    }
+
+    @Override
+    public boolean isFinished() {
+        return held == null && turn.isFinished();
+    }
+
+    @Override
+    public Usage usage() {
+        return turn.usage();
+    }
+
+    @Override
+    public Timing timing() {
+        return turn.timing();
+    }
+
+    private void end() {
+        if (phase.getAndSet(Phase.ENDED) != Phase.ENDED) {
+            session.release();
+        }
+    }
+
+    /** Drops the turn unless it is being committed or has ended. */
+    @Override
+    public void close() {
+        turn.close();
+        if (phase.compareAndSet(Phase.OPEN, Phase.ENDED)) {
+            session.release();
+        }
+    }
+}

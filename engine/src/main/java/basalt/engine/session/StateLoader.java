@@ -1,0 +1,113 @@
+package basalt.engine.session;
+
+import basalt.engine.EngineException;
+import basalt.engine.EngineException.InvalidState;
+import basalt.engine.state.SessionState;
+import basalt.engine.state.StateLayout;
+import basalt.engine.state.TokenHistory;
+import java.util.List;
+import java.util.Optional;
+
+/** Finds the state of a session from its journal and its images. Calls about one session come one at a time. */
+final class StateLoader {
+    private final SessionArchive archive;
+    private final String fingerprint;
+    private final StateLayout layout;
+    private final int vocabSize;
+
+    StateLoader(SessionArchive archive, String fingerprint, StateLayout layout, int vocabSize) {
+        this.archive = archive;
+        this.fingerprint = fingerprint;
+        this.layout = layout;
+        this.vocabSize = vocabSize;
+    }
+
+    /**
+     * The entries of a session's journal. One that lacks its end is cut off.
+     *
+     * @throws InvalidState if the journal is damaged
+     */
+    List<Journal.Entry> entries(String id) {
+        byte[] bytes = archive.journal(id)
+                .orElseThrow(() -> new EngineException.SessionNotFound("There is no session " + id + "."));
+        var read = Journal.read(bytes);
+        if (read.validBytes() < bytes.length) {
+            archive.truncate(id, read.validBytes());
+        }
+        return read.entries();
+    }
+
+    SessionLog log(String id) {
+        return new SessionLog(entries(id));
+    }
+
+    /** The state after all that the journal has: the newest image that fits, and the tokens after it. */
+    SessionState load(String id) {
+        var log = log(id);
+        var first = first(id, log);
+        var images = archive.images(id);
+        for (int i = images.size() - 1; i >= 0; i--) {
+            long at = images.get(i);
+            if (at > log.firstCount() && at <= log.tokenCount()) {
+                var state = image(id, at);
+                if (state.isPresent() && state.get().history().equals(log.history(first.history(), at))) {
+                    return state.get().append(log.tokens(at, log.tokenCount()));
+                }
+                if (state.isPresent()) {
+                    archive.setAsideImage(id, at, "it is not of the tokens in the journal");
+                }
+            }
+        }
+        return first.append(log.tokens(log.firstCount(), log.tokenCount()));
+    }
+
+    /** The state before the first known token. */
+    private SessionState first(String id, SessionLog log) {
+        if (!log.hasBase()) {
+            return SessionState.EMPTY;
+        }
+        return image(id, log.firstCount())
+                .orElseThrow(() -> new InvalidState("The state that session " + id + " was imported from is lost."));
+    }
+
+    private Optional<SessionState> image(String id, long tokenCount) {
+        var bytes = archive.image(id, tokenCount);
+        if (bytes.isEmpty()) {
+            return Optional.empty();
+        }
+        try {
+            var state = StateFile.read(bytes.get(), fingerprint, layout, vocabSize);
+            if (state.tokenCount() != tokenCount) {
+                throw new InvalidState("it has " + state.tokenCount() + " tokens");
+            }
+            return Optional.of(state);
+        } catch (InvalidState e) {
+            archive.setAsideImage(id, tokenCount, String.valueOf(e.getMessage()));
+            return Optional.empty();
+        }
+    }
+
+    TokenHistory history(String id, SessionLog log) {
+        return log.history(first(id, log).history(), log.tokenCount());
+    }
+
+    /** The state when the session had fewer tokens. */
+    SessionState rewound(SessionState now, String id, SessionLog log, long tokenCount) {
+        var first = first(id, log);
+        var history = log.history(first.history(), tokenCount);
+        var best = first;
+        for (long at : archive.images(id)) {
+            if (at > log.firstCount() && at <= tokenCount) {
+                var state = image(id, at);
+                if (state.isPresent() && state.get().history().equals(log.history(first.history(), at))) {
+                    best = state.get();
+                }
+            }
+        }
+        if (now.consumedCount() <= tokenCount
+                && now.consumedCount() >= Math.max(best.consumedCount(), log.firstCount())) {
+            return SessionState.of(now.image(), log.tokens(now.consumedCount(), tokenCount), history);
+        }
+        return best.append(log.tokens(best.tokenCount(), tokenCount));
+    }
+}
