@@ -1,6 +1,7 @@
 package basalt.server;
 
 import basalt.engine.EngineStats;
+import basalt.engine.session.SessionStore;
 import basalt.server.http.Gate;
 import basalt.server.http.HttpServer;
 import basalt.server.http.Serving;
@@ -21,15 +22,23 @@ final class Application implements AutoCloseable {
 
     private final ServerConfig config;
     private final LoadedModel model;
+    private final SessionStore sessions;
     private final Metrics metrics;
     private final Tracing tracing;
     private final Gate gate;
     private final HttpServer http;
 
     private Application(
-            ServerConfig config, LoadedModel model, Metrics metrics, Tracing tracing, Gate gate, HttpServer http) {
+            ServerConfig config,
+            LoadedModel model,
+            SessionStore sessions,
+            Metrics metrics,
+            Tracing tracing,
+            Gate gate,
+            HttpServer http) {
         this.config = config;
         this.model = model;
+        this.sessions = sessions;
         this.metrics = metrics;
         this.tracing = tracing;
         this.gate = gate;
@@ -54,13 +63,14 @@ final class Application implements AutoCloseable {
         Thread.ofPlatform().daemon().name("http-start").start(listening);
 
         LoadedModel model = load(config, loader, listening);
-        var serving = Serving.of(model.engine(), model.served());
+        SessionStore sessions = SessionSetup.open(config.sessions(), model);
+        var serving = Serving.of(model.engine(), sessions, SessionSetup.seal(config.sessions()), model.served());
         WarmUp.run(serving, config.lifecycle().warmUp());
         EngineStats baseline = model.engine().stats();
         metrics.bindEngine(model.engine()::stats, baseline);
         HttpServer http = result(listening);
         gate.open(serving);
-        var application = new Application(config, model, metrics, tracing, gate, http);
+        var application = new Application(config, model, sessions, metrics, tracing, gate, http);
         application.logStart(baseline);
         return application;
     }
@@ -185,6 +195,7 @@ final class Application implements AutoCloseable {
     public void close() {
         gate.close();
         http.close();
+        sessions.close();
         model.close();
         metrics.close();
         tracing.close();

@@ -104,6 +104,12 @@ record LoadedModel(Engine engine, ServedModel served, Optional<Checkpoint> check
         }
     }
 
+    /** Of the states: those of one model on whatever backend can be exchanged, but for the fake one's. */
+    String stateFingerprint() {
+        boolean isFake = engine.layout().tensors().size() == 1;
+        return (isFake ? "fake " : "") + checkpoint.map(Checkpoint::fingerprint).orElse(served.fingerprint());
+    }
+
     @Override
     public void close() {
         engine.close();

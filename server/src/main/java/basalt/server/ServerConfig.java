@@ -25,6 +25,7 @@ import java.util.regex.Pattern;
  * @param engine bounds of the engine
  * @param compute what computes
  * @param lifecycle starting and stopping
+ * @param sessions how sessions are kept
  * @param logs how to log
  * @param otlpEndpoint where spans go; none are made without it
  */
@@ -35,6 +36,7 @@ record ServerConfig(
         EngineConfig engine,
         Compute compute,
         Lifecycle lifecycle,
+        Sessions sessions,
         Logs logs,
         Optional<URI> otlpEndpoint) {
 
@@ -102,6 +104,24 @@ record ServerConfig(
         /** One JSON object a line. */
         JSON
     }
+
+    /**
+     * How sessions are kept.
+     *
+     * @param directory where they outlive the process; none keeps them in memory only
+     * @param countMax sessions at most
+     * @param memoryBytesMax of states in memory
+     * @param diskBytesMax of states in the directory
+     * @param secret that seals states which leave the server; empty makes one
+     * @param takesUnsealed whether states are taken that nobody has sealed
+     */
+    record Sessions(
+            Optional<Path> directory,
+            int countMax,
+            long memoryBytesMax,
+            long diskBytesMax,
+            String secret,
+            boolean takesUnsealed) {}
 
     private static final Pattern ORIGIN = Pattern.compile("https?://[A-Za-z0-9.\\[\\]:-]+");
     private static final Duration ZERO = Duration.ZERO;
@@ -201,6 +221,22 @@ record ServerConfig(
             ConfigKey.time("drain-timeout", "30s", ZERO, HOUR, "how long running requests may take after that");
     static final ConfigKey<Duration> STEP_TIMEOUT = ConfigKey.time(
             "step-timeout", "60s", Duration.ofMillis(100), HOUR, "length of a step beyond which liveness fails");
+    static final ConfigKey<String> SESSIONS_DIR =
+            ConfigKey.text("sessions-dir", "", "DIR", "where sessions outlive the process; in memory only if not set");
+    static final ConfigKey<Long> SESSIONS_MAX =
+            ConfigKey.whole("sessions-max", 100_000, 1, 10_000_000, "sessions kept at most");
+    static final ConfigKey<Long> SESSIONS_MEMORY_MAX =
+            ConfigKey.size("sessions-memory-max", "256MiB", 0, 1L << 50, "memory of the states of sessions that rest");
+    static final ConfigKey<Long> SESSIONS_DISK_MAX = ConfigKey.size(
+            "sessions-disk-max",
+            "16GiB",
+            0,
+            1L << 50,
+            "size of the states in sessions-dir; a session without one is read again from its tokens");
+    static final ConfigKey<String> STATE_SECRET = ConfigKey.text(
+            "state-secret", "", "TEXT", "seals states for download; servers that exchange them share it");
+    static final ConfigKey<Boolean> UNSEALED_STATES =
+            ConfigKey.off("unsealed-states", "states may be uploaded that no server with this secret gave out");
     static final ConfigKey<LogLevel> LOG_LEVEL = ConfigKey.choice("log-level", LogLevel.INFO, "what is logged");
     static final ConfigKey<LogFormat> LOG_FORMAT = ConfigKey.choice("log-format", LogFormat.TEXT, "form of a log line");
 
@@ -248,6 +284,12 @@ record ServerConfig(
             DRAIN_DELAY,
             DRAIN_TIMEOUT,
             STEP_TIMEOUT,
+            SESSIONS_DIR,
+            SESSIONS_MAX,
+            SESSIONS_MEMORY_MAX,
+            SESSIONS_DISK_MAX,
+            STATE_SECRET,
+            UNSEALED_STATES,
             LOG_LEVEL,
             LOG_FORMAT,
             OTLP_ENDPOINT);
@@ -273,6 +315,7 @@ record ServerConfig(
                 engine(sources),
                 compute(sources),
                 lifecycle(sources),
+                sessions(sources),
                 logs(sources),
                 otlpEndpoint(sources));
     }
@@ -363,6 +406,17 @@ record ServerConfig(
     private static Lifecycle lifecycle(ConfigSources sources) {
         return new Lifecycle(
                 sources.get(WARM_UP), sources.get(DRAIN_DELAY), sources.get(DRAIN_TIMEOUT), sources.get(STEP_TIMEOUT));
+    }
+
+    private static Sessions sessions(ConfigSources sources) {
+        String directory = sources.get(SESSIONS_DIR);
+        return new Sessions(
+                directory.isEmpty() ? Optional.empty() : Optional.of(Path.of(directory)),
+                Math.toIntExact(sources.get(SESSIONS_MAX)),
+                sources.get(SESSIONS_MEMORY_MAX),
+                sources.get(SESSIONS_DISK_MAX),
+                sources.get(STATE_SECRET),
+                sources.get(UNSEALED_STATES));
     }
 
     private static Optional<URI> otlpEndpoint(ConfigSources sources) {

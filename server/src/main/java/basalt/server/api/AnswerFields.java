@@ -1,6 +1,7 @@
 package basalt.server.api;
 
 import basalt.engine.GenerationRequest;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
@@ -12,6 +13,8 @@ import java.util.random.RandomGenerator;
 final class AnswerFields {
     /** Positions times entries of an answer with log-probabilities that is not streamed, so that it fits the memory. */
     private static final long HELD_LOGPROBS_MAX = 4_000_000;
+
+    private static final int SESSION_WAIT_SECONDS_MAX = 600;
 
     /** Known elsewhere, and of no meaning or not implemented here: refused, so that nobody believes they work. */
     private static final Set<String> UNSUPPORTED = Set.of(
@@ -55,6 +58,8 @@ final class AnswerFields {
     private boolean returnsTokenIds;
     private boolean namesTokensById;
     private Optional<String> id = Optional.empty();
+    private Optional<String> session = Optional.empty();
+    private Duration sessionWait = Duration.ZERO;
 
     /**
      * None collected yet.
@@ -83,9 +88,16 @@ final class AnswerFields {
             case "return_token_ids" -> returnsTokenIds = json.bool(name);
             case "return_tokens_as_token_ids" -> namesTokensById = json.bool(name);
             case "response_format" -> readResponseFormat(json);
+            case "session" -> session = Optional.of(json.text(name));
+            case "session_wait" -> sessionWait = Duration.ofSeconds(json.integer(name, 0, SESSION_WAIT_SECONDS_MAX));
             case "request_id" -> id = Optional.of(json.name(name));
             default -> throw UNSUPPORTED.contains(name) ? unsupported(name) : unknown(name);
         }
+    }
+
+    /** Whether the request continues a session. */
+    boolean isTurn() {
+        return session.isPresent();
     }
 
     /** Reads what is for the operator's benefit, or true of this server whatever is said. */
@@ -156,9 +168,11 @@ final class AnswerFields {
      * @param logprobCount as in {@link GenerationRequest}
      * @param stopStrings beside those of the request
      * @param stopTokenIds beside those of the request
+     * @param continuation the prompt of a session that has tokens already
      */
     record Own(
             List<int[]> prompts,
+            int[] continuation,
             int maxTokensDefault,
             boolean echoesPrompt,
             int logprobCount,
@@ -188,6 +202,7 @@ final class AnswerFields {
             generations.add(generation(prompt, choiceCount, maxTokens, own, seeds));
         }
         requireHeldLogprobs(generations, own.logprobCount());
+        session.ifPresent(used -> requireOneTurn(generations));
         return new CompletionRequest(
                 generations,
                 new CompletionRequest.Output(
@@ -200,7 +215,22 @@ final class AnswerFields {
                 sampling.choiceCount(),
                 isStreamed,
                 includesUsage,
-                id);
+                id,
+                session.map(used -> new CompletionRequest.SessionUse(used, own.continuation(), sessionWait)));
+    }
+
+    /** A turn continues one sequence by one choice. */
+    private static void requireOneTurn(List<GenerationRequest> generations) {
+        GenerationRequest first = generations.getFirst();
+        if (generations.size() > 1) {
+            throw unsupported("session", "A turn of a session has one prompt; send one.");
+        }
+        if (first.choiceCount() > 1) {
+            throw unsupported("session", "A turn of a session has one choice; leave n and best_of out, or fork it.");
+        }
+        if (first.scoresPrompt()) {
+            throw unsupported("session", "The prompt of a session's turn is not scored; leave echo or logprobs out.");
+        }
     }
 
     private int maxTokens(int ifAbsent) {

@@ -58,6 +58,7 @@ final class ChatFields implements JsonReader.FieldReader {
         ChatTemplate template = model.chat();
         var own = new AnswerFields.Own(
                 List.of(encode(template)),
+                common.isTurn() ? continuation(template) : new int[0],
                 MAX_TOKENS_DEFAULT,
                 false,
                 hasLogprobs ? topLogprobs.orElse(0) : -1,
@@ -75,6 +76,18 @@ final class ChatFields implements JsonReader.FieldReader {
         try {
             int[] prompt = template.encode(messages, opening(), tokenizer);
             return CompletionRequest.begun(prompt, MESSAGES, model);
+        } catch (ChatTemplateException e) {
+            throw new ProblemException(
+                    Problem.of(ProblemCode.INVALID_REQUEST, MESSAGES, String.valueOf(e.getMessage())));
+        }
+    }
+
+    private int[] continuation(ChatTemplate template) {
+        if (continuesMessage) {
+            throw AnswerFields.unsupported("continue_final_message", "A session goes on by itself; send new messages.");
+        }
+        try {
+            return template.encodeNext(messages, opening(), model.tokenizer().orElseThrow());
         } catch (ChatTemplateException e) {
             throw new ProblemException(
                     Problem.of(ProblemCode.INVALID_REQUEST, MESSAGES, String.valueOf(e.getMessage())));

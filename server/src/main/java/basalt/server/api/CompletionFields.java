@@ -76,17 +76,28 @@ final class CompletionFields implements JsonReader.FieldReader {
 
     /** Checks what spans fields, and converts. */
     CompletionRequest request(RandomGenerator seeds) {
+        if (prompts.isEmpty() && common.isTurn()) {
+            prompts = List.of(new Prompt.Text(""));
+        }
         if (prompts.isEmpty()) {
             throw new ProblemException(
                     Problem.of(ProblemCode.MISSING_PARAMETER, "prompt", "prompt is missing: what shall be completed?"));
         }
         var own = new AnswerFields.Own(
                 CompletionRequest.encode(prompts, model),
+                common.isTurn() ? continuation() : new int[0],
                 MAX_TOKENS_DEFAULT,
                 echoes,
                 logprobCount,
                 List.of(),
                 new int[0]);
         return common.request(CompletionRequest.Form.TEXT, own, seeds);
+    }
+
+    /** Nothing begins a document where one goes on. */
+    private int[] continuation() {
+        return prompts.getFirst() instanceof Prompt.Text(String text) && text.isEmpty()
+                ? new int[0]
+                : CompletionRequest.encode(prompts.subList(0, 1), model).getFirst();
     }
 }

@@ -2,6 +2,7 @@ package basalt.server.api;
 
 import basalt.engine.GenerationRequest;
 import basalt.engine.text.Tokenizer;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
@@ -16,6 +17,7 @@ import java.util.random.RandomGenerator;
  * @param isStreamed whether the answer is a stream of events
  * @param includesUsage whether the stream tells the usage
  * @param id of the answer, if the client chose one
+ * @param session that the one generation is a turn of
  */
 public record CompletionRequest(
         List<GenerationRequest> generations,
@@ -23,7 +25,18 @@ public record CompletionRequest(
         int choicesPerPrompt,
         boolean isStreamed,
         boolean includesUsage,
-        Optional<String> id) {
+        Optional<String> id,
+        Optional<SessionUse> session) {
+
+    /**
+     * How a session is used.
+     *
+     * @param id of the session
+     * @param prompt what goes after its tokens; the generation's own prompt counts if it has none
+     * @param patience with a turn that runs
+     */
+    @SuppressWarnings("ArrayRecordComponent") // never compared
+    public record SessionUse(String id, int[] prompt, Duration patience) {}
 
     /** What is asked for and how it is answered. */
     public enum Form {

@@ -23,6 +23,16 @@ public interface ChatTemplate {
      */
     int[] encode(List<ChatMessage> messages, Opening opening, Tokenizer tokenizer);
 
+    /**
+     * Token ids of messages that go on with a chat whose last answer has ended, with the token that ended it.
+     *
+     * @param messages the new ones
+     * @throws ChatTemplateException if this template cannot render such messages
+     */
+    default int[] encodeNext(List<ChatMessage> messages, Opening opening, Tokenizer tokenizer) {
+        return encode(messages, opening, tokenizer);
+    }
+
     /** Texts that end an answer, beside those that a request names. */
     List<String> stopStrings();
 

@@ -26,6 +26,12 @@ public final class PlainTemplate implements ChatTemplate {
         return tokenizer.encode(render(messages, opening));
     }
 
+    /** The answer before ended with the line break that begins a stop string, or where its length was reached. */
+    @Override
+    public int[] encodeNext(List<ChatMessage> messages, Opening opening, Tokenizer tokenizer) {
+        return tokenizer.encode("\n" + render(messages, opening));
+    }
+
     private static String render(List<ChatMessage> messages, Opening opening) {
         var text = new StringBuilder();
         for (ChatMessage message : messages) {

@@ -2,6 +2,8 @@ package basalt.server.http;
 
 import basalt.engine.Engine;
 import basalt.engine.Generation;
+import basalt.engine.GenerationRequest;
+import basalt.engine.session.TurnRequest;
 import basalt.server.api.ChoiceOutput;
 import basalt.server.api.CompletionRequest;
 import basalt.server.api.CompletionWriter;
@@ -31,6 +33,7 @@ final class CompletionsHandler implements Handler {
     private final Clock clock;
     private final Metrics metrics;
     private final Tracing tracing;
+    private final Tenants tenants;
 
     CompletionsHandler(
             CompletionRequest.Form form,
@@ -38,13 +41,15 @@ final class CompletionsHandler implements Handler {
             Connections connections,
             Clock clock,
             Metrics metrics,
-            Tracing tracing) {
+            Tracing tracing,
+            Tenants tenants) {
         this.form = form;
         this.gate = gate;
         this.connections = connections;
         this.clock = clock;
         this.metrics = metrics;
         this.tracing = tracing;
+        this.tenants = tenants;
     }
 
     @Override
@@ -56,7 +61,9 @@ final class CompletionsHandler implements Handler {
                 form, body, serving.model(), () -> ThreadLocalRandom.current().nextLong());
         requireRoom(completion, serving.engine());
         Inbound inbound = connections.currentInbound();
-        List<Generation> generations = serving.engine().submit(completion.generations());
+        List<Generation> generations = completion.session().isPresent()
+                ? List.of(turn(completion, completion.session().get(), serving, tenants.of(request)))
+                : serving.engine().submit(completion.generations());
         var writer = new CompletionWriter(
                 RequestFilter.requestId(response),
                 System.currentTimeMillis() / 1_000,
@@ -87,6 +94,19 @@ final class CompletionsHandler implements Handler {
 
     private static Optional<String> header(ServerRequest request, String name) {
         return request.headers().first(HeaderNames.create(name));
+    }
+
+    /** A chat's template writes the token that ends an answer, so it belongs to the history. */
+    private static Generation turn(
+            CompletionRequest completion, CompletionRequest.SessionUse use, Serving serving, String tenant) {
+        GenerationRequest generation = completion.generations().getFirst();
+        boolean keepsStopToken = completion.output().form() == CompletionRequest.Form.CHAT;
+        var request = new TurnRequest(generation.prompt(), use.prompt(), generation, keepsStopToken);
+        try {
+            return serving.sessions().turn(tenant, use.id(), request, use.patience());
+        } catch (InterruptedException e) {
+            throw new CloseConnectionException("the server closes", e);
+        }
     }
 
     /** Refuses for good what no queue can ever take. */

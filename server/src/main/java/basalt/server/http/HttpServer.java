@@ -76,16 +76,20 @@ public final class HttpServer implements AutoCloseable {
         metrics.bindConnections(connections::count);
         var clock = new Clock(connections, config.timeouts());
         var filter = new RequestFilter(connections, metrics);
+        var tenants = new Tenants(!config.access().apiKeys().isEmpty());
         var routes = new Routes(gate, metrics, contract());
 
         var routing = HttpRouting.builder()
                 .addFilter(filter)
                 .addFilter(new CorsFilter(config.access().corsOrigins()))
                 .addFilter(new ApiKeyFilter(config.access()));
+        new SessionsHandler(gate, connections, tenants).addTo(routing);
         routes.addAll(
                 routing,
-                new CompletionsHandler(CompletionRequest.Form.TEXT, gate, connections, clock, metrics, tracing),
-                new CompletionsHandler(CompletionRequest.Form.CHAT, gate, connections, clock, metrics, tracing));
+                new CompletionsHandler(
+                        CompletionRequest.Form.TEXT, gate, connections, clock, metrics, tracing, tenants),
+                new CompletionsHandler(
+                        CompletionRequest.Form.CHAT, gate, connections, clock, metrics, tracing, tenants));
         var builder = WebServer.builder().shutdownHook(false);
         listen(builder, config, config.port(), connectionsMax(config), connections);
         builder.routing(routing);

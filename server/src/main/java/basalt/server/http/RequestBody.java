@@ -34,6 +34,11 @@ final class RequestBody {
         return readAll(request.content().inputStream());
     }
 
+    /** The bytes of a body of any type. */
+    static byte[] octets(ServerRequest request) {
+        return request.content().hasEntity() ? readAll(request.content().inputStream()) : new byte[0];
+    }
+
     /**
      * Never closes the stream: Helidon would go on reading what it takes for the rest of a body that it did not
      * understand.

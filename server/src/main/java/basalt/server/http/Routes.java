@@ -12,12 +12,15 @@ import io.helidon.webserver.http.ServerRequest;
 import io.helidon.webserver.http.ServerResponse;
 import java.nio.charset.StandardCharsets;
 import java.util.List;
+import java.util.Map;
+import java.util.stream.Collectors;
 
 /** Which path is answered by what. */
 final class Routes {
     private static final List<String> PATHS = List.of(
             "/v1/completions",
             "/v1/chat/completions",
+            "/v1/sessions",
             "/v1/models",
             "/health",
             "/health/live",
@@ -40,6 +43,9 @@ final class Routes {
     static String label(String path) {
         if (PATHS.contains(path) || Playground.PATHS.contains(path)) {
             return path;
+        }
+        if (path.startsWith("/v1/sessions/")) {
+            return SessionsHandler.label(path);
         }
         return path.startsWith("/v1/models/") ? "/v1/models/{model}" : "other";
     }
@@ -67,10 +73,16 @@ final class Routes {
 
     /** Answers one method of a path, and refuses the others. */
     static void add(HttpRouting.Builder routing, Method method, String path, Handler handler) {
-        routing.route(method, path, ProblemResponses.answering(handler));
-        var notAllowed = Problem.of(ProblemCode.METHOD_NOT_ALLOWED, "This path is only for " + method.text() + ".");
+        add(routing, path, Map.of(method, handler));
+    }
+
+    /** Answers some methods of a path, and refuses the others. */
+    static void add(HttpRouting.Builder routing, String path, Map<Method, Handler> handlers) {
+        handlers.forEach((method, handler) -> routing.route(method, path, ProblemResponses.answering(handler)));
+        String methods = handlers.keySet().stream().map(Method::text).sorted().collect(Collectors.joining(", "));
+        var notAllowed = Problem.of(ProblemCode.METHOD_NOT_ALLOWED, "This path is only for " + methods + ".");
         routing.any(path, (request, response) -> {
-            response.header(HeaderNames.ALLOW, method.text());
+            response.header(HeaderNames.ALLOW, methods);
             ProblemResponses.send(response, notAllowed);
         });
     }
@@ -107,7 +119,7 @@ final class Routes {
         response.send(metrics.scrape().getBytes(StandardCharsets.UTF_8));
     }
 
-    private static void sendJson(ServerResponse response, byte[] json) {
+    static void sendJson(ServerResponse response, byte[] json) {
         response.status(Status.OK_200);
         response.header(HeaderNames.CONTENT_TYPE, "application/json");
         response.send(json);

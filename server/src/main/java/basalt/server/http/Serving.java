@@ -1,15 +1,20 @@
 package basalt.server.http;
 
 import basalt.engine.Engine;
+import basalt.engine.session.SessionStore;
 import basalt.server.api.ServedModel;
 import basalt.server.api.TokenNames;
 
 /** What answers requests once the model is loaded. */
-public record Serving(Engine engine, ServedModel model, TokenNames names) {
+public record Serving(Engine engine, SessionStore sessions, StateSeal seal, ServedModel model, TokenNames names) {
 
     /** With the names of the model's tokens. */
-    public static Serving of(Engine engine, ServedModel model) {
+    public static Serving of(Engine engine, SessionStore sessions, StateSeal seal, ServedModel model) {
         return new Serving(
-                engine, model, new TokenNames(model.tokenizer(), model.config().vocabSize()));
+                engine,
+                sessions,
+                seal,
+                model,
+                new TokenNames(model.tokenizer(), model.config().vocabSize()));
     }
 }

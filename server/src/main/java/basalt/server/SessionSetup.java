@@ -1,0 +1,81 @@
+package basalt.server;
+
+import basalt.engine.EngineException;
+import basalt.engine.session.DirectoryArchive;
+import basalt.engine.session.MemoryArchive;
+import basalt.engine.session.SessionArchive;
+import basalt.engine.session.SessionConfig;
+import basalt.engine.session.SessionStore;
+import basalt.server.http.StateSeal;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+import java.nio.file.attribute.PosixFilePermissions;
+import java.security.SecureRandom;
+
+/** Opens what keeps sessions, as the configuration says. */
+final class SessionSetup {
+    private static final int SECRET_BYTES = 32;
+    /** A turn of a chat is seldom longer; reading so many tokens again takes a fraction of a second. */
+    private static final int REPLAY_TOKENS_MAX = 256;
+
+    private SessionSetup() {}
+
+    /**
+     * Finds the sessions of a model.
+     *
+     * @throws StartException if the directory cannot be had
+     */
+    static SessionStore open(ServerConfig.Sessions config, LoadedModel model) {
+        try {
+            SessionArchive archive = config.directory().isPresent()
+                    ? DirectoryArchive.open(config.directory().get())
+                    : new MemoryArchive();
+            var bounds = new SessionConfig(
+                    model.stateFingerprint(),
+                    config.countMax(),
+                    config.memoryBytesMax(),
+                    config.diskBytesMax(),
+                    REPLAY_TOKENS_MAX);
+            return SessionStore.open(model.engine(), bounds, archive, System::currentTimeMillis);
+        } catch (EngineException.ArchiveFailure e) {
+            throw new StartException("sessions-dir: " + e.getMessage(), e);
+        }
+    }
+
+    /**
+     * The seal of states that leave the server. Without a secret it is one that only this directory, or only this
+     * process, has.
+     */
+    static StateSeal seal(ServerConfig.Sessions config) {
+        if (!config.secret().isEmpty()) {
+            return new StateSeal(config.secret().getBytes(StandardCharsets.UTF_8), config.takesUnsealed());
+        }
+        var secret = new byte[SECRET_BYTES];
+        new SecureRandom().nextBytes(secret);
+        if (config.directory().isPresent()) {
+            secret = kept(config.directory().get().resolve("secret"), secret);
+        }
+        return new StateSeal(secret, config.takesUnsealed());
+    }
+
+    private static byte[] kept(Path file, byte[] fresh) {
+        try {
+            if (!Files.exists(file)) {
+                Files.createDirectories(file.toAbsolutePath().getParent());
+                var owner = PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rw-------"));
+                Files.createFile(file, owner);
+                Files.write(file, fresh, StandardOpenOption.WRITE);
+            }
+            byte[] secret = Files.readAllBytes(file);
+            if (secret.length != SECRET_BYTES) {
+                throw new StartException("sessions-dir: " + file + " is not a secret of 32 bytes; delete it");
+            }
+            return secret;
+        } catch (IOException e) {
+            throw new StartException("sessions-dir: " + file + " cannot be read or written: " + e.getMessage(), e);
+        }
+    }
+}
