@@ -1,0 +1,142 @@
+package basalt.server;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import java.io.IOException;
+import java.net.InetAddress;
+import java.net.Socket;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** A server in a process of its own that is killed, and another one after it. */
+class KillIT {
+    private static final long PATIENCE_SECONDS = 60;
+
+    @TempDir
+    private Path folder;
+
+    private final HttpClient client = HttpClient.newHttpClient();
+
+    private record Running(Process process, int port) {}
+
+    private Running start() throws IOException {
+        Path log = folder.resolve("log");
+        Process process = new ProcessBuilder(
+                        Path.of(System.getProperty("java.home"), "bin", "java").toString(),
+                        "--add-modules",
+                        "jdk.incubator.vector",
+                        "--enable-native-access=ALL-UNNAMED",
+                        "-Dbasalt.home=" + Path.of("..").toAbsolutePath().normalize(),
+                        "-cp",
+                        System.getProperty("java.class.path"),
+                        Main.class.getName(),
+                        "serve",
+                        "--port",
+                        "0",
+                        "--backend",
+                        "cpu",
+                        "--slots",
+                        "2",
+                        "--warm-up",
+                        "0s",
+                        "--sessions-dir",
+                        folder.resolve("sessions").toString())
+                .redirectError(log.toFile())
+                .start();
+        String line = process.inputReader(StandardCharsets.UTF_8).readLine();
+        assertTrue(line != null && line.startsWith("Serving "), line + Files.readString(log));
+        return new Running(
+                process, URI.create(line.substring(line.indexOf("http"))).getPort());
+    }
+
+    private JsonNode send(Running server, String method, String path, String body) throws Exception {
+        var request = HttpRequest.newBuilder(URI.create("http://127.0.0.1:" + server.port() + path))
+                .header("Content-Type", "application/json")
+                .method(method, HttpRequest.BodyPublishers.ofString(body));
+        HttpResponse<String> response = client.send(request.build(), HttpResponse.BodyHandlers.ofString());
+        assertEquals(200, response.statusCode(), response.body());
+        return TestServer.parse(response.body());
+    }
+
+    private static String turn(String start, int maxTokens) {
+        return "{" + start + ",\"max_tokens\":" + maxTokens
+                + ",\"temperature\":0,\"ignore_eos\":true,\"return_token_ids\":true}";
+    }
+
+    private static List<Integer> ids(JsonNode answer, String field) {
+        var ids = new ArrayList<Integer>();
+        answer.path("choices").path(0).path(field).forEach(id -> ids.add(id.asInt()));
+        return ids;
+    }
+
+    @Test
+    void whatWasCommittedIsThereAfterAKillAndWhatWasNotIsNot() throws Exception {
+        Running server = start();
+        try {
+            String id = send(server, "POST", "/v1/sessions", "{}").path("id").asText();
+            String session = "\"session\":\"" + id + "\"";
+            var first = send(server, "POST", "/v1/completions", turn(session + ",\"prompt\":\"The old\"", 30));
+            String fork = send(server, "POST", "/v1/sessions/" + id + "/fork", "{}")
+                    .path("data")
+                    .path(0)
+                    .path("id")
+                    .asText();
+            var history = ids(first, "prompt_token_ids");
+            history.addAll(ids(first, "token_ids"));
+            try (var socket = new Socket(InetAddress.getLoopbackAddress(), server.port())) {
+                String endless = turn(session + ",\"prompt\":\" dog\",\"stream\":true", 1_000_000);
+                socket.getOutputStream().write(TestServer.wire(endless).getBytes(StandardCharsets.UTF_8));
+                socket.getInputStream().readNBytes(2_000); // in the middle of the answer
+
+                server.process().destroyForcibly();
+                assertTrue(server.process().waitFor(PATIENCE_SECONDS, TimeUnit.SECONDS));
+            }
+
+            server = start();
+            assertEquals(
+                    history.size(),
+                    send(server, "GET", "/v1/sessions/" + id, "").path("tokens").asInt());
+            var next = ids(send(server, "POST", "/v1/completions", turn(session, 20)), "token_ids");
+            assertEquals(
+                    ids(send(server, "POST", "/v1/completions", turn("\"prompt\":" + history, 20)), "token_ids"), next);
+            var branch = send(server, "POST", "/v1/completions", turn("\"session\":\"" + fork + "\"", 20));
+            assertEquals(next, ids(branch, "token_ids"));
+            history.addAll(next);
+
+            server.process().destroy(); // right after a turn
+            assertTrue(server.process().waitFor(PATIENCE_SECONDS, TimeUnit.SECONDS));
+            server = start();
+            assertEquals(
+                    history.size(),
+                    send(server, "GET", "/v1/sessions/" + id, "").path("tokens").asInt());
+            assertEquals(
+                    "archive",
+                    send(server, "GET", "/v1/sessions/" + id, "").path("tier").asText());
+            var last = send(server, "POST", "/v1/completions", turn(session, 20));
+            assertEquals(
+                    ids(send(server, "POST", "/v1/completions", turn("\"prompt\":" + history, 20)), "token_ids"),
+                    ids(last, "token_ids"));
+            assertEquals(
+                    history.size() - 1,
+                    last.path("usage")
+                            .path("prompt_tokens_details")
+                            .path("cached_tokens")
+                            .asInt());
+        } finally {
+            server.process().destroyForcibly();
+            client.close();
+        }
+    }
+}
