@@ -1,5 +1,6 @@
 // All kernels, one translation unit: one fatbin.
 #include "convolution.cu"
+#include "layers.cu"
 #include "mlp.cu"
 #include "norm.cu"
 #include "projection.cu"

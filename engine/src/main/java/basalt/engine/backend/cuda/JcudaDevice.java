@@ -139,7 +139,8 @@ final class JcudaDevice implements Device {
         }
         long module = driver.handle();
         for (Kernel kernel : Kernel.values()) {
-            if (kernel.isBf16Only() && type != ElementType.BF16) {
+            boolean isThere = type == ElementType.BF16 || !kernel.isBf16Only();
+            if (!isThere || (kernel.needsBulkCopies() && !hasBulkCopies())) {
                 continue;
             }
             var symbol = arena.allocateFrom(kernel.symbol());
@@ -171,6 +172,11 @@ final class JcudaDevice implements Device {
     @Override
     public int multiprocessorCount() {
         return attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
+    }
+
+    @Override
+    public boolean hasBulkCopies() {
+        return attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR) >= 9;
     }
 
     private int attribute(int attribute) {

@@ -16,7 +16,7 @@ final class ProjectKernels {
     private static final int EPILOGUE_CONVOLUTION = 3;
     private static final int EPILOGUE_RESIDUAL = 4;
 
-    private final Device device;
+    private final Launches launches;
     private final ModelConfig config;
     private final StepBuffers buffers;
     private final SlotMemory slotMemory;
@@ -26,19 +26,20 @@ final class ProjectKernels {
     private final int activation;
 
     ProjectKernels(
-            Device device,
+            Launches launches,
+            int multiprocessorCount,
             ModelConfig config,
             StepBuffers buffers,
             SlotMemory slotMemory,
             long state,
             KernelArguments arguments) {
-        this.device = device;
+        this.launches = launches;
+        this.multiprocessorCount = multiprocessorCount;
         this.config = config;
         this.buffers = buffers;
         this.slotMemory = slotMemory;
         this.state = state;
         this.arguments = arguments;
-        multiprocessorCount = device.multiprocessorCount();
         activation = Forward.activation(config);
     }
 
@@ -173,7 +174,7 @@ final class ProjectKernels {
             queueBytes = 64 << 10;
         }
         int sharedBytes = queueBytes + PROJECT_WARPS * tokensPerBlock * partStride * 4;
-        device.launch(
+        launches.launch(
                 kernel,
                 Math.ceilDiv(rows, perBlock),
                 Math.ceilDiv(tokens, tokensPerBlock),

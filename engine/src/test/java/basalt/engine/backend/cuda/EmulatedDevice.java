@@ -72,6 +72,11 @@ final class EmulatedDevice implements Device {
     }
 
     @Override
+    public boolean hasBulkCopies() {
+        return true;
+    }
+
+    @Override
     public long freeBytes() {
         return 2L << 30;
     }

@@ -64,6 +64,11 @@ final class SelectingDevice implements Device {
     }
 
     @Override
+    public boolean hasBulkCopies() {
+        return device.hasBulkCopies();
+    }
+
+    @Override
     public long freeBytes() {
         return device.freeBytes();
     }
