@@ -66,96 +66,58 @@ struct Warp : Group {
     uint32_t words[2][32][8];
 };
 
-constexpr int NAMED_BARRIERS = 4;
-
-// A block that runs, or waits for its turn.
-struct Block {
-    uint3_ index;
-    int threads;
-    Group all, named[NAMED_BARRIERS];
-    Warp warps[THREADS_MAX / 32];
-    std::vector<unsigned char> shared;
-    unsigned char* stacks;
-    std::vector<void*> fibers;  // saved stack pointers
-    std::vector<bool> isDone;
-    std::vector<const Group*> awaited;  // by each thread, null for none
-    std::vector<unsigned> generations;  // of what it awaits, while it must wait
-};
-
-Block* block;  // the one that runs
+Group block;
+Warp warps[THREADS_MAX / 32];
+unsigned char* stacks;
+void* fibers[THREADS_MAX];  // saved stack pointers
+bool isDone[THREADS_MAX];
 void* scheduler;
 void (*entry)(void (*)(), void**);
 void (*kernel)();
 void** arguments;
 
-void yield() { emulation_switch(&block->fibers[threadNumber], scheduler); }
+void yield() { emulation_switch(&fibers[threadNumber], scheduler); }
 
 void wait(Group& group) {
     unsigned generation = group.generation;
     if (group.arrive()) return;
-    block->awaited[threadNumber] = &group;
-    block->generations[threadNumber] = generation;
-    yield();
+    while (group.generation == generation) yield();
 }
 
 void fiberMain() {
     entry(kernel, arguments);
-    block->isDone[threadNumber] = true;
-    block->all.leave();
-    block->warps[threadNumber / 32].leave();
+    isDone[threadNumber] = true;
+    block.leave();
+    warps[threadNumber / 32].leave();
     yield();
     std::abort();
 }
 
-void start(Block& b, uint3_ index, int threads, int sharedBytes, unsigned char* stacks) {
-    b.index = index;
-    b.threads = threads;
-    b.all = Group();
-    b.all.live = threads;
-    for (Group& group : b.named) group = Group();
-    for (int w = 0; w * 32 < threads; w++) {
-        (Group&)b.warps[w] = Group();
-        b.warps[w].live = std::min(32, threads - w * 32);
+void runBlock() {
+    int count = (int)blockSize.x;
+    block = Group();
+    block.live = count;
+    for (int w = 0; w * 32 < count; w++) {
+        (Group&)warps[w] = Group();
+        warps[w].live = std::min(32, count - w * 32);
     }
-    b.shared.resize(sharedBytes + 64);
-    b.stacks = stacks;
-    b.fibers.resize(threads);
-    b.isDone.assign(threads, false);
-    b.awaited.assign(threads, nullptr);
-    b.generations.resize(threads);
-    for (int i = 0; i < threads; i++) {
+    for (int i = 0; i < count; i++) {
         // Six registers and the return address; at its entry a function finds the stack 8 bytes off 16.
         void** top = (void**)(stacks + (i + 1) * STACK_BYTES) - 1;
         *--top = (void*)fiberMain;
         for (int r = 0; r < 6; r++) *--top = nullptr;
-        b.fibers[i] = top;
+        fibers[i] = top;
+        isDone[i] = false;
     }
-}
-
-// Lets every thread run until it waits; returns whether any is left.
-bool runOnce(Block& b) {
-    block = &b;
-    blockIndex = b.index;
-    dynamicShared = (unsigned char*)(((uintptr_t)b.shared.data() + 63) & ~(uintptr_t)63);
-    bool isLeft = false;
-    for (int i = 0; i < b.threads; i++) {
-        if (b.isDone[i]) continue;
-        if (b.awaited[i]) {
-            isLeft = true;
-            if (b.awaited[i]->generation == b.generations[i]) continue;
-            b.awaited[i] = nullptr;
+    for (int left = count; left > 0;) {
+        left = 0;
+        for (int i = 0; i < count; i++) {
+            if (isDone[i]) continue;
+            threadNumber = (unsigned)i;
+            emulation_switch(&scheduler, fibers[i]);
+            left += !isDone[i];
         }
-        threadNumber = (unsigned)i;
-        emulation_switch(&scheduler, b.fibers[i]);
-        isLeft |= !b.isDone[i];
     }
-    return isLeft;
-}
-
-unsigned char* stacksOf(int blocks) {
-    static std::vector<unsigned char*> all;
-    while ((int)all.size() < blocks) all.push_back((unsigned char*)std::aligned_alloc(64, THREADS_MAX * STACK_BYTES));
-    return all[blocks - 1];
 }
 
 template <typename... A, size_t... I>
@@ -170,31 +132,23 @@ void call(void (*f)(), void** args) {
 struct Kernel {
     void (*function)();
     void (*call)(void (*)(), void**);
-    bool isInTurn;  // whether its blocks wait for each other
 };
 template <typename... A>
-Kernel kernelOf(void (*f)(A...), bool isInTurn) {
-    return {(void (*)())f, call<A...>, isInTurn};
+Kernel kernelOf(void (*f)(A...)) {
+    return {(void (*)())f, call<A...>};
 }
 
-#define KERNEL(name) {#name, kernelOf(name, false)}
-#define GRID_KERNEL(name) {#name, kernelOf(name, true)}
+#define KERNEL(name) {#name, kernelOf(name)}
 const std::map<std::string, Kernel> KERNELS = {
 #include "../kernels/kernels.inc"
 };
 }  // namespace
 
-void blockBarrier() { wait(block->all); }
-void warpBarrier() { wait(block->warps[threadNumber / 32]); }
-void pause() { yield(); }
-
-void namedBarrier(int name, int threads) {
-    block->named[name].live = threads;
-    wait(block->named[name]);
-}
+void blockBarrier() { wait(block); }
+void warpBarrier() { wait(warps[threadNumber / 32]); }
 
 const uint32_t (*exchange(const uint32_t* words, int count))[8] {
-    Warp& warp = block->warps[threadNumber / 32];
+    Warp& warp = warps[threadNumber / 32];
     auto& buffer = warp.words[warp.generation & 1];
     std::memcpy(buffer[threadNumber % 32], words, count * sizeof(uint32_t));
     wait(warp);
@@ -208,27 +162,19 @@ extern "C" int emulation_launch(const char* name, int gridX, int gridY, int grid
     using namespace emulation;
     auto found = KERNELS.find(name);
     if (found == KERNELS.end()) return 1;
+    if (!stacks) stacks = (unsigned char*)std::aligned_alloc(64, THREADS_MAX * STACK_BYTES);
+    std::vector<unsigned char> shared(sharedBytes + 64);
+    dynamicShared = (unsigned char*)(((uintptr_t)shared.data() + 63) & ~(uintptr_t)63);
     kernel = found->second.function;
     entry = found->second.call;
     arguments = args;
     gridSize = {(unsigned)gridX, (unsigned)gridY, (unsigned)gridZ};
     blockSize = {(unsigned)threads, 1, 1};
-    std::vector<Block> blocks(found->second.isInTurn ? gridX * gridY * gridZ : 1);
-    int started = 0;
     for (unsigned z = 0; z < gridSize.z; z++)
         for (unsigned y = 0; y < gridSize.y; y++)
             for (unsigned x = 0; x < gridSize.x; x++) {
-                Block& b = blocks[started % blocks.size()];
-                start(b, {x, y, z}, threads, sharedBytes, stacksOf(started % (int)blocks.size() + 1));
-                started++;
-                if (blocks.size() == 1) {
-                    while (runOnce(b)) {
-                    }
-                }
+                blockIndex = {x, y, z};
+                runBlock();
             }
-    for (bool isLeft = blocks.size() > 1; isLeft;) {
-        isLeft = false;
-        for (Block& b : blocks) isLeft |= runOnce(b);
-    }
     return 0;
 }

@@ -1,6 +1,5 @@
-// What a kernel file needs of CUDA, on one CPU thread: blocks run one after another, or in turn where they wait for each
-// other; the threads of a block are fibers that switch at barriers and warp exchanges. __shared__ variables are static, so
-// a kernel whose blocks run in turn may have none but DYNAMIC_SHARED. For tests without a GPU: it shows wrong indices, missing barriers between
+// What a kernel file needs of CUDA, on one CPU thread: blocks run one after another, the threads of a block are fibers
+// that switch at barriers and warp exchanges. For tests without a GPU: it shows wrong indices, missing barriers between
 // exchanges and wrong arithmetic, not races or memory-ordering faults.
 #pragma once
 
@@ -36,8 +35,6 @@ extern unsigned threadNumber;
 extern unsigned char* dynamicShared;
 void blockBarrier();
 void warpBarrier();
-void namedBarrier(int name, int threads);
-void pause();  // lets other threads run
 // Posts count words and returns the words of all 32 lanes, [lane][8].
 const uint32_t (*exchange(const uint32_t* words, int count))[8];
 inline uint3_ threadIndex() { return {threadNumber, 0, 0}; }

@@ -1,6 +1,5 @@
 // All kernels, one translation unit: one fatbin.
 #include "convolution.cu"
-#include "layers.cu"
 #include "mlp.cu"
 #include "norm.cu"
 #include "projection.cu"

@@ -129,37 +129,24 @@ __device__ __forceinline__ float warpMax(float v) {
     return v;
 }
 
-// Threads of a block that work on one thing and meet at a barrier: here all of them.
-struct BlockTeam {
-    __device__ __forceinline__ int thread() const { return (int)threadIdx.x; }
-    __device__ __forceinline__ int threads() const { return (int)blockDim.x; }
-    __device__ __forceinline__ void sync() const { __syncthreads(); }
-    __device__ __forceinline__ void awaitInputs() { awaitPredecessor(); }
-};
-
-// Sum over a team, in one order, to every thread. scratch: f32 [32], free again after the next barrier.
-template <typename Team>
-__device__ __forceinline__ float teamSum(const Team& team, float v, float* scratch) {
+// Sum over the block, in one order, to every thread. scratch: f32 [32], free again after the next barrier.
+__device__ __forceinline__ float blockSum(float v, float* scratch) {
     v = warpSum(v);
-    if (team.thread() % WARP == 0) scratch[team.thread() / WARP] = v;
-    team.sync();
+    if (threadIdx.x % WARP == 0) scratch[threadIdx.x / WARP] = v;
+    __syncthreads();
     float sum = 0;
-    for (int w = 0; w < team.threads() / WARP; w++) sum += scratch[w];
+    for (int w = 0; w < (int)blockDim.x / WARP; w++) sum += scratch[w];
     return sum;
 }
 
-template <typename Team>
-__device__ __forceinline__ float teamMax(const Team& team, float v, float* scratch) {
+__device__ __forceinline__ float blockMax(float v, float* scratch) {
     v = warpMax(v);
-    if (team.thread() % WARP == 0) scratch[team.thread() / WARP] = v;
-    team.sync();
+    if (threadIdx.x % WARP == 0) scratch[threadIdx.x / WARP] = v;
+    __syncthreads();
     float largest = scratch[0];
-    for (int w = 1; w < team.threads() / WARP; w++) largest = max(largest, scratch[w]);
+    for (int w = 1; w < (int)blockDim.x / WARP; w++) largest = max(largest, scratch[w]);
     return largest;
 }
-
-__device__ __forceinline__ float blockSum(float v, float* scratch) { return teamSum(BlockTeam(), v, scratch); }
-__device__ __forceinline__ float blockMax(float v, float* scratch) { return teamMax(BlockTeam(), v, scratch); }
 
 __device__ __forceinline__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
 __device__ __forceinline__ float silu(float x) { return x * sigmoid(x); }

@@ -12,7 +12,6 @@
 //
 // The order of every sum depends on K, the block size and the card's multiprocessors alone: not on the number of tokens,
 // nor on their place.
-#pragma once
 #include "matrix.cuh"
 
 #ifndef BASALT_F32
@@ -52,24 +51,19 @@ inline void awaitCopies() {}
 
 #endif
 
-// Everything a block is told; see PROJECT for shapes. Every entry takes eight bytes, as a launch's arguments lie.
+// Everything a block is told; see PROJECT for shapes.
 struct Projection {
     const bf16* weight;
     const bf16* x;
     const float* squares;
-    alignas(8) int squareCount;
-    alignas(8) int normWidth;
-    alignas(8) float epsilon;
-    alignas(8) int rows;
-    alignas(8) int depth;
-    alignas(8) int count;
-    alignas(8) int perBlock;
-    alignas(8) int pairRows;
-    alignas(8) int epilogue;
+    int squareCount, normWidth;
+    float epsilon;
+    int rows, depth, count;
+    int perBlock;
+    int pairRows, epilogue;
     const bf16* bias;
     void* out;
-    alignas(8) int outStride;
-    alignas(8) int activation;
+    int outStride, activation;
     float* residual;
     const bf16* normWeight;
     bf16* xOut;
@@ -80,10 +74,8 @@ struct Projection {
     long long slotBytes, ringOffset;
     const bf16* taps;
     const bf16* tapsBias;
-    alignas(8) int kernelSize;
-    alignas(8) int ringRows;
+    int kernelSize, ringRows;
 };
-static_assert(sizeof(Projection) == 29 * 8, "one word an entry");
 
 // The weights of one thread, in the order it uses them: groups of tiles, then steps of k, then tiles.
 template <int GROUP, int DEPTH>  // tiles of a group; copies a thread has in flight
@@ -146,53 +138,17 @@ struct WeightQueue {
     }
 };
 
-// What the end of a sum needs besides the sum, for row n and token m: all of it is there before the projection begins.
-struct Operands {
-    float bias, secondBias;  // of row n and of its pair
-    float value;             // r, or the convolution's sum over the tokens before
-    float weight;            // of the next norm, or the convolution's last tap
-    int slot;                // of a convolution, negative for rows that touch nothing
-    int ringRow;
-};
-
-__device__ __forceinline__ Operands operandsOf(const Projection& p, int m, int n) {
-    Operands o = {0, 0, 0, 0, 0, 0};
+// What follows the sum of row n and, in pairs, of the row pairRows below it, for token m.
+__device__ __forceinline__ float finish(const Projection& p, int m, int n, float v, float second) {
     if (p.bias) {
-        o.bias = widen(p.bias[n]);
-        if (p.pairRows) o.secondBias = widen(p.bias[p.pairRows + n]);
+        v += widen(p.bias[n]);
+        if (p.pairRows) second += widen(p.bias[p.pairRows + n]);
     }
-    if (p.epilogue == EPILOGUE_RESIDUAL) {
-        o.value = p.residual[(long long)m * p.outStride + n];
-        o.weight = widen(p.normWeight[n]);
-    }
-    if (p.epilogue == EPILOGUE_CONVOLUTION) {
-        o.slot = p.activeSlots[m];
-        if (o.slot < 0) return o;
-        long long position = p.rowPositions[m];
-        const bf16* ring = tensorOf<bf16>(p.state, p.slotBytes, o.slot, p.ringOffset) + n;
-        o.ringRow = (int)(position % p.ringRows);
-        float sum = p.tapsBias ? widen(p.tapsBias[n]) : 0.0f;
-        for (int j = 0; j < p.kernelSize - 1; j++) {
-            int back = p.kernelSize - 1 - j;
-            if (position < back) continue;
-            int from = o.ringRow >= back ? o.ringRow - back : o.ringRow - back + p.ringRows;
-            sum = __fmaf_rn(widen(ring[(long long)from * p.pairRows]), widen(p.taps[n * p.kernelSize + j]), sum);
-        }
-        o.value = sum;
-        o.weight = widen(p.taps[n * p.kernelSize + p.kernelSize - 1]);
-    }
-    return o;
-}
-
-// What follows the sum of row n and, in pairs, of the row pairRows below it, for token m. Returns r², of a residual.
-__device__ __forceinline__ float finish(const Projection& p, int m, int n, float v, float second, const Operands& o) {
-    v += o.bias;
-    second += o.secondBias;
     long long at = (long long)m * p.outStride + n;
     if (p.epilogue == EPILOGUE_RESIDUAL) {
-        float r = o.value + v;
+        float r = p.residual[at] + v;
         p.residual[at] = r;
-        store(&p.xOut[at], r * o.weight);
+        store(&p.xOut[at], r * widen(p.normWeight[n]));
         return r * r;
     }
     if (p.epilogue == EPILOGUE_PLAIN) {
@@ -201,22 +157,33 @@ __device__ __forceinline__ float finish(const Projection& p, int m, int n, float
         ((float*)p.out)[at] = v;
     } else if (p.epilogue == EPILOGUE_GATE) {
         store((bf16*)p.out + at, v * activate(p.activation, second));
-    } else if (o.slot >= 0) {
-        bf16* ring = tensorOf<bf16>(p.state, p.slotBytes, o.slot, p.ringOffset) + n;
-        float current = rounded(v);
-        store(&ring[(long long)o.ringRow * p.pairRows], current);
-        store((bf16*)p.out + at, silu(__fmaf_rn(current, o.weight, o.value)) * rounded(second));
+    } else {
+        int slot = p.activeSlots[m];
+        if (slot < 0) return 0;
+        long long position = p.rowPositions[m];
+        bf16* ring = tensorOf<bf16>(p.state, p.slotBytes, slot, p.ringOffset) + n;
+        int ringRow = (int)(position % p.ringRows);
+        float current = rounded(v), sum = p.tapsBias ? widen(p.tapsBias[n]) : 0.0f;
+        for (int j = 0; j < p.kernelSize; j++) {
+            int back = p.kernelSize - 1 - j;
+            if (position < back) continue;
+            int from = ringRow >= back ? ringRow - back : ringRow - back + p.ringRows;
+            float input = back == 0 ? current : widen(ring[(long long)from * p.pairRows]);
+            sum = __fmaf_rn(input, widen(p.taps[n * p.kernelSize + j]), sum);
+        }
+        store(&ring[(long long)ringRow * p.pairRows], current);
+        store((bf16*)p.out + at, silu(sum) * rounded(second));
     }
     return 0;
 }
 
 // Adds the parts of a group of tiles whose first row, or pair, in the block is local0, and does what follows.
-template <int TOKENS, int GROUP, int PART_STRIDE, typename Team>
-__device__ __forceinline__ void finishGroup(const Team& team, const Projection& p, float* parts, const float* scales,
-                                            float* tokenSquares, int m0, int local0) {
-    int thread = team.thread(), perTile = p.pairRows ? TILE_PAIRS : TILE_ROWS;
+template <int TOKENS, int GROUP, int PART_STRIDE>
+__device__ __forceinline__ void finishGroup(const Projection& p, float* parts, const float* scales, float* tokenSquares,
+                                            int m0, int local0) {
+    int thread = (int)threadIdx.x, perTile = p.pairRows ? TILE_PAIRS : TILE_ROWS;
     int perGroup = GROUP * perTile, tokens = min(TOKENS, p.count - m0);
-    for (int index = thread; index < tokens * perGroup; index += team.threads()) {
+    for (int index = thread; index < tokens * perGroup; index += (int)blockDim.x) {
         int m = index / perGroup, inGroup = index % perGroup;
         int local = local0 + inGroup, n = (int)blockIdx.x * p.perBlock + local;
         int column = inGroup / perTile * TILE_ROWS + inGroup % perTile;
@@ -228,11 +195,11 @@ __device__ __forceinline__ void finishGroup(const Team& team, const Projection& 
         }
         float scale = p.squares ? scales[m] : 1.0f;
         float square = 0;
-        if (local < p.perBlock && n < p.rows) square = finish(p, m0 + m, n, v * scale, second * scale, operandsOf(p, m0 + m, n));
+        if (local < p.perBlock && n < p.rows) square = finish(p, m0 + m, n, v * scale, second * scale);
         if (p.epilogue == EPILOGUE_RESIDUAL) parts[m * PART_STRIDE + column] = square;  // read by this thread only
     }
     if (p.epilogue == EPILOGUE_RESIDUAL) {
-        team.sync();
+        __syncthreads();
         if (thread < tokens) {
             float sum = tokenSquares[thread];
             for (int i = 0; i < min(GROUP * TILE_ROWS, p.perBlock - local0); i++) sum += parts[thread * PART_STRIDE + i];
@@ -334,7 +301,7 @@ __device__ __forceinline__ void project(const Projection& p) {
         }
         __syncthreads();
 
-        finishGroup<TOKENS, GROUP, PART_STRIDE>(BlockTeam(), p, parts, scales, tokenSquares, m0, group * perTile);
+        finishGroup<TOKENS, GROUP, PART_STRIDE>(p, parts, scales, tokenSquares, m0, group * perTile);
     }
     if (p.epilogue == EPILOGUE_RESIDUAL && thread < TOKENS && m0 + thread < p.count)
         p.squaresOut[(long long)(m0 + thread) * gridDim.x + blockIdx.x] = tokenSquares[thread];
@@ -349,29 +316,22 @@ constexpr int STREAM_STAGE_BYTES = TILE_ROWS * (STREAM_PART * 2 + 64);
 constexpr int STREAM_GROUP = 7;                                    // tiles whose sums a thread holds
 constexpr int STREAM_TOKENS = 8;
 
-// A barrier that counts arrivals and bytes: copies of whole rows are waited for by it. Waiting for a phase, 0 or 1 in
-// turn, waits until the phase of that number is over.
+// A barrier that counts bytes: copies of whole rows are waited for by it.
 struct CopyBarrier {
-#ifdef __CUDACC__
     unsigned long long word;
+
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
     __device__ __forceinline__ unsigned address() { return (unsigned)__cvta_generic_to_shared(&word); }
-    __device__ __forceinline__ void create(int arrivals) {
-        asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(address()), "r"(arrivals) : "memory");
+    __device__ __forceinline__ void create() {
+        asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(address()) : "memory");
     }
-    __device__ __forceinline__ void arrive() {
-        asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(address()) : "memory");
-    }
-    // An arrival, and bytes that must come as well.
     __device__ __forceinline__ void expect(int bytes) {
         asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(address()), "r"(bytes) : "memory");
     }
-    // What is copied is read once: it leaves the cache first.
     __device__ __forceinline__ void copy(void* to, const void* from, int bytes) {
         asm volatile(
-            "{ .reg .b64 policy; createpolicy.fractional.L2::evict_first.b64 policy, 1.0;"
-            " cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3],"
-            " policy; }" ::"r"((unsigned)__cvta_generic_to_shared(to)),
+            "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+                (unsigned)__cvta_generic_to_shared(to)),
             "l"(from), "r"(bytes), "r"(address())
             : "memory");
     }
@@ -386,23 +346,7 @@ struct CopyBarrier {
         } while (!isDone);
     }
 #endif
-#else
-    int bytes;
-    short arrivals : 7, pending : 8, phase : 1;
-
-    void create(int count) { bytes = 0, arrivals = pending = (short)count, phase = 0; }
-    void step() {
-        if (pending == 0 && bytes == 0) pending = arrivals, phase = ~phase;
-    }
-    void arrive() { pending--, step(); }
-    void expect(int more) { bytes += more, arrive(); }
-    void copy(void* to, const void* from, int count) { std::memcpy(to, from, count), bytes -= count, step(); }
-    void await(int over) {
-        while ((phase & 1) == over) emulation::pause();
-    }
-#endif
 };
-static_assert(sizeof(CopyBarrier) == 8, "as the hardware has it");
 
 // The weights of a block as units of one tile's rows over one part of the depth, in the order of their use: groups of
 // tiles, then parts, then tiles. Three units are under way; the bulk copies of the next kernel's first three begin while
@@ -495,7 +439,7 @@ __device__ __forceinline__ void projectEight(const Projection& p) {
     WeightStream stream(p, projectionShared, barriers, tileCount);
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
     if (thread == 0) {
-        for (int i = 0; i < STREAM_STAGES; i++) barriers[i].create(1);
+        for (int i = 0; i < STREAM_STAGES; i++) barriers[i].create();
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     }
     __syncwarp();
@@ -561,7 +505,7 @@ __device__ __forceinline__ void projectEight(const Projection& p) {
             own[t * TILE_ROWS + 1] = sums[t][1];
         }
         __syncthreads();
-        finishGroup<TOKENS, GROUP, PART_STRIDE>(BlockTeam(), p, parts, scales, tokenSquares, m0, group * perTile);
+        finishGroup<TOKENS, GROUP, PART_STRIDE>(p, parts, scales, tokenSquares, m0, group * perTile);
         __syncthreads();
     }
     if (p.epilogue == EPILOGUE_RESIDUAL && thread < TOKENS && m0 + thread < p.count)

@@ -4,7 +4,6 @@
 // into S and z when its successor's first token is consumed. S is f32, split into two planes of 16 bits: high, the
 // value rounded to bf16, and low, what is missing: f32 = (high << 16) + (signed) low. Reads of S use the high plane
 // alone in bf16, about 0.1 % of what is read whatever the length of the sequence; folds use both, exactly.
-#pragma once
 #include "common.cuh"
 
 struct FeaturePair {
@@ -79,18 +78,18 @@ struct TaylorShared {
 };
 
 // S += Σ_j φ(k_j)·v_jᵀ and z += Σ_j φ(k_j) over the ring, j ascending.
-template <int E, typename Team>
-__device__ void foldBlock(const Team& team, TaylorShared<E>& shared, unsigned short* high, unsigned short* low,
-                          float* norms, const element* ringKeys, const element* ringValues) {
+template <int E>
+__device__ void foldBlock(TaylorShared<E>& shared, unsigned short* high, unsigned short* low, float* norms,
+                          const element* ringKeys, const element* ringValues) {
     constexpr int LANES = TaylorShared<E>::LANES, GROUPS = TaylorShared<E>::GROUPS, F = FEATURE_DIM_MAX;
-    int thread = team.thread();
+    int thread = (int)threadIdx.x;
     for (int i = thread; i < FOLD_INTERVAL * F; i += TAYLOR_THREADS) shared.keys[i / F][i % F] = widen(ringKeys[i]);
     for (int i = thread; i < FOLD_INTERVAL * LANES; i += TAYLOR_THREADS) {
         Eight v = loadEight(ringValues + i * 8);
 #pragma unroll
         for (int c = 0; c < 8; c++) shared.fold.values[i / LANES][i % LANES * 8 + c] = v.at(c);
     }
-    team.sync();
+    __syncthreads();
     for (int d = thread; d < FEATURES_MAX; d += TAYLOR_THREADS) {
         FeaturePair pair = pairOf(d, F);
         float z = norms[d];
@@ -101,7 +100,7 @@ __device__ void foldBlock(const Team& team, TaylorShared<E>& shared, unsigned sh
         }
         norms[d] = z;
     }
-    team.sync();
+    __syncthreads();
     int lane = thread % LANES, group = thread / LANES;
     for (int d0 = group; group < GROUPS && d0 < FEATURES_MAX; d0 += GROUPS * FOLD_ROWS) {
         float sum[FOLD_ROWS][8];
@@ -133,7 +132,7 @@ __device__ void foldBlock(const Team& team, TaylorShared<E>& shared, unsigned sh
             *(uint4*)(low + d * E + lane * 8) = l;
         }
     }
-    team.sync();
+    __syncthreads();
 }
 
 // One token's part of S that a thread reads: rows group, group + GROUPS, ... of eight columns.
@@ -167,19 +166,19 @@ struct StateRows {
     }
 };
 
-// The tokens of row in head h, one after another, by a team of TAYLOR_THREADS.
-template <int E, typename Team>
+// The tokens of one row in one head, one after another.
+template <int E>
 __device__ __forceinline__ void taylorStep(
-    Team& team, TaylorShared<E>& shared, int h, int row,
     const int* activeSlots, const long long* rowPositions, const int* rowStarts, const int* rowCounts,
     const element* qkv, element* y, unsigned char* state, long long slotBytes, long long sumsOffset,
     long long normsOffset, long long keysOffset, long long valuesOffset, int heads, float scale, float epsilon) {
     constexpr int LANES = TaylorShared<E>::LANES, GROUPS = TaylorShared<E>::GROUPS, F = FEATURE_DIM_MAX;
     constexpr int D = FEATURES_MAX, RING_ROWS = (FOLD_INTERVAL + GROUPS - 1) / GROUPS;
-    int thread = team.thread();
+    __shared__ TaylorShared<E> shared;
+    int h = (int)blockIdx.x, row = (int)blockIdx.y, thread = (int)threadIdx.x;
     int slot = activeSlots[row];
     if (slot < 0) {
-        team.awaitInputs();
+        awaitPredecessor();
         return;
     }
     auto high = tensorOf<unsigned short>(state, slotBytes, slot, sumsOffset) + (long long)h * 2 * D * E;
@@ -194,7 +193,7 @@ __device__ __forceinline__ void taylorStep(
     for (int i = 0; i < rowCounts[row]; i++) {
         long long position = rowPositions[row] + i;
         int inBlock = (int)(position % FOLD_INTERVAL);
-        if (inBlock == 0 && position > 0) foldBlock<E>(team, shared, high, low, norms, ringKeys, ringValues);
+        if (inBlock == 0 && position > 0) foldBlock<E>(shared, high, low, norms, ringKeys, ringValues);
         StateRows<E> sums;
         sums.load(high, low, group, lane);
         Eight values[RING_ROWS];
@@ -205,7 +204,7 @@ __device__ __forceinline__ void taylorStep(
         }
         for (int n = thread; n < inBlock * F; n += TAYLOR_THREADS) shared.keys[n / F][n % F] = widen(ringKeys[n]);
         float z[2] = {norms[thread], thread + TAYLOR_THREADS < D ? norms[thread + TAYLOR_THREADS] : 0.0f};
-        if (i == 0) team.awaitInputs();
+        if (i == 0) awaitPredecessor();
 
         const element* token = qkv + (long long)(rowStarts[row] + i) * stride;
         const element* value = token + 2 * heads * F + h * E;
@@ -218,7 +217,7 @@ __device__ __forceinline__ void taylorStep(
         } else {
             for (int c = thread - 2 * F; c < E; c += TAYLOR_THREADS - 2 * F) ringValues[inBlock * E + c] = value[c];
         }
-        team.sync();
+        __syncthreads();
 
         float denominator = 0;
 #pragma unroll
@@ -237,7 +236,7 @@ __device__ __forceinline__ void taylorStep(
             shared.ringWeights[thread] = weight;
             denominator += weight;
         }
-        denominator = teamSum(team, denominator, shared.scratch) + epsilon;
+        denominator = blockSum(denominator, shared.scratch) + epsilon;
 
         if (group < GROUPS) {
             float sum[8] = {0, 0, 0, 0, 0, 0, 0, 0};
@@ -258,13 +257,13 @@ __device__ __forceinline__ void taylorStep(
 #pragma unroll
             for (int c = 0; c < 8; c++) shared.parts[group][lane * 8 + c] = sum[c];
         }
-        team.sync();
+        __syncthreads();
         for (int c = thread; c < E; c += TAYLOR_THREADS) {
             float sum = shared.ringWeights[inBlock] * widen(value[c]);
             for (int g = 0; g < GROUPS; g++) sum += shared.parts[g][c];
             store(&y[(long long)(rowStarts[row] + i) * heads * E + h * E + c], sum / denominator);
         }
-        team.sync();
+        __syncthreads();
     }
 }
 
@@ -287,11 +286,8 @@ __device__ __forceinline__ void taylorStep(
         long long keysOffset,                        /* element [H, 32, f] */                                        \
         long long valuesOffset,                      /* element [H, 32, e] */                                        \
         int heads, float scale, float epsilon) {                                                                     \
-        __shared__ TaylorShared<E> shared;                                                                           \
-        BlockTeam team;                                                                                              \
-        taylorStep<E>(team, shared, (int)blockIdx.x, (int)blockIdx.y, activeSlots, rowPositions, rowStarts, rowCounts,\
-                      qkv, y, state, slotBytes, sumsOffset, normsOffset, keysOffset, valuesOffset, heads, scale,     \
-                      epsilon);                                                                                      \
+        taylorStep<E>(activeSlots, rowPositions, rowStarts, rowCounts, qkv, y, state, slotBytes, sumsOffset,         \
+                      normsOffset, keysOffset, valuesOffset, heads, scale, epsilon);                                 \
     }
 TAYLOR_STEP(32)
 TAYLOR_STEP(64)

@@ -1,6 +1,5 @@
 // Sliding-window softmax attention over a ring of rotated keys and values: a token sees itself and the reach tokens
 // before it. Rotary embedding is applied when a key is written, so the order of ring rows does not matter.
-#pragma once
 #include "common.cuh"
 
 constexpr int WINDOW_THREADS = 128;
@@ -42,25 +41,20 @@ struct WindowChunk {
     }
 };
 
-// The shared memory of one head, besides the scores.
 template <int E>
-struct WindowShared {
-    float query[E], key[E], value[E], parts[WindowShape<E>::PARTS], scratch[64];
-};
-
-// The tokens of row in key head g, one after another, by a team of WINDOW_THREADS.
-template <int E, typename Team>
 __device__ __forceinline__ void windowStep(
-    Team& team, WindowShared<E>& s, float* scores,  // [reach + 1]
-    int g, int row, const int* activeSlots, const long long* rowPositions, const int* rowStarts, const int* rowCounts,
+    const int* activeSlots, const long long* rowPositions, const int* rowStarts, const int* rowCounts,
     const element* qkv, const float* rotary, element* y, unsigned char* state, long long slotBytes,
     long long keysOffset, long long valuesOffset, int heads, int keyHeads, int reach, int ringRows, float scale,
     int rotaryDim, int isInterleaved) {
     typedef WindowShape<E> Shape;
-    int thread = team.thread();
+    __shared__ float query[E], key[E], value[E], parts[Shape::PARTS], scratch[64];
+    DYNAMIC_SHARED(windowShared);
+    float* scores = (float*)windowShared;  // [reach + 1]
+    int g = (int)blockIdx.x, row = (int)blockIdx.y, thread = (int)threadIdx.x;
     int slot = activeSlots[row];
     if (slot < 0) {
-        team.awaitInputs();
+        awaitPredecessor();
         return;
     }
     auto ringKeys = tensorOf<element>(state, slotBytes, slot, keysOffset) + (long long)g * ringRows * E;
@@ -73,7 +67,7 @@ __device__ __forceinline__ void windowStep(
         int first = (int)((position - n) % ringRows);
         WindowChunk<E> chunk;  // of keys, and once their scores are known of values
         chunk.load(ringKeys, 0, n, first, ringRows, group, lane);
-        if (i == 0) team.awaitInputs();
+        if (i == 0) awaitPredecessor();
 
         int t = rowStarts[row] + i, ringRow = (int)(position % ringRows);
         const element* token = qkv + (long long)t * stride;
@@ -81,16 +75,16 @@ __device__ __forceinline__ void windowStep(
         for (int c = thread; c < E; c += WINDOW_THREADS) {
             float k = rounded(rotated(token + (heads + g) * E, angles, c, rotaryDim, isInterleaved));
             element v = token[(heads + keyHeads + g) * E + c];
-            s.key[c] = k;
-            s.value[c] = widen(v);
+            key[c] = k;
+            value[c] = widen(v);
             store(&ringKeys[ringRow * E + c], k);
             ringValues[ringRow * E + c] = v;
         }
 #pragma unroll 1
         for (int h = g * headsPerKey; h < (g + 1) * headsPerKey; h++) {
             for (int c = thread; c < E; c += WINDOW_THREADS)
-                s.query[c] = rounded(rotated(token + h * E, angles, c, rotaryDim, isInterleaved)) * scale;
-            team.sync();
+                query[c] = rounded(rotated(token + h * E, angles, c, rotaryDim, isInterleaved)) * scale;
+            __syncthreads();
 #pragma unroll 1
             for (int base = 0; base < n; base += Shape::CHUNK) {
                 if (base > 0) chunk.load(ringKeys, base, n, first, ringRows, group, lane);
@@ -99,37 +93,37 @@ __device__ __forceinline__ void windowStep(
                     for (int r = 0; r < Shape::PER; r++) {
                         float dot = 0;
 #pragma unroll
-                        for (int c = 0; c < 8; c++) dot = __fmaf_rn(s.query[lane * 8 + c], chunk.rows[r].at(c), dot);
-                        s.parts[(group + r * Shape::GROUPS) * (Shape::LANES + 1) + lane] = dot;
+                        for (int c = 0; c < 8; c++) dot = __fmaf_rn(query[lane * 8 + c], chunk.rows[r].at(c), dot);
+                        parts[(group + r * Shape::GROUPS) * (Shape::LANES + 1) + lane] = dot;
                     }
                 }
-                team.sync();
+                __syncthreads();
                 for (int k = thread; k < Shape::CHUNK && base + k < n; k += WINDOW_THREADS) {
                     float dot = 0;
 #pragma unroll
-                    for (int l = 0; l < Shape::LANES; l++) dot += s.parts[k * (Shape::LANES + 1) + l];
+                    for (int l = 0; l < Shape::LANES; l++) dot += parts[k * (Shape::LANES + 1) + l];
                     scores[base + k] = dot;
                 }
-                team.sync();
+                __syncthreads();
             }
             chunk.load(ringValues, 0, n, first, ringRows, group, lane);
             if (thread < WARP) {
                 float dot = 0;
-                for (int c = thread; c < E; c += WARP) dot = __fmaf_rn(s.query[c], s.key[c], dot);
+                for (int c = thread; c < E; c += WARP) dot = __fmaf_rn(query[c], key[c], dot);
                 dot = warpSum(dot);
                 if (thread == 0) scores[n] = dot;
             }
-            team.sync();
+            __syncthreads();
             float largest = scores[0];
             for (int k = thread; k <= n; k += WINDOW_THREADS) largest = max(largest, scores[k]);
-            largest = teamMax(team, largest, s.scratch);
+            largest = blockMax(largest, scratch);
             float denominator = 0;
             for (int k = thread; k <= n; k += WINDOW_THREADS) {
                 float p = expf(scores[k] - largest);
                 scores[k] = p;
                 denominator += p;
             }
-            denominator = teamSum(team, denominator, s.scratch + 32);
+            denominator = blockSum(denominator, scratch + 32);
             if (group < Shape::GROUPS) {
                 float sum[8] = {0, 0, 0, 0, 0, 0, 0, 0};
 #pragma unroll 1
@@ -144,15 +138,15 @@ __device__ __forceinline__ void windowStep(
                     }
                 }
 #pragma unroll
-                for (int c = 0; c < 8; c++) s.parts[group * E + lane * 8 + c] = sum[c];
+                for (int c = 0; c < 8; c++) parts[group * E + lane * 8 + c] = sum[c];
             }
-            team.sync();
+            __syncthreads();
             for (int c = thread; c < E; c += WINDOW_THREADS) {
-                float sum = scores[n] * s.value[c];
-                for (int p = 0; p < Shape::GROUPS; p++) sum += s.parts[p * E + c];
+                float sum = scores[n] * value[c];
+                for (int p = 0; p < Shape::GROUPS; p++) sum += parts[p * E + c];
                 store(&y[(long long)t * heads * E + h * E + c], sum / denominator);
             }
-            team.sync();
+            __syncthreads();
             if (h + 1 < (g + 1) * headsPerKey) chunk.load(ringKeys, 0, n, first, ringRows, group, lane);
         }
     }
@@ -176,12 +170,8 @@ __device__ __forceinline__ void windowStep(
         long long keysOffset,                        /* element [Hkv, ring, e] */                                    \
         long long valuesOffset,                      /* element [Hkv, ring, e] */                                    \
         int heads, int keyHeads, int reach, int ringRows, float scale, int rotaryDim, int isInterleaved) {           \
-        __shared__ WindowShared<E> shared;                                                                           \
-        DYNAMIC_SHARED(windowShared);                                                                                \
-        BlockTeam team;                                                                                              \
-        windowStep<E>(team, shared, (float*)windowShared, (int)blockIdx.x, (int)blockIdx.y, activeSlots, rowPositions,\
-                      rowStarts, rowCounts, qkv, rotary, y, state, slotBytes, keysOffset, valuesOffset, heads,       \
-                      keyHeads, reach, ringRows, scale, rotaryDim, isInterleaved);                                   \
+        windowStep<E>(activeSlots, rowPositions, rowStarts, rowCounts, qkv, rotary, y, state, slotBytes, keysOffset, \
+                      valuesOffset, heads, keyHeads, reach, ringRows, scale, rotaryDim, isInterleaved);              \
     }
 WINDOW_STEP(32)
 WINDOW_STEP(64)

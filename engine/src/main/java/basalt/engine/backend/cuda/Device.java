@@ -9,7 +9,7 @@ import java.lang.foreign.MemorySegment;
  * <p>Every method throws {@link basalt.engine.EngineException.DeviceFailure} naming the operation when the device
  * fails.
  */
-interface Device extends AutoCloseable, Launches {
+interface Device extends AutoCloseable {
     /** As the driver calls it. */
     String name();
 
@@ -18,9 +18,6 @@ interface Device extends AutoCloseable, Launches {
 
     /** Blocks that run side by side at least. */
     int multiprocessorCount();
-
-    /** Whether a warp can have weights copied to shared memory in bulk: the devices for which there are layers kernels. */
-    boolean hasBulkCopies();
 
     /** Device memory that is free now. */
     long freeBytes();
@@ -42,6 +39,9 @@ interface Device extends AutoCloseable, Launches {
 
     /** Sets every byte. */
     void fill(long to, int value, long bytes);
+
+    /** Starts a kernel of {@code gridX · gridY} blocks. */
+    void launch(Kernel kernel, int gridX, int gridY, int threads, int sharedBytes, KernelArguments arguments);
 
     /** Starts {@code y (+)= x · Wᵀ} by the vendor's library. */
     void multiply(Product product);

@@ -3,12 +3,11 @@ package basalt.engine.backend.cuda;
 import basalt.engine.model.ElementType;
 import basalt.engine.model.Mixer;
 import basalt.engine.model.ModelConfig;
-import java.util.Optional;
 
 /**
- * Launches the model over the rows of a pass. Three ways: a decode step of few rows is one launch of all layers; few
- * tokens of a prompt go through the project kernels, which fuse norm, projection and what follows it; many go through
- * the vendor's library with separate kernels between. Confined to the engine thread.
+ * Launches the model over the rows of a pass. Two ways, chosen by the number of tokens: few tokens go through the
+ * project kernels, which fuse norm, projection and what follows; many go through the vendor's library with separate
+ * kernels between. Confined to the engine thread.
  */
 final class Forward {
     private static final int NORM_RMS = 0;
@@ -27,11 +26,8 @@ final class Forward {
     private final int tokenCountMax;
     private final int projectTokensMax; // more tokens go through the library
     private final int activation; // as the kernels number them
-    private final Kernels kernels;
-    private final Optional<LayersKernel> layersKernel;
-    private final SlotMemory slotMemory;
-    private final long state; // bytes of all slots
-    private final boolean isDeterministic;
+    private final ProjectKernels projectKernels;
+    private final MixerKernels mixerKernels;
 
     Forward(
             Device device,
@@ -52,22 +48,8 @@ final class Forward {
         int most = limits.isDeterministic() ? Integer.MAX_VALUE : PROJECT_TOKENS_MAX;
         projectTokensMax = canProject(limits.type()) ? most : 0;
         activation = activation(config);
-        this.slotMemory = slotMemory;
-        this.state = state;
-        isDeterministic = limits.isDeterministic();
-        kernels = kernelsOn(device);
-        boolean hasLayers = canProject(limits.type()) && device.hasBulkCopies() && LayersKernel.canMix(config);
-        layersKernel = hasLayers ? Optional.of(new LayersKernel(device, buffers)) : Optional.empty();
-    }
-
-    /** Launches of both kinds, to one place. */
-    private record Kernels(ProjectKernels project, MixerKernels mixer) {}
-
-    private Kernels kernelsOn(Launches launches) {
-        return new Kernels(
-                new ProjectKernels(
-                        launches, device.multiprocessorCount(), config, buffers, slotMemory, state, arguments),
-                new MixerKernels(launches, model, buffers, slotMemory, state, isDeterministic, arguments));
+        projectKernels = new ProjectKernels(device, config, buffers, slotMemory, state, arguments);
+        mixerKernels = new MixerKernels(device, model, buffers, slotMemory, state, limits.isDeterministic(), arguments);
     }
 
     /**
@@ -110,14 +92,9 @@ final class Forward {
     void run(Pass pass, boolean isDecode) {
         boolean isProjecting = pass.tokenCount() <= projectTokensMax;
         begin(pass);
-        if (isDecode && layersKernel.isPresent() && pass.rowCount() <= LayersKernel.ROWS_MAX) {
-            layersKernel.get().launch(pass.rowCount(), launches -> projectLayers(kernelsOn(launches), pass));
-            sample(pass);
-            return;
-        }
         for (int layer = 0; layer < model.layers().size(); layer++) {
             if (isProjecting) {
-                projectLayer(kernels, pass, layer, isDecode);
+                projectLayer(pass, layer, isDecode);
             } else {
                 multiplyLayer(pass, layer, isDecode);
             }
@@ -160,15 +137,7 @@ final class Forward {
 
     // ---- few tokens
 
-    /** All layers and the head of a decode step. */
-    private void projectLayers(Kernels kernels, Pass pass) {
-        for (int layer = 0; layer < model.layers().size(); layer++) {
-            projectLayer(kernels, pass, layer, true);
-        }
-        kernels.project().logits(model.head(), buffers.x(), buffers.squares(), pass.tokenCount());
-    }
-
-    private void projectLayer(Kernels kernels, Pass pass, int index, boolean isDecode) {
+    private void projectLayer(Pass pass, int index, boolean isDecode) {
         var layer = model.layers().get(index);
         int tokens = pass.tokenCount();
         int squareCount = index == 0 ? 1 : buffers.squareCount();
@@ -176,14 +145,14 @@ final class Forward {
                 ? model.layers().get(index + 1).norm1()
                 : model.finalNorm();
         if (layer.mixer() instanceof Mixer.Convolution m && isDecode) {
-            kernels.project().convolution(layer, m, kernels.mixer().stateOffset(index), tokens, squareCount);
+            projectKernels.convolution(layer, m, mixerKernels.stateOffset(index), tokens, squareCount);
         } else {
-            kernels.project().plain(layer.input(), tokens, squareCount);
-            kernels.mixer().mix(pass, index, isDecode, 0);
+            projectKernels.plain(layer.input(), tokens, squareCount);
+            mixerKernels.mix(pass, index, isDecode, 0);
         }
-        kernels.project().residual(layer.output(), layer.norm2(), tokens);
-        kernels.project().gate(layer.fc1(), tokens);
-        kernels.project().residual(layer.fc2(), next, tokens);
+        projectKernels.residual(layer.output(), layer.norm2(), tokens);
+        projectKernels.gate(layer.fc1(), tokens);
+        projectKernels.residual(layer.fc2(), next, tokens);
     }
 
     // ---- many tokens
@@ -199,7 +168,7 @@ final class Forward {
         if (!isBiasLate) {
             addBias(layer.input(), tokens);
         }
-        kernels.mixer().mix(pass, index, isDecode, isBiasLate ? layer.input().bias() : 0);
+        mixerKernels.mix(pass, index, isDecode, isBiasLate ? layer.input().bias() : 0);
         multiply(layer.output(), buffers.narrow(), buffers.residual(), tokens, true);
         normalize(tokens, 0, layer.output().bias(), layer.norm2(), buffers.x());
         multiply(layer.fc1(), buffers.x(), buffers.wide(), tokens, false);
@@ -280,7 +249,7 @@ final class Forward {
                     .add(buffers.squareCount());
             device.launch(Kernel.GATHER, count, 1, 256, 0, arguments);
         }
-        kernels.project().logits(linear, x, squares, picks == 0 ? tokens : count);
+        projectKernels.logits(linear, x, squares, picks == 0 ? tokens : count);
     }
 
     private void score(Pass pass, int from, int count) {

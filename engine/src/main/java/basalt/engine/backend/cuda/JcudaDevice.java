@@ -139,8 +139,7 @@ final class JcudaDevice implements Device {
         }
         long module = driver.handle();
         for (Kernel kernel : Kernel.values()) {
-            boolean isThere = type == ElementType.BF16 || !kernel.isBf16Only();
-            if (!isThere || (kernel.needsBulkCopies() && !hasBulkCopies())) {
+            if (kernel.isBf16Only() && type != ElementType.BF16) {
                 continue;
             }
             var symbol = arena.allocateFrom(kernel.symbol());
@@ -172,11 +171,6 @@ final class JcudaDevice implements Device {
     @Override
     public int multiprocessorCount() {
         return attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
-    }
-
-    @Override
-    public boolean hasBulkCopies() {
-        return attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR) >= 9;
     }
 
     private int attribute(int attribute) {

@@ -31,10 +31,7 @@ enum Kernel {
     SCORE(0),
     PROJECT_8(101_888),
     PROJECT_16(110_592),
-    PROJECT_32(106_496),
-    LAYERS_8(LayersKernel.SHARED_BYTES_MAX),
-    LAYERS_16(LayersKernel.SHARED_BYTES_MAX),
-    LAYERS_32(LayersKernel.SHARED_BYTES_MAX);
+    PROJECT_32(106_496);
 
     private final int sharedBytesMax;
 
@@ -57,16 +54,11 @@ enum Kernel {
         return this == PROJECT_8 || this == PROJECT_16 || this == PROJECT_32;
     }
 
-    /** Whether it is for devices with bulk copies only. */
-    boolean needsBulkCopies() {
-        return this == LAYERS_8 || this == LAYERS_16 || this == LAYERS_32;
-    }
-
     /** Whether it exists for bf16 only. */
     boolean isBf16Only() {
         return switch (this) {
             case PROJECT_8, PROJECT_16, PROJECT_32, WINDOW_PREFILL_32, WINDOW_PREFILL_64, WINDOW_PREFILL_112 -> true;
-            default -> needsBulkCopies();
+            default -> false;
         };
     }
 }

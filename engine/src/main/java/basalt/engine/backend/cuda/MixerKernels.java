@@ -14,7 +14,7 @@ final class MixerKernels {
     private static final int TAYLOR_PREFILL_BYTES = 80_256; // TaylorPrefillShared
     private static final int QUERY_TILE = 64;
 
-    private final Launches launches;
+    private final Device device;
     private final DeviceModel model;
     private final StepBuffers buffers;
     private final SlotMemory slotMemory;
@@ -25,14 +25,14 @@ final class MixerKernels {
     private final long[][] stateOffsets; // [L, tensors of the layer's mixer]
 
     MixerKernels(
-            Launches launches,
+            Device device,
             DeviceModel model,
             StepBuffers buffers,
             SlotMemory slotMemory,
             long state,
             boolean isDeterministic,
             KernelArguments arguments) {
-        this.launches = launches;
+        this.device = device;
         this.model = model;
         this.buffers = buffers;
         this.slotMemory = slotMemory;
@@ -110,7 +110,7 @@ final class MixerKernels {
                 .add(m.kernelSize())
                 .add(ringRows)
                 .add(isDecode ? 1 : 0);
-        launches.launch(Kernel.CONVOLUTION, pass.tokenCount(), Math.ceilDiv(channels, 1024), 128, 0, arguments);
+        device.launch(Kernel.CONVOLUTION, pass.tokenCount(), Math.ceilDiv(channels, 1024), 128, 0, arguments);
         if (!isDecode) {
             writeRing(pass, inputBias, new Ring(2 * channels, 0, stateOffsets[index][0], ringRows, channels, 1));
         }
@@ -129,7 +129,7 @@ final class MixerKernels {
         if (kernel == Kernel.TAYLOR_STEP_ANY) {
             arguments.add(m.featureDim()).add(m.headWidth());
         }
-        launches.launch(kernel, m.headCount(), pass.rowCount(), 128, 0, arguments);
+        device.launch(kernel, m.headCount(), pass.rowCount(), 128, 0, arguments);
     }
 
     private void startTaylor(Pass pass, long[] offsets, Mixer.TaylorAttention m) {
@@ -185,7 +185,7 @@ final class MixerKernels {
             arguments.add(m.headWidth());
             sharedBytes += m.headWidth() * 4;
         }
-        launches.launch(kernel, m.keyHeadCount(), pass.rowCount(), 128, sharedBytes, arguments);
+        device.launch(kernel, m.keyHeadCount(), pass.rowCount(), 128, sharedBytes, arguments);
     }
 
     private boolean isTokenByToken(Pass pass, boolean isDecode) {
@@ -205,7 +205,7 @@ final class MixerKernels {
         long[] offsets = stateOffsets[index];
         startTaylor(pass, offsets, m);
         arguments.add(m.headWidth()).add(buffers.newNorms());
-        launches.launch(
+        device.launch(
                 Kernel.TAYLOR_PREFILL,
                 m.headCount() * m.headWidth() / SLICE,
                 pass.rowCount(),
@@ -221,7 +221,7 @@ final class MixerKernels {
                 .add(slotMemory.bytes())
                 .add(offsets[1])
                 .add(heads * m.featureCount());
-        launches.launch(Kernel.STORE_NORMS, pass.rowCount(), 1, 256, 0, arguments);
+        device.launch(Kernel.STORE_NORMS, pass.rowCount(), 1, 256, 0, arguments);
         int f = m.featureDim();
         int e = m.headWidth();
         int stride = heads * (2 * f + e);
@@ -247,7 +247,7 @@ final class MixerKernels {
                     .add(stride)
                     .add(m.rotaryDim())
                     .add(m.isRotaryInterleaved() ? 1 : 0);
-            launches.launch(Kernel.ROTATE, pass.tokenCount(), 1, 256, 0, arguments);
+            device.launch(Kernel.ROTATE, pass.tokenCount(), 1, 256, 0, arguments);
         }
         arguments
                 .clear()
@@ -272,7 +272,7 @@ final class MixerKernels {
             default -> Kernel.WINDOW_PREFILL_112;
         };
         int tiles = Math.ceilDiv(pass.rowTokensMax(), QUERY_TILE);
-        launches.launch(kernel, tiles, pass.rowCount() * heads, 128, 0, arguments);
+        device.launch(kernel, tiles, pass.rowCount() * heads, 128, 0, arguments);
         writeRing(pass, 0, new Ring(stride, heads * e, offsets[0], ringRows, e, keyHeads));
         writeRing(pass, 0, new Ring(stride, (heads + keyHeads) * e, offsets[1], ringRows, e, keyHeads));
     }
@@ -300,6 +300,6 @@ final class MixerKernels {
                 .add(ring.rows())
                 .add(ring.width())
                 .add(tokens);
-        launches.launch(Kernel.WRITE_RING, pass.rowCount() * tokens, ring.groups(), 128, 0, arguments);
+        device.launch(Kernel.WRITE_RING, pass.rowCount() * tokens, ring.groups(), 128, 0, arguments);
     }
 }

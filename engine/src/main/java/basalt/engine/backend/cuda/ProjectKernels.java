@@ -16,7 +16,7 @@ final class ProjectKernels {
     private static final int EPILOGUE_CONVOLUTION = 3;
     private static final int EPILOGUE_RESIDUAL = 4;
 
-    private final Launches launches;
+    private final Device device;
     private final ModelConfig config;
     private final StepBuffers buffers;
     private final SlotMemory slotMemory;
@@ -26,20 +26,19 @@ final class ProjectKernels {
     private final int activation;
 
     ProjectKernels(
-            Launches launches,
-            int multiprocessorCount,
+            Device device,
             ModelConfig config,
             StepBuffers buffers,
             SlotMemory slotMemory,
             long state,
             KernelArguments arguments) {
-        this.launches = launches;
-        this.multiprocessorCount = multiprocessorCount;
+        this.device = device;
         this.config = config;
         this.buffers = buffers;
         this.slotMemory = slotMemory;
         this.state = state;
         this.arguments = arguments;
+        multiprocessorCount = device.multiprocessorCount();
         activation = Forward.activation(config);
     }
 
@@ -174,7 +173,7 @@ final class ProjectKernels {
             queueBytes = 64 << 10;
         }
         int sharedBytes = queueBytes + PROJECT_WARPS * tokensPerBlock * partStride * 4;
-        launches.launch(
+        device.launch(
                 kernel,
                 Math.ceilDiv(rows, perBlock),
                 Math.ceilDiv(tokens, tokensPerBlock),

@@ -72,11 +72,6 @@ final class EmulatedDevice implements Device {
     }
 
     @Override
-    public boolean hasBulkCopies() {
-        return true;
-    }
-
-    @Override
     public long freeBytes() {
         return 2L << 30;
     }

@@ -64,11 +64,6 @@ final class SelectingDevice implements Device {
     }
 
     @Override
-    public boolean hasBulkCopies() {
-        return device.hasBulkCopies();
-    }
-
-    @Override
     public long freeBytes() {
         return device.freeBytes();
     }
