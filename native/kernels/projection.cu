@@ -328,10 +328,12 @@ struct CopyBarrier {
     __device__ __forceinline__ void expect(int bytes) {
         asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(address()), "r"(bytes) : "memory");
     }
+    // What is copied is read once: it leaves the cache before the rest.
     __device__ __forceinline__ void copy(void* to, const void* from, int bytes) {
         asm volatile(
-            "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
-                (unsigned)__cvta_generic_to_shared(to)),
+            "{ .reg .b64 policy; createpolicy.fractional.L2::evict_first.b64 policy, 1.0;"
+            " cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3],"
+            " policy; }" ::"r"((unsigned)__cvta_generic_to_shared(to)),
             "l"(from), "r"(bytes), "r"(address())
             : "memory");
     }
