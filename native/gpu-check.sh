@@ -1,8 +1,9 @@
 #!/bin/sh
 # Runs the checks and benchmarks that need a GPU: one table on standard output, the same as JSON in a file.
 # usage: gpu-check.sh ROOT JAVA CLASS_PATH [JSON [SECTION...]]
-# Sections: probe, goldens, rules:MODEL, memory, bench:1.3b:ITEMS, bench:360m:ITEMS, deterministic:1.3b:ITEMS; an item is
-# a batch to decode, or tTOKENS to prefill; with p in front its kernels are timed one by one.
+# Sections: probe, goldens, golden:NAME, small:NAME (a few steps of a golden's model, for sanitizers), rules:MODEL, memory,
+# long:TOKENS (the error of Taylor attention after so many), bench:1.3b:ITEMS, bench:360m:ITEMS, deterministic:1.3b:ITEMS;
+# an item is a batch to decode, or tTOKENS to prefill; with p in front its kernels are timed one by one.
 set -eu
 
 root=$1
@@ -13,7 +14,7 @@ json=${1:-$(pwd)/gpu-check.json}
 [ $# -eq 0 ] || shift
 case $json in /*) ;; *) json=$(pwd)/$json ;; esac
 if [ $# -eq 0 ]; then
-    set -- probe goldens rules:../models/based-10m memory bench:1.3b:p1,p8,p32,p128,p256,p512,pt2048,t4096 \
+    set -- probe goldens rules:../models/based-10m memory long:100000 bench:1.3b:p1,p8,p32,p128,p256,p512,pt2048,t4096 \
         bench:360m:1,32,256,t4096 deterministic:1.3b:1,32,128
 fi
 

@@ -4,10 +4,10 @@
 #include "common.cuh"
 
 constexpr int SLICE = 16;  // columns of a block
-constexpr int PREFILL_THREADS = 256;
+constexpr int PREFILL_THREADS = 512;
 constexpr int PREFILL_WARPS = PREFILL_THREADS / WARP;
 constexpr int FEATURE_STRIDE = 156;  // of f32 [32, D], 16-byte rows
-constexpr int WARP_FEATURES = 20;    // features a warp reads: eight times it covers D
+constexpr int WARP_FEATURES = 10;    // features a warp reads: sixteen times it covers D
 
 struct TaylorPrefillShared {
     float sums[FEATURES_MAX + 3][SLICE];
@@ -25,6 +25,10 @@ struct TaylorPrefillShared {
 
 __device__ __forceinline__ float4 fourOf(const float* p) { return *(const float4*)p; }
 
+static_assert(PREFILL_THREADS == FOLD_INTERVAL * FEATURE_DIM_MAX && PREFILL_THREADS == FOLD_INTERVAL * SLICE,
+              "a thread loads one entry of a block's queries, keys and values");
+static_assert(PREFILL_WARPS * WARP_FEATURES >= FEATURES_MAX, "every feature is some warp's");
+
 // acc[i][c] += a_i · b_c for four tokens and four columns.
 __device__ __forceinline__ void addProducts(float acc[4][4], float4 a, float4 b) {
     float left[4] = {a.x, a.y, a.z, a.w}, right[4] = {b.x, b.y, b.z, b.w};
@@ -40,43 +44,48 @@ __device__ void fillKeyFeatures(TaylorPrefillShared& s) {
     for (int d = (int)threadIdx.x % 128; d < FEATURES_MAX; d += 128) {
         FeaturePair pair = s.pairs[d];
 #pragma unroll 8
-        for (int j = (int)threadIdx.x / 128; j < FOLD_INTERVAL; j += 2)
+        for (int j = (int)threadIdx.x / 128; j < FOLD_INTERVAL; j += PREFILL_THREADS / 128)
             s.keyFeatures[j][d] = keyFeature(s.keys[j], d, pair, FEATURE_DIM_MAX);
     }
 }
 
 // S += Σ_j φ(k_j)·v_jᵀ, z += Σ_j φ(k_j) over the 32 tokens in shared memory, j ascending, as decoding does.
 __device__ void foldShared(TaylorPrefillShared& s) {
+    constexpr int FOLDERS = 320;  // four features by two columns each; the others have z
     int thread = (int)threadIdx.x;
-    if (thread < 160) {
-        int d0 = thread / 4 * 4, c0 = thread % 4 * 4;
+    if (thread < FOLDERS) {
+        int d0 = thread / 8 * 4, c0 = thread % 8 * 2;
         if (d0 < FEATURES_MAX) {
-            float acc[4][4];
+            float acc[4][2];
 #pragma unroll
-            for (int i = 0; i < 4; i++) {
-                float4 v = fourOf(&s.sums[d0 + i][c0]);
-                acc[i][0] = v.x, acc[i][1] = v.y, acc[i][2] = v.z, acc[i][3] = v.w;
-            }
+            for (int i = 0; i < 4; i++) acc[i][0] = s.sums[d0 + i][c0], acc[i][1] = s.sums[d0 + i][c0 + 1];
 #pragma unroll 8
-            for (int j = 0; j < FOLD_INTERVAL; j++)
-                addProducts(acc, fourOf(&s.keyFeatures[j][d0]), fourOf(&s.values[j][c0]));
+            for (int j = 0; j < FOLD_INTERVAL; j++) {
+                float4 features = fourOf(&s.keyFeatures[j][d0]);
+                float left[4] = {features.x, features.y, features.z, features.w};
+                float right[2] = {s.values[j][c0], s.values[j][c0 + 1]};
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    acc[i][0] = __fmaf_rn(left[i], right[0], acc[i][0]);
+                    acc[i][1] = __fmaf_rn(left[i], right[1], acc[i][1]);
+                }
+            }
 #pragma unroll
             for (int i = 0; i < 4; i++)
-                if (d0 + i < FEATURES_MAX) *(float4*)&s.sums[d0 + i][c0] = float4{acc[i][0], acc[i][1], acc[i][2], acc[i][3]};
+                if (d0 + i < FEATURES_MAX) s.sums[d0 + i][c0] = acc[i][0], s.sums[d0 + i][c0 + 1] = acc[i][1];
         }
-    }
-    for (int d = thread; d < FEATURES_MAX; d += PREFILL_THREADS) {
-        float z = s.norms[d];
+    } else if (thread - FOLDERS < FEATURES_MAX) {
+        float z = s.norms[thread - FOLDERS];
 #pragma unroll 8
-        for (int j = 0; j < FOLD_INTERVAL; j++) z += s.keyFeatures[j][d];
-        s.norms[d] = z;
+        for (int j = 0; j < FOLD_INTERVAL; j++) z += s.keyFeatures[j][thread - FOLDERS];
+        s.norms[thread - FOLDERS] = z;
     }
     __syncthreads();
 }
 
 // taylor_prefill: rows of many tokens; f = 16, e a multiple of 16. Rings are left to write_ring and z to store_norms,
 //   since other blocks of the head still read them.
-// grid (H·e / 16, B), block 256; smem 80 KB
+// grid (H·e / 16, B), block 512; smem 96 KB
 // bytes  T·H·(2·f·e/16 + 2·e)·2; the state once
 // bound  arithmetic in f32: not measured
 // ref    backend.cpu.Reference (Taylor attention); TAYLOR_TOLERANCE
@@ -124,22 +133,24 @@ extern "C" __global__ void __launch_bounds__(PREFILL_THREADS) taylor_prefill(
 
     // A row that begins at a block's first position first folds the block before, which is whole in the ring.
     long long first = start % FOLD_INTERVAL == 0 && start > 0 ? start - FOLD_INTERVAL : start / FOLD_INTERVAL * FOLD_INTERVAL;
+    int j = thread / F, c = thread % F;
+    float query, key, value;
+    // One entry of a block's tokens: those of the row, before them those of the rings.
+    auto fetch = [&](long long base) {
+        long long position = base + j;
+        const element* token = rowTokens + (position - start) * stride + h * F + c;
+        bool isHere = position >= start && position < end;
+        query = isHere ? widen(token[0]) : 0.0f;
+        key = isHere ? widen(token[heads * F]) : position < start ? widen(ringKeys[j * F + c]) : 0.0f;
+        token += 2 * heads * F + h * (e - F) + slice * SLICE;
+        value = isHere ? widen(*token) : position < start ? widen(ringValues[j * e + c]) : 0.0f;
+    };
+    fetch(first);
     for (long long base = first; base < end; base += FOLD_INTERVAL) {
-        for (int n = thread; n < FOLD_INTERVAL * F; n += PREFILL_THREADS) {
-            int j = n / F, c = n % F;
-            long long position = base + j;
-            const element* token = rowTokens + (position - start) * stride + h * F + c;
-            bool isHere = position >= start && position < end;
-            s.queries[j][c] = isHere ? widen(token[0]) : 0.0f;
-            s.keys[j][c] = isHere ? widen(token[heads * F]) : position < start ? widen(ringKeys[n]) : 0.0f;
-        }
-        for (int n = thread; n < FOLD_INTERVAL * SLICE; n += PREFILL_THREADS) {
-            int j = n / SLICE, c = n % SLICE;
-            long long position = base + j;
-            bool isHere = position >= start && position < end;
-            const element* token = rowTokens + (position - start) * stride + 2 * heads * F + h * e + slice * SLICE + c;
-            s.values[j][c] = isHere ? widen(*token) : position < start ? widen(ringValues[j * e + c]) : 0.0f;
-        }
+        s.queries[j][c] = query;
+        s.keys[j][c] = key;
+        s.values[j][c] = value;
+        if (base + FOLD_INTERVAL < end) fetch(base + FOLD_INTERVAL);  // is there when this block is done
         __syncthreads();
         fillKeyFeatures(s);
         if (base + FOLD_INTERVAL > start) {
@@ -147,11 +158,11 @@ extern "C" __global__ void __launch_bounds__(PREFILL_THREADS) taylor_prefill(
             for (int d = warp; d < D; d += PREFILL_WARPS)
                 s.queryFeatures[d][lane] = queryFeature(s.queries[lane], d, s.pairs[d], F, scale);
 #pragma unroll
-            for (int j = warp; j < FOLD_INTERVAL; j += PREFILL_WARPS) {
+            for (int k = warp; k < FOLD_INTERVAL; k += PREFILL_WARPS) {
                 float dot = 0;
 #pragma unroll
-                for (int c = 0; c < F; c++) dot = __fmaf_rn(s.queries[lane][c] * scale, s.keys[j][c], dot);
-                s.pairWeights[j][lane] = j <= lane ? taylorWeight(dot) : 0.0f;
+                for (int i = 0; i < F; i++) dot = __fmaf_rn(s.queries[lane][i] * scale, s.keys[k][i], dot);
+                s.pairWeights[k][lane] = k <= lane ? taylorWeight(dot) : 0.0f;
             }
             __syncthreads();
 
@@ -163,24 +174,22 @@ extern "C" __global__ void __launch_bounds__(PREFILL_THREADS) taylor_prefill(
                 addProducts(acc, fourOf(&s.queryFeatures[d][t0]), fourOf(&s.sums[d][c0]));
                 denominator = __fmaf_rn(s.queryFeatures[d][lane], s.norms[d], denominator);
             }
-            for (int j = warp; j < FOLD_INTERVAL; j += PREFILL_WARPS) {
-                addProducts(acc, fourOf(&s.pairWeights[j][t0]), fourOf(&s.values[j][c0]));
-                denominator += s.pairWeights[j][lane];
+            for (int k = warp; k < FOLD_INTERVAL; k += PREFILL_WARPS) {
+                addProducts(acc, fourOf(&s.pairWeights[k][t0]), fourOf(&s.values[k][c0]));
+                denominator += s.pairWeights[k][lane];
             }
             s.denominators[warp][lane] = denominator;
 #pragma unroll
             for (int i = 0; i < 4; i++)
                 *(float4*)&s.parts[warp][t0 + i][c0] = float4{acc[i][0], acc[i][1], acc[i][2], acc[i][3]};
             __syncthreads();
-            for (int n = thread; n < FOLD_INTERVAL * SLICE; n += PREFILL_THREADS) {
-                int t = n / SLICE, c = n % SLICE;
-                long long position = base + t;
-                if (position < start || position >= end) continue;
+            long long position = base + j;
+            if (position >= start && position < end) {
                 float sum = 0, below = epsilon;
 #pragma unroll
                 for (int w = 0; w < PREFILL_WARPS; w++) {
-                    sum += s.parts[w][t][c];
-                    below += s.denominators[w][t];
+                    sum += s.parts[w][j][c];
+                    below += s.denominators[w][j];
                 }
                 store(&y[(rowStarts[row] + position - start) * heads * e + h * e + slice * SLICE + c], sum / below);
             }

@@ -11,7 +11,7 @@ import basalt.engine.state.StateLayout.Role;
  */
 final class MixerKernels {
     private static final int SLICE = 16; // columns of a block of taylor_prefill
-    private static final int TAYLOR_PREFILL_BYTES = 80_256; // TaylorPrefillShared
+    private static final int TAYLOR_PREFILL_BYTES = 97_664; // TaylorPrefillShared
     private static final int QUERY_TILE = 64;
 
     private final Device device;
@@ -209,7 +209,7 @@ final class MixerKernels {
                 Kernel.TAYLOR_PREFILL,
                 m.headCount() * m.headWidth() / SLICE,
                 pass.rowCount(),
-                256,
+                512,
                 TAYLOR_PREFILL_BYTES,
                 arguments);
         int heads = m.headCount();

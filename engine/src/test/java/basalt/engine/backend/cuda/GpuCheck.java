@@ -56,8 +56,10 @@ public final class GpuCheck {
             case "probe" -> probe();
             case "goldens" -> goldens(Golden.NAMES);
             case "golden" -> goldens(List.of(parts[1]));
+            case "small" -> small(parts[1]);
             case "rules" -> rules(Path.of(parts[1]));
             case "memory" -> memory();
+            case "long" -> longTaylor(Integer.parseInt(parts[1]));
             case "bench" -> bench(parts[1], parts[2], false);
             case "deterministic" -> bench(parts[1], parts[2], true);
             default -> throw new IllegalArgumentException("section = " + section);
@@ -90,14 +92,45 @@ public final class GpuCheck {
         for (String golden : names) {
             for (ElementType type : List.of(ElementType.F32, ElementType.BF16)) {
                 for (boolean isDeterministic : type == ElementType.F32 ? List.of(false) : List.of(false, true)) {
-                    var errors = Goldens.errors(golden, type, isDeterministic, t -> new JcudaDevice(0, t));
-                    boolean isF32 = type == ElementType.F32;
-                    boolean isGood = errors.areWithin(
-                            isF32 ? Goldens.F32_ERROR_MAX : Goldens.BF16_ERROR_MEAN_MAX,
-                            isF32 ? Goldens.F32_ERROR_MAX : Goldens.BF16_ERROR_MAX);
-                    String name = golden + " " + type + (isDeterministic ? " deterministic" : "");
-                    add("goldens", name, (isGood ? "ok " : "FAILED ") + errors);
+                    golden(golden, type, isDeterministic);
                 }
+            }
+        }
+    }
+
+    private void golden(String golden, ElementType type, boolean isDeterministic) {
+        var errors = Goldens.errors(golden, type, isDeterministic, t -> new JcudaDevice(0, t));
+        boolean isF32 = type == ElementType.F32;
+        boolean isGood = errors.areWithin(
+                isF32 ? Goldens.F32_ERROR_MAX : Goldens.BF16_ERROR_MEAN_MAX,
+                isF32 ? Goldens.F32_ERROR_MAX : Goldens.BF16_ERROR_MAX);
+        String name = golden + " " + type + (isDeterministic ? " deterministic" : "");
+        add("goldens", name, (isGood ? "ok " : "FAILED ") + errors);
+    }
+
+    /** Every kernel of a golden's model a few times: what a sanitizer gets through. */
+    private void small(String golden) {
+        try (var checkpoint = Checkpoint.open(Golden.open(golden).directory())) {
+            var options = new CudaBackend.Options(2, 2, 80, false, ElementType.BF16);
+            var device = new JcudaDevice(0, ElementType.BF16);
+            try (var backend = CudaBackend.open(device, checkpoint.config(), checkpoint.weights(), options)) {
+                var batch = new Batch(2, 80);
+                var result = new StepResult(2, 80);
+                for (int slot = 0; slot < 2; slot++) {
+                    backend.zero(slot);
+                    backend.configure(
+                            slot,
+                            new RowSampling(SamplingParams.DEFAULT, 1, 0, new int[0], 0, 1 << 30, -1, new int[0]));
+                    batch.add(slot, new int[30 + slot], 0, 30 + slot, true);
+                }
+                for (int step = 0; step < 5; step++) { // the second row folds, then the first
+                    backend.enqueue(batch);
+                    backend.await(result);
+                    batch.clear();
+                    batch.addContinuing(0);
+                    batch.addContinuing(1);
+                }
+                add("small", golden, "a prompt and four steps");
             }
         }
     }
@@ -109,6 +142,18 @@ public final class GpuCheck {
             rules.argmaxIsTheCpus(50);
             rules.drawsAreTheCpus(6, 60);
             rules.bitsDependOnTheRowAlone();
+        }
+    }
+
+    private void longTaylor(int tokens) {
+        try (var device = new JcudaDevice(0, ElementType.BF16)) {
+            var taylor = new LongTaylor(device, tokens, 3);
+            double[] errors = {taylor.errorByTokens(), taylor.errorByChunks()};
+            boolean isGood = Math.max(errors[0], errors[1]) <= LongTaylor.ERROR_MAX;
+            add(
+                    "taylor",
+                    "error after " + tokens + " tokens, one by one / in chunks",
+                    String.format("%s %.2e / %.2e", isGood ? "ok" : "FAILED", errors[0], errors[1]));
         }
     }
 
