@@ -75,6 +75,9 @@ class OperationsIT {
             assertMetric(metrics, "vllm:num_requests_running{", 0);
             assertMetric(metrics, "vllm:num_requests_waiting{", 0);
             assertMetric(metrics, "vllm:kv_cache_usage_perc{", 0);
+            assertMetric(metrics, "vllm:cache_config_info{block_size=\"1\"", 1);
+            assertTrue(metrics.contains("num_gpu_blocks=\"32\""), metrics);
+            assertTrue(metrics.contains("vllm:lora_requests_info{"), metrics);
             assertMetric(metrics, "vllm:request_success_total{engine=\"0\",finished_reason=\"length\"", 3);
             assertMetric(metrics, "vllm:time_to_first_token_seconds_count{", 2);
             assertMetric(metrics, "vllm:e2e_request_latency_seconds_count{", 2);

@@ -20,6 +20,7 @@ import io.micrometer.core.instrument.binder.system.ProcessorMetrics;
 import io.micrometer.core.instrument.binder.system.UptimeMetrics;
 import io.micrometer.prometheusmetrics.PrometheusConfig;
 import io.micrometer.prometheusmetrics.PrometheusMeterRegistry;
+import io.prometheus.metrics.core.metrics.Info;
 import java.time.Duration;
 import java.util.Arrays;
 import java.util.EnumMap;
@@ -62,6 +63,10 @@ public final class Metrics implements AutoCloseable {
     public static final String REQUEST_PROMPT_TOKENS = "vllm:request_prompt_tokens";
     /** Sampled tokens of a request. */
     public static final String REQUEST_GENERATION_TOKENS = "vllm:request_generation_tokens";
+    /** Always 1: its labels tell a gateway how many sequences fit, each a block of its own. */
+    public static final String CACHE_CONFIG = "vllm:cache_config_info";
+    /** Always 1: its labels tell a gateway that there are no adapters. */
+    public static final String LORA_REQUESTS = "vllm:lora_requests_info";
     /** Slots. */
     public static final String SLOTS = "basalt_slots";
     /** Slots held by requests. */
@@ -183,6 +188,14 @@ public final class Metrics implements AutoCloseable {
         gauge(REQUESTS_WAITING, "Requests in the queue", stats, EngineStats::waitingRequestCount);
         gauge(STATE_USAGE, "Busy slots by slots", stats, s -> s.busySlotCount() / (double) s.slotCount());
         gauge(SLOTS, "Slots", stats, EngineStats::slotCount);
+        info(
+                CACHE_CONFIG,
+                "Sequences that fit, as blocks",
+                Tags.of("block_size", "1", "num_gpu_blocks", Integer.toString(baseline.slotCount())));
+        info(
+                LORA_REQUESTS,
+                "Adapters, of which there are none",
+                Tags.of("max_lora", "0", "running_lora_adapters", "", "waiting_lora_adapters", ""));
         gauge(SLOTS_BUSY, "Slots held by requests", stats, EngineStats::busySlotCount);
         gauge(STATE_BYTES_PER_SLOT, "Size of one sequence's state", stats, EngineStats::stateBytesPerSlot);
         gauge(TOKENS_WAITING, "Prompt tokens in the queue", stats, EngineStats::waitingTokenCount);
@@ -203,6 +216,17 @@ public final class Metrics implements AutoCloseable {
                 .description(description)
                 .tags(tags)
                 .register(registry);
+    }
+
+    /** Micrometer has no such metric: it would lose the end of the name. */
+    private void info(String name, String description, Tags labels) {
+        List<Tag> all = tags.and(labels).stream().toList();
+        Info.builder()
+                .name(name)
+                .help(description)
+                .labelNames(all.stream().map(Tag::getKey).toArray(String[]::new))
+                .register(registry.getPrometheusRegistry())
+                .addLabelValues(all.stream().map(Tag::getValue).toArray(String[]::new));
     }
 
     private void counter(
