@@ -15,6 +15,7 @@ public final class Main {
               streams   thousands of streams of a running server: rate, gaps, memory
               bare      a server that only writes events, to compare streams with
               long      one long prompt and answer: memory, speed, loss against position
+              recall    numbers that a running server finds again in its prompt
               jmh       single operations; options are those of JMH, such as a pattern of names
 
             "basalt bench KIND --help" lists the options of a kind.
@@ -73,6 +74,13 @@ public final class Main {
                         out.print(LongBench.USAGE);
                     } else {
                         new LongBench(rest, out).run();
+                    }
+                }
+                case "recall" -> {
+                    if (wantsHelp) {
+                        out.print(RecallBench.USAGE);
+                    } else if (!new RecallBench(rest, out).run()) {
+                        return 1;
                     }
                 }
                 case "jmh" -> org.openjdk.jmh.Main.main(rest);
