@@ -96,7 +96,7 @@ class FuzzPropertyIT {
         server.awaitFree();
         double share = servedCount.get() / (double) sentCount.get();
         assertTrue(share >= SERVED_SHARE_MIN, servedCount + " of " + sentCount + " were served");
-        assertEquals(200, server.complete("{\"prompt\":\"abc\"}").status());
+        assertTrue(answerAlone("{\"prompt\":\"abc\"}").startsWith("200 "));
     }
 
     private void run(Random random) {

@@ -20,7 +20,7 @@ import org.junit.jupiter.api.io.TempDir;
 /** SIGTERM to a server in a process of its own. */
 class SignalIT {
     private static final int STREAMS = 100;
-    private static final int TOKENS = 200;
+    private static final int TOKENS = 500;
 
     @TempDir
     private Path folder;
