@@ -10,9 +10,9 @@ import java.nio.file.Path;
 import org.junit.jupiter.api.Test;
 
 /**
- * Numbers looked up in directories of the prompt, by the default model over HTTP: the tokens are those that the training
- * script's model gives without a state, so the share of right answers is the same too. A state that loses or mixes what
- * it read fails here.
+ * Numbers looked up in directories of the prompt, by the default model over HTTP: the tokens are those that the
+ * training script's model gives without a state, so the share of right answers is the same too. A state that loses or
+ * mixes what it read fails here.
  */
 class RecallGoldenIT {
     private static final Path MODEL = Path.of("..", "models", "based-10m");
