@@ -1,6 +1,5 @@
 package basalt.server;
 
-import basalt.engine.EngineConfig;
 import basalt.engine.EngineException;
 import basalt.engine.backend.Backend;
 import basalt.engine.backend.cpu.CpuBackend;
@@ -28,12 +27,12 @@ final class Backends {
      *
      * @throws StartException if the one asked for cannot be had
      */
-    static List<Backend> open(Checkpoint checkpoint, ServerConfig.Compute compute, EngineConfig engine) {
+    static List<Backend> open(Checkpoint checkpoint, ServerConfig.Compute compute) {
         return switch (compute.backend()) {
-            case CPU -> List.of(openCpu(checkpoint, compute, engine));
+            case CPU -> List.of(openCpu(checkpoint, compute));
             case CUDA -> {
                 try {
-                    yield openCuda(checkpoint, compute, engine);
+                    yield openCuda(checkpoint, compute);
                 } catch (EngineException.DeviceFailure e) {
                     throw new StartException("backend = cuda: " + reason(e) + "; or use --backend cpu", e);
                 }
@@ -42,14 +41,14 @@ final class Backends {
                 LOG.log(
                         System.Logger.Level.WARNING,
                         "event=backend backend=fake message=\"EVERY ANSWER IS RANDOM TEXT: for measurements only\"");
-                yield List.of(openFake(checkpoint, compute, engine));
+                yield List.of(openFake(checkpoint, compute));
             }
             case AUTO -> {
                 try {
-                    yield openCuda(checkpoint, compute, engine);
+                    yield openCuda(checkpoint, compute);
                 } catch (EngineException.DeviceFailure e) {
                     LOG.log(System.Logger.Level.INFO, "event=backend backend=cpu reason=\"{0}\"", reason(e));
-                    yield List.of(openCpu(checkpoint, compute, engine));
+                    yield List.of(openCpu(checkpoint, compute));
                 }
             }
         };
@@ -61,7 +60,7 @@ final class Backends {
         return message.lines().findFirst().orElse("no device");
     }
 
-    private static List<Backend> openCuda(Checkpoint checkpoint, ServerConfig.Compute compute, EngineConfig engine) {
+    private static List<Backend> openCuda(Checkpoint checkpoint, ServerConfig.Compute compute) {
         var backends = new ArrayList<Backend>();
         boolean areOpen = false;
         try {
@@ -70,15 +69,16 @@ final class Backends {
                 slotCount =
                         slotCount(checkpoint, compute, ElementType.BF16, compute.stateBytesMax(), Integer.MAX_VALUE);
             }
-            int rowCountMax = slotCount > 0 ? Math.min(engine.batchRowsMax(), slotCount) : engine.batchRowsMax();
-            for (int ordinal = 0; ordinal < compute.deviceCount(); ordinal++) {
+            Steps steps = compute.steps().or(Steps.CUDA);
+            int rowCountMax = slotCount > 0 ? Math.min(steps.rowsMax(), slotCount) : steps.rowsMax();
+            for (int ordinal = 0; ordinal < compute.cuda().deviceCount(); ordinal++) {
                 backends.add(CudaBackend.open(
                         checkpoint,
                         slotCount,
                         rowCountMax,
-                        engine.chunkTokensMax() + rowCountMax,
+                        steps.chunkTokensMax() + rowCountMax,
                         ordinal,
-                        compute.isDeterministic()));
+                        compute.cuda().isDeterministic()));
             }
             areOpen = true;
             return backends;
@@ -89,29 +89,31 @@ final class Backends {
         }
     }
 
-    private static Backend openCpu(Checkpoint checkpoint, ServerConfig.Compute compute, EngineConfig engine) {
+    private static Backend openCpu(Checkpoint checkpoint, ServerConfig.Compute compute) {
         int threadCount = compute.threadCount() > 0
                 ? compute.threadCount()
                 : Runtime.getRuntime().availableProcessors();
         int slotCount = cpuSlotCount(checkpoint, compute);
-        int rowCountMax = Math.min(engine.batchRowsMax(), slotCount);
+        Steps steps = compute.steps().or(Steps.CPU);
+        int rowCountMax = Math.min(steps.rowsMax(), slotCount);
         return CpuBackend.open(
                 checkpoint.config(),
                 checkpoint.weights(),
                 slotCount,
                 rowCountMax,
-                engine.chunkTokensMax() + rowCountMax,
+                steps.chunkTokensMax() + rowCountMax,
                 threadCount);
     }
 
-    private static Backend openFake(Checkpoint checkpoint, ServerConfig.Compute compute, EngineConfig engine) {
+    private static Backend openFake(Checkpoint checkpoint, ServerConfig.Compute compute) {
         int slotCount = compute.slotCount() > 0 ? compute.slotCount() : FAKE_SLOTS_DEFAULT;
-        int rowCountMax = Math.min(engine.batchRowsMax(), slotCount);
+        Steps steps = compute.steps().or(Steps.CPU);
+        int rowCountMax = Math.min(steps.rowsMax(), slotCount);
         return new FakeBackend(new FakeBackend.Options(
                 checkpoint.config().vocabSize(),
                 slotCount,
                 rowCountMax,
-                engine.chunkTokensMax() + rowCountMax,
+                steps.chunkTokensMax() + rowCountMax,
                 FAKE_STEPS_IN_FLIGHT,
                 compute.fakeStepTime().toNanos(),
                 0));

@@ -50,10 +50,7 @@ record LoadedModel(Engine engine, ServedModel served, Optional<Checkpoint> check
             Optional<Tokenizer> tokenizer = Tokenizers.open(directory, checkpoint.config());
             ChatTemplate chat = ChatTemplates.open(directory, checkpoint.config(), tokenizer);
             Engine engine = Engine.start(
-                    checkpoint.config(),
-                    tokenizer,
-                    Backends.open(checkpoint, config.compute(), config.engine()),
-                    config.engine());
+                    checkpoint.config(), tokenizer, Backends.open(checkpoint, config.compute()), config.engine());
             isLoaded = true;
             return new LoadedModel(
                     engine, served(config.modelName(), directory, checkpoint, chat, engine), Optional.of(checkpoint));

@@ -47,8 +47,8 @@ record ServerConfig(
      * @param slotCount states held at once by each device; 0 chooses
      * @param threadCount CPU workers; 0 takes all cores
      * @param stateBytesMax memory of all states of a device; 0 takes what is free
-     * @param deviceCount GPUs used, from the first
-     * @param isDeterministic whether the bits of an answer depend on nothing else that runs, on a GPU too
+     * @param cuda of GPUs alone
+     * @param steps how large a step may be
      * @param fakeStepTime how long a step of the fake backend takes
      */
     record Compute(
@@ -56,9 +56,17 @@ record ServerConfig(
             int slotCount,
             int threadCount,
             long stateBytesMax,
-            int deviceCount,
-            boolean isDeterministic,
+            Cuda cuda,
+            Steps steps,
             Duration fakeStepTime) {}
+
+    /**
+     * What GPUs are told.
+     *
+     * @param deviceCount GPUs used, from the first
+     * @param isDeterministic whether the bits of an answer depend on nothing else that runs, on a GPU too
+     */
+    record Cuda(int deviceCount, boolean isDeterministic) {}
 
     /** Which backend computes. */
     enum BackendKind {
@@ -161,10 +169,10 @@ record ServerConfig(
             ZERO,
             Duration.ofSeconds(10),
             "time of a step of the fake backend, which answers with random text");
-    static final ConfigKey<Long> BATCH_MAX =
-            ConfigKey.whole("batch-max", 32, 1, 16_384, "sequences that one step advances at most");
-    static final ConfigKey<Long> CHUNK_TOKENS_MAX =
-            ConfigKey.whole("chunk-tokens-max", 128, 1, 65_536, "prompt tokens that one step reads at most");
+    static final ConfigKey<Long> BATCH_MAX = ConfigKey.whole(
+            "batch-max", 0, 0, 16_384, "sequences that one step advances at most; 0 takes 32, on a GPU 512");
+    static final ConfigKey<Long> CHUNK_TOKENS_MAX = ConfigKey.whole(
+            "chunk-tokens-max", 0, 0, 65_536, "prompt tokens that one step reads at most; 0 takes 128, on a GPU 512");
     static final ConfigKey<Duration> STEP_TARGET = ConfigKey.time(
             "step-target",
             "50ms",
@@ -382,10 +390,16 @@ record ServerConfig(
                 : Optional.of(new HttpConfig.TlsPaths(Path.of(certificate), Path.of(key)));
     }
 
+    private static Steps steps(ConfigSources sources) {
+        return new Steps(Math.toIntExact(sources.get(BATCH_MAX)), Math.toIntExact(sources.get(CHUNK_TOKENS_MAX)));
+    }
+
+    /** With the largest step of any backend: the engine takes no larger ones than the backend that is opened. */
     private static EngineConfig engine(ConfigSources sources) {
+        Steps steps = steps(sources).or(Steps.CUDA);
         return new EngineConfig(
-                Math.toIntExact(sources.get(BATCH_MAX)),
-                Math.toIntExact(sources.get(CHUNK_TOKENS_MAX)),
+                steps.rowsMax(),
+                steps.chunkTokensMax(),
                 sources.get(STEP_TARGET).toMillis(),
                 Math.toIntExact(sources.get(QUEUE_REQUESTS_MAX)),
                 sources.get(QUEUE_TOKENS_MAX),
@@ -398,8 +412,8 @@ record ServerConfig(
                 Math.toIntExact(sources.get(SLOTS)),
                 Math.toIntExact(sources.get(THREADS)),
                 sources.get(STATE_BYTES_MAX),
-                Math.toIntExact(sources.get(DEVICES)),
-                sources.get(DETERMINISTIC),
+                new Cuda(Math.toIntExact(sources.get(DEVICES)), sources.get(DETERMINISTIC)),
+                steps(sources),
                 sources.get(FAKE_STEP_TIME));
     }
 

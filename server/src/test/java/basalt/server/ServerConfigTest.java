@@ -44,11 +44,21 @@ class ServerConfigTest {
         assertEquals(8080, config.http().port());
         assertTrue(config.http().opsPort().isEmpty());
         assertEquals(ServerConfig.BackendKind.AUTO, config.compute().backend());
-        assertEquals(32, config.engine().batchRowsMax());
+        assertEquals(new Steps(0, 0), config.compute().steps());
         assertEquals(Duration.ofSeconds(30), config.engine().slowReaderTimeout());
         assertEquals(16 << 20, config.http().limits().bodyBytesMax());
         assertEquals(Duration.ofSeconds(1), config.lifecycle().warmUp());
         assertTrue(config.http().access().apiKeys().isEmpty());
+    }
+
+    @Test
+    void aStepIsAsLargeAsTheBackendLikesUnlessAskedFor() {
+        ServerConfig config = load("--batch-max", "64");
+
+        assertEquals(new Steps(64, 128), config.compute().steps().or(Steps.CPU));
+        assertEquals(new Steps(64, 512), config.compute().steps().or(Steps.CUDA));
+        assertEquals(64, config.engine().batchRowsMax());
+        assertEquals(512, config.engine().chunkTokensMax());
     }
 
     static Stream<ConfigKey<?>> keys() {
