@@ -25,6 +25,8 @@ final class ServeBench {
               --prompts N            different prompts (8)
               --vocab N              prompts draw their ids from [0, N) (1000)
               --cancel-share P       share of requests that this side closes half-way (0)
+              --arrivals N           other prompts that arrive a second, each answered by one token (0)
+              --arrival-tokens N     length of each of those (2,000)
               --check true|false     whether every stream must equal the same request run alone (true)
               --json FILE            also writes the figures there
             """;
@@ -39,6 +41,8 @@ final class ServeBench {
             "prompts",
             "vocab",
             "cancel-share",
+            "arrivals",
+            "arrival-tokens",
             "check",
             "json");
 
@@ -91,10 +95,36 @@ final class ServeBench {
                 prompts.promptTokens(),
                 prompts.maxTokens());
         run.warmUp(checks);
-        var report = run.measure();
+        var report = measure(run, prompts.model());
         print(report);
         writeJson(report);
         return report.failedCount() == 0 && report.differentCount() == 0;
+    }
+
+    /** With the other prompts that were asked for beside it. */
+    private LoadReport measure(LoadRun run, String model) {
+        int perSecond = flags.number("arrivals", 0, 1);
+        if (perSecond == 0) {
+            return run.measure();
+        }
+        int tokens = flags.number("arrival-tokens", 2_000, 1);
+        var prompts = new PromptSet(model, 10, tokens, 1, flags.number("vocab", 1_000, 1), 0);
+        var arrivals = new PromptArrivals(server, prompts, perSecond);
+        LoadReport report;
+        try (arrivals) {
+            report = run.measure();
+        }
+        var others = arrivals.report();
+        out.printf(
+                Locale.ROOT,
+                "beside them %d prompts of %d tokens, %d a second, %d answered, first token, ms: p50 %.1f  p99 %.1f%n",
+                others.sentCount(),
+                tokens,
+                perSecond,
+                others.completeCount(),
+                others.firstTokenMillis().p50(),
+                others.firstTokenMillis().p99());
+        return report;
     }
 
     /** The name of the model that a server has. */

@@ -11,9 +11,16 @@ import java.nio.charset.StandardCharsets;
 /** Answers every connection with the same bytes and closes it. */
 final class CannedServer implements AutoCloseable {
     private final ServerSocket listener;
+    private final Runnable onRequest;
     private volatile byte[] answer;
 
     CannedServer(String answer) throws IOException {
+        this(answer, () -> {});
+    }
+
+    /** Tells of every request before it is answered. */
+    CannedServer(String answer, Runnable onRequest) throws IOException {
+        this.onRequest = onRequest;
         this.answer = answer.getBytes(StandardCharsets.UTF_8);
         listener = new ServerSocket(0, 50, InetAddress.getLoopbackAddress());
         Thread.ofVirtual().start(this::acceptAll);
@@ -49,6 +56,7 @@ final class CannedServer implements AutoCloseable {
         while (!listener.isClosed()) {
             try (var socket = listener.accept()) {
                 readRequest(socket);
+                onRequest.run();
                 socket.getOutputStream().write(answer);
             } catch (IOException e) {
                 // The client went away, or the test is over.
