@@ -8,6 +8,8 @@ public enum FinishReason {
     LENGTH,
     /** The client cancelled, went away, or did not read for longer than {@code slow-reader-timeout}. */
     CANCELLED,
+    /** The request's deadline has passed. */
+    DEADLINE,
     /** The engine failed; {@link Generation#next} throws the cause. */
     ERROR
 }

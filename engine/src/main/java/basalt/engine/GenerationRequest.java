@@ -1,6 +1,8 @@
 package basalt.engine;
 
+import java.time.Duration;
 import java.util.List;
+import java.util.Optional;
 
 /**
  * One prompt to continue.
@@ -20,6 +22,8 @@ import java.util.List;
  *     most {@value #LOGPROB_COUNT_MAX}
  * @param scoresPrompt whether log-probabilities of the prompt's tokens are wanted, as {@link TokenEvent.Scored}
  * @param priority lower runs sooner; equal ones in order of arrival
+ * @param deadline time after which the choices end with {@link FinishReason#DEADLINE}, wherever the request is by then,
+ *     counted from its submission; none if empty
  */
 public record GenerationRequest(
         int[] prompt,
@@ -33,7 +37,8 @@ public record GenerationRequest(
         int minTokens,
         int logprobCount,
         boolean scoresPrompt,
-        int priority) {
+        int priority,
+        Optional<Duration> deadline) {
 
     /** Stop strings per request at most. */
     public static final int STOP_STRING_COUNT_MAX = 32;
@@ -53,13 +58,26 @@ public record GenerationRequest(
         Checks.argument(stopTokenIds.length <= STOP_TOKEN_COUNT_MAX, "stopTokenIds.length", stopTokenIds.length);
         Checks.argument(minTokens >= 0, "minTokens", minTokens);
         Checks.argument(logprobCount >= -1 && logprobCount <= LOGPROB_COUNT_MAX, "logprobCount", logprobCount);
+        deadline.ifPresent(time -> Checks.argument(!time.isNegative(), "deadline", time));
         stopStrings = List.copyOf(stopStrings);
     }
 
-    /** The same of another prompt. */
-    public GenerationRequest withPrompt(int[] tokens) {
-        return new GenerationRequest(
-                tokens,
+    /** One without a deadline. */
+    public GenerationRequest(
+            int[] prompt,
+            int maxTokens,
+            SamplingParams sampling,
+            long seed,
+            int choiceCount,
+            List<String> stopStrings,
+            int[] stopTokenIds,
+            boolean ignoresEndOfSequence,
+            int minTokens,
+            int logprobCount,
+            boolean scoresPrompt,
+            int priority) {
+        this(
+                prompt,
                 maxTokens,
                 sampling,
                 seed,
@@ -70,7 +88,35 @@ public record GenerationRequest(
                 minTokens,
                 logprobCount,
                 scoresPrompt,
-                priority);
+                priority,
+                Optional.empty());
+    }
+
+    /** The same of another prompt. */
+    public GenerationRequest withPrompt(int[] tokens) {
+        return with(tokens, deadline);
+    }
+
+    /** The same with a deadline. */
+    public GenerationRequest withDeadline(Duration time) {
+        return with(prompt, Optional.of(time));
+    }
+
+    private GenerationRequest with(int[] newPrompt, Optional<Duration> newDeadline) {
+        return new GenerationRequest(
+                newPrompt,
+                maxTokens,
+                sampling,
+                seed,
+                choiceCount,
+                stopStrings,
+                stopTokenIds,
+                ignoresEndOfSequence,
+                minTokens,
+                logprobCount,
+                scoresPrompt,
+                priority,
+                newDeadline);
     }
 
     /** Greedy continuation of a prompt by at most {@code maxTokens} tokens. */

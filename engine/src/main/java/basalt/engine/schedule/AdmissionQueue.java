@@ -48,6 +48,15 @@ final class AdmissionQueue {
         return count == 0 ? null : heap[0];
     }
 
+    /** The request at a place of the heap, the first of which is the next one. */
+    SequenceGroup get(int index) {
+        var group = index < count ? heap[index] : null;
+        if (group == null) {
+            throw new IndexOutOfBoundsException(index);
+        }
+        return group;
+    }
+
     /** Adds a request. */
     void add(SequenceGroup group) {
         if (count == heap.length) {

@@ -38,6 +38,7 @@ final class Scheduler {
     private final HoldEstimate holdEstimate;
     private final Rotation<SequenceGroup> prefilling;
     private final Rotation<Sequence> decoding;
+    private final Deadlines deadlines;
     private final Step[] steps; // [stepsInFlightMax], a ring
     private final int rowCountMax;
     private final long slowReaderNanos;
@@ -67,6 +68,7 @@ final class Scheduler {
         counters.holdNanosMean.set(holdEstimate.nanos());
         prefilling = new Rotation<>(statePool.slotCount());
         decoding = new Rotation<>(statePool.slotCount());
+        deadlines = new Deadlines(queue, prefilling, decoding);
         steps = new Step[backend.stepsInFlightMax()];
         for (int i = 0; i < steps.length; i++) {
             steps[i] = new Step(rowCountMax, backend.tokenCountMax());
@@ -87,6 +89,7 @@ final class Scheduler {
     void arrive(SequenceGroup group, long nowNanos) {
         if (group.slotCount() > 0) {
             queue.add(group);
+            deadlines.add(group);
             return;
         }
         dequeued(group);
@@ -98,11 +101,15 @@ final class Scheduler {
 
     /** Ends a request whose client has gone; does nothing if it has ended. */
     void cancel(SequenceGroup group, long nowNanos) {
+        end(group, FinishReason.CANCELLED, nowNanos);
+    }
+
+    private void end(SequenceGroup group, FinishReason reason, long nowNanos) {
         if (queue.remove(group)) {
             dequeued(group);
             LoopCounters.add(counters.releasedSlots, group.slotCount());
         }
-        finishAll(group, FinishReason.CANCELLED, nowNanos);
+        finishAll(group, reason, nowNanos);
     }
 
     /** Lets a running turn be copied for whoever waits; one that has ended is not. */
@@ -171,6 +178,9 @@ final class Scheduler {
     /** Plans the next step, or returns null if nothing can be computed now. Its batch is then to be enqueued. */
     @Nullable Step plan(long nowNanos) {
         assert hasRoomInFlight() : inFlightCount();
+        for (var late = deadlines.late(nowNanos); late != null; late = deadlines.late(nowNanos)) {
+            end(late, FinishReason.DEADLINE, nowNanos);
+        }
         forkPrefilled();
         decoding.removeIf(Sequence::isFinished);
         admit(nowNanos);
@@ -257,6 +267,8 @@ final class Scheduler {
 
     /** Lets the choices decode, all from the state of the first one. */
     private void fork(SequenceGroup group) {
+        // Of several choices each consumes the last token itself, which makes it no more than one token of the prompt.
+        LoopCounters.add(counters.promptTokens, group.promptCount() - group.prefillEnd());
         for (int choice = 0; choice < group.choiceCount(); choice++) {
             var sequence = group.sequence(choice);
             if (choice > 0 && group.prefillCount() > 0) {

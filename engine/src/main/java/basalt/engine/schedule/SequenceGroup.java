@@ -6,6 +6,7 @@ import basalt.engine.GenerationRequest;
 import basalt.engine.Usage;
 import basalt.engine.backend.RowSampling;
 import basalt.engine.text.TokenBytes;
+import java.time.Duration;
 import java.util.Arrays;
 import java.util.Objects;
 import java.util.Optional;
@@ -214,7 +215,12 @@ final class SequenceGroup {
     }
 
     void admitted(long nowNanos) {
-        admittedNanos = nowNanos;
+        admittedNanos = notBeforeArrival(nowNanos);
+    }
+
+    /** The engine reads its clock once a turn, and what arrives in that turn may have arrived after that. */
+    private long notBeforeArrival(long nowNanos) {
+        return nowNanos - arrivedNanos < 0 ? arrivedNanos : nowNanos;
     }
 
     long admittedNanos() {
@@ -233,9 +239,23 @@ final class SequenceGroup {
         int left = openCount - 1;
         assert left >= 0 : left;
         if (left == 0) {
-            finishedNanos = nowNanos;
+            finishedNanos = notBeforeArrival(nowNanos);
         }
         openCount = left;
+    }
+
+    boolean hasDeadline() {
+        return request.deadline().isPresent();
+    }
+
+    /** The moment by which it must have ended, if it has a deadline. */
+    long deadlineNanos() {
+        return arrivedNanos + request.deadline().orElse(Duration.ZERO).toNanos();
+    }
+
+    /** Whether its time is up and it has not ended. */
+    boolean isLate(long nowNanos) {
+        return hasDeadline() && nowNanos - deadlineNanos() >= 0 && !isFinished();
     }
 
     long arrivedNanos() {

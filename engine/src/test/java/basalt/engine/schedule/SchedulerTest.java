@@ -124,7 +124,7 @@ class SchedulerTest {
             Expected.of(request, choice).assertEqualTo(answer);
         }
         assertNotEquals(List.of(answer.tokens(0)), List.of(answer.tokens(1)));
-        assertEquals(999, engine.stats().promptTokenCount());
+        assertEquals(1_000, engine.stats().promptTokenCount());
         assertEquals(1_000, answer.generation().usage().promptTokenCount());
     }
 
