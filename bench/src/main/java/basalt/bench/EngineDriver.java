@@ -56,7 +56,19 @@ final class EngineDriver implements AutoCloseable {
         for (int i = 0; i < generationCount; i++) {
             var prompt = new Random(i).ints(PROMPT_TOKENS, 0, vocabSize).toArray();
             requests.add(new GenerationRequest(
-                    prompt, maxTokens, SamplingParams.GREEDY, 0, 1, List.of(), new int[0], true, 0, -1, false, 0));
+                    prompt,
+                    maxTokens,
+                    SamplingParams.GREEDY,
+                    0,
+                    1,
+                    List.of(),
+                    new int[0],
+                    true,
+                    0,
+                    -1,
+                    false,
+                    0,
+                    Optional.empty()));
         }
         var timings = readAll(engine.submit(requests));
         long first = Long.MAX_VALUE;

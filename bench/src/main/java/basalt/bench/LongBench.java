@@ -102,7 +102,7 @@ final class LongBench {
         for (int piece = 0; piece < pieces; piece++) {
             int[] ids = Arrays.copyOfRange(text, piece * length, (piece + 1) * length);
             var request = new GenerationRequest(
-                    ids, 0, SamplingParams.GREEDY, 0, 1, List.of(), new int[0], true, 0, 0, true, 0);
+                    ids, 0, SamplingParams.GREEDY, 0, 1, List.of(), new int[0], true, 0, 0, true, 0, Optional.empty());
             try (var generation = engine.submit(request)) {
                 for (var event = generation.next(); event.isPresent(); event = generation.next()) {
                     if (event.get() instanceof TokenEvent.Scored scored
@@ -127,7 +127,19 @@ final class LongBench {
             prompt[i] = text[i % text.length];
         }
         var request = new GenerationRequest(
-                prompt, tokenCount, SamplingParams.DEFAULT, 1, 1, List.of(), new int[0], true, 0, -1, false, 0);
+                prompt,
+                tokenCount,
+                SamplingParams.DEFAULT,
+                1,
+                1,
+                List.of(),
+                new int[0],
+                true,
+                0,
+                -1,
+                false,
+                0,
+                Optional.empty());
         read("start", 0, 0);
         long start = System.nanoTime();
         long promptBefore = engine.stats().promptTokenCount();

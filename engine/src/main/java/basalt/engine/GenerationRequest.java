@@ -62,36 +62,6 @@ public record GenerationRequest(
         stopStrings = List.copyOf(stopStrings);
     }
 
-    /** One without a deadline. */
-    public GenerationRequest(
-            int[] prompt,
-            int maxTokens,
-            SamplingParams sampling,
-            long seed,
-            int choiceCount,
-            List<String> stopStrings,
-            int[] stopTokenIds,
-            boolean ignoresEndOfSequence,
-            int minTokens,
-            int logprobCount,
-            boolean scoresPrompt,
-            int priority) {
-        this(
-                prompt,
-                maxTokens,
-                sampling,
-                seed,
-                choiceCount,
-                stopStrings,
-                stopTokenIds,
-                ignoresEndOfSequence,
-                minTokens,
-                logprobCount,
-                scoresPrompt,
-                priority,
-                Optional.empty());
-    }
-
     /** The same of another prompt. */
     public GenerationRequest withPrompt(int[] tokens) {
         return with(tokens, deadline);
@@ -122,6 +92,18 @@ public record GenerationRequest(
     /** Greedy continuation of a prompt by at most {@code maxTokens} tokens. */
     public static GenerationRequest of(int[] prompt, int maxTokens) {
         return new GenerationRequest(
-                prompt, maxTokens, SamplingParams.GREEDY, 0, 1, List.of(), new int[0], false, 0, -1, false, 0);
+                prompt,
+                maxTokens,
+                SamplingParams.GREEDY,
+                0,
+                1,
+                List.of(),
+                new int[0],
+                false,
+                0,
+                -1,
+                false,
+                0,
+                Optional.empty());
     }
 }

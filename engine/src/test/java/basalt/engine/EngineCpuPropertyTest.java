@@ -67,7 +67,8 @@ class EngineCpuPropertyTest {
                 0,
                 random.nextInt(4) - 1,
                 random.nextInt(3) == 0,
-                0);
+                0,
+                Optional.empty());
     }
 
     private static List<List<Seen>> answers(

@@ -17,6 +17,7 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Optional;
 import java.util.Random;
 import java.util.stream.LongStream;
 import org.junit.jupiter.api.io.TempDir;
@@ -64,7 +65,8 @@ class SessionCpuPropertyTest {
                 0,
                 TOP,
                 false,
-                0);
+                0,
+                Optional.empty());
     }
 
     private static Turned turn(Engine engine, SessionState from, GenerationRequest request) throws Exception {
@@ -150,7 +152,8 @@ class SessionCpuPropertyTest {
                 0,
                 TOP,
                 false,
-                0);
+                0,
+                Optional.empty());
     }
 
     @ParameterizedTest(name = "seed {0}")

@@ -120,7 +120,8 @@ final class GenerateCommand {
                 0,
                 -1,
                 false,
-                0);
+                0,
+                Optional.empty());
     }
 
     private static float number(ConfigSources sources, ConfigKey<String> key, float min, float max) {

@@ -17,6 +17,7 @@ import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.Random;
 
@@ -65,7 +66,19 @@ final class WarmUp {
         int[] prompt = random.ints(PROMPT_TOKENS, 0, engine.model().vocabSize()).toArray();
         SamplingParams sampling = isGreedy ? SamplingParams.GREEDY : SamplingParams.DEFAULT.withFilters(40, 0.9f, 0);
         return new GenerationRequest(
-                prompt, MAX_TOKENS, sampling, random.nextLong(), 1, List.of(), new int[0], true, 0, -1, false, 0);
+                prompt,
+                MAX_TOKENS,
+                sampling,
+                random.nextLong(),
+                1,
+                List.of(),
+                new int[0],
+                true,
+                0,
+                -1,
+                false,
+                0,
+                Optional.empty());
     }
 
     private static void finish(Generation generation, long endNanos) throws InterruptedException {

@@ -50,8 +50,8 @@ final class ClientServer implements AutoCloseable {
         var sockets = new ArrayList<Socket>();
         try {
             for (int i = 0; i < 2; i++) {
-                String body = "{\"prompt\":\"a\",\"ignore_eos\":true,\"max_tokens\":1000000,\"stream\":true,\"n\":" + SLOTS
-                        + "}";
+                String body = "{\"prompt\":\"a\",\"ignore_eos\":true,\"max_tokens\":1000000,\"stream\":true,\"n\":"
+                        + SLOTS + "}";
                 Socket socket = server.connect();
                 sockets.add(socket);
                 socket.getOutputStream()

@@ -111,7 +111,8 @@ class Langchain4jIT {
         String whole = text(chat().build());
         var listener = new Listener();
 
-        stream().build()
+        stream()
+                .build()
                 .chat(
                         List.of(SystemMessage.from("A talk about the sea."), UserMessage.from("Tell me of the ship.")),
                         listener);
@@ -142,13 +143,14 @@ class Langchain4jIT {
 
         var metadata = assertInstanceOf(OpenAiChatResponseMetadata.class, answer.metadata());
         assertEquals(24, metadata.logProbs().size());
-        assertTrue(metadata.logProbs().stream().allMatch(entry -> entry.topLogprobs().size() == 2));
+        assertTrue(metadata.logProbs().stream()
+                .allMatch(entry -> entry.topLogprobs().size() == 2));
     }
 
     @Test
     void stopsAtAText() {
         String whole = text(chat().build());
-        String stop = whole.strip().split(" ")[2];
+        String stop = whole.strip().split(" ", -1)[2];
 
         ChatResponse answer = ask(chat().stop(List.of(stop)).build());
 
@@ -173,17 +175,20 @@ class Langchain4jIT {
 
     @Test
     void wrongKeyIsItsException() {
-        assertThrows(AuthenticationException.class, () -> ask(chat().apiKey("wrong").build()));
+        assertThrows(
+                AuthenticationException.class, () -> ask(chat().apiKey("wrong").build()));
     }
 
     @Test
     void otherModelIsItsException() {
-        assertThrows(ModelNotFoundException.class, () -> ask(chat().modelName("gpt-4").build()));
+        assertThrows(
+                ModelNotFoundException.class,
+                () -> ask(chat().modelName("gpt-4").build()));
     }
 
     @Test
     void fullQueueIsItsException() {
-        try (var occupied = server.occupy()) {
+        try (var _ = server.occupy()) {
             assertThrows(RateLimitException.class, () -> ask(chat().build()));
         }
         server.awaitFree();

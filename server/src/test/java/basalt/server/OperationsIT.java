@@ -261,6 +261,9 @@ class OperationsIT {
         try (var server = TestServer.start(config -> TestServer.loaded(
                 config, model, new FakeBackend(FakeBackend.Options.DEFAULT), Optional.of(TOKENIZER)))) {
             var tooLong = server.complete("{\"prompt\":\"" + "a".repeat(11) + "\"}");
+            var longChat = server.chat("{\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}");
+            assertEquals(400, longChat.status());
+            assertEquals("messages", longChat.error().path("param").asText());
             var answer = server.complete("{\"prompt\":\"" + "a".repeat(8) + "\",\"ignore_eos\":true}");
 
             assertEquals(400, tooLong.status());

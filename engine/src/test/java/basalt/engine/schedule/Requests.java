@@ -4,6 +4,7 @@ import basalt.engine.GenerationRequest;
 import basalt.engine.SamplingParams;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 import java.util.Random;
 
 /** Requests for tests. */
@@ -20,7 +21,19 @@ final class Requests {
     /** Sampled with a seed, up to exactly this many tokens. */
     static GenerationRequest sampled(int[] prompt, int maxTokens, int choices, long seed) {
         return new GenerationRequest(
-                prompt, maxTokens, SamplingParams.DEFAULT, seed, choices, List.of(), new int[0], true, 0, -1, false, 0);
+                prompt,
+                maxTokens,
+                SamplingParams.DEFAULT,
+                seed,
+                choices,
+                List.of(),
+                new int[0],
+                true,
+                0,
+                -1,
+                false,
+                0,
+                Optional.empty());
     }
 
     static GenerationRequest with(int[] prompt, int maxTokens, int choices, int priority) {
@@ -36,7 +49,8 @@ final class Requests {
                 0,
                 -1,
                 false,
-                priority);
+                priority,
+                Optional.empty());
     }
 
     static GenerationRequest scoring(int[] prompt, int maxTokens, int choices, int logprobCount) {
@@ -52,7 +66,8 @@ final class Requests {
                 0,
                 logprobCount,
                 true,
-                0);
+                0,
+                Optional.empty());
     }
 
     static int[] prompt(int first, int count) {
@@ -87,6 +102,7 @@ final class Requests {
                 random.nextInt(4) == 0 ? random.nextInt(20) : 0,
                 random.nextInt(3) == 0 ? random.nextInt(4) : -1,
                 random.nextInt(4) == 0,
-                random.nextInt(5) - 2);
+                random.nextInt(5) - 2,
+                Optional.empty());
     }
 }

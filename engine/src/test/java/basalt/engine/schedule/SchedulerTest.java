@@ -16,6 +16,7 @@ import basalt.engine.backend.fake.FakeBackend;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 import org.junit.jupiter.api.Test;
 
 class SchedulerTest {
@@ -353,7 +354,8 @@ class SchedulerTest {
                 100,
                 -1,
                 false,
-                0);
+                0,
+                Optional.empty());
         var answer = start(engine, request);
 
         engine.run(answer);
@@ -365,7 +367,19 @@ class SchedulerTest {
 
     private static GenerationRequest stopping(int[] prompt, int maxTokens, String stop) {
         return new GenerationRequest(
-                prompt, maxTokens, SamplingParams.GREEDY, 0, 1, List.of(stop), new int[0], true, 0, -1, false, 0);
+                prompt,
+                maxTokens,
+                SamplingParams.GREEDY,
+                0,
+                1,
+                List.of(stop),
+                new int[0],
+                true,
+                0,
+                -1,
+                false,
+                0,
+                Optional.empty());
     }
 
     private static Answer start(SteppedEngine engine, GenerationRequest request) {

@@ -75,7 +75,8 @@ class StepAllocationTest {
                 0,
                 5,
                 false,
-                0));
+                0,
+                Optional.empty()));
         return requests;
     }
 

@@ -131,7 +131,8 @@ class TurnPropertyTest {
                 any.minTokens(),
                 any.logprobCount(),
                 false,
-                any.priority());
+                any.priority(),
+                Optional.empty());
     }
 
     /** Reads what there is; returns whether the turn has ended, after checking it. */

@@ -52,7 +52,8 @@ final class StoreFixture {
                 0,
                 -1,
                 false,
-                0);
+                0,
+                Optional.empty());
         return new TurnRequest(prompt, prompt, template, false);
     }
 

@@ -60,6 +60,7 @@ final class AnswerFields {
     private Optional<String> id = Optional.empty();
     private Optional<String> session = Optional.empty();
     private Duration sessionWait = Duration.ZERO;
+    private Optional<Duration> deadline = Optional.empty();
 
     /**
      * None collected yet.
@@ -90,6 +91,7 @@ final class AnswerFields {
             case "response_format" -> readResponseFormat(json);
             case "session" -> session = Optional.of(json.text(name));
             case "session_wait" -> sessionWait = Duration.ofSeconds(json.integer(name, 0, SESSION_WAIT_SECONDS_MAX));
+            case "deadline_seconds" -> deadline = Optional.of(Deadline.of(json.number(name, 0, Deadline.SECONDS_MAX)));
             case "request_id" -> id = Optional.of(json.name(name));
             default -> throw UNSUPPORTED.contains(name) ? unsupported(name) : unknown(name);
         }
@@ -272,7 +274,8 @@ final class AnswerFields {
                 sampling.minTokens(),
                 Math.max(ranked, own.logprobCount()),
                 own.echoesPrompt() && own.logprobCount() >= 0,
-                sampling.priority());
+                sampling.priority(),
+                deadline);
     }
 
     private void requireHeldLogprobs(List<GenerationRequest> generations, int logprobCount) {

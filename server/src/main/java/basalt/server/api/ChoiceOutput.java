@@ -95,6 +95,11 @@ public final class ChoiceOutput {
         return sampledCount == 0 ? 0 : logprobSum / sampledCount;
     }
 
+    /** Whether the deadline passed before there was a token. */
+    public boolean isTooLate() {
+        return finished != null && finished.reason() == FinishReason.DEADLINE && sampledCount == 0;
+    }
+
     int index() {
         return index;
     }
@@ -165,7 +170,9 @@ public final class ChoiceOutput {
         isFinishShown = true;
         out.raw(",\"finish_reason\":").string(event.reason() == FinishReason.STOP ? "stop" : "length");
         out.raw(",\"stop_reason\":");
-        if (event.stopString().isPresent()) {
+        if (event.reason() == FinishReason.DEADLINE) {
+            out.string("deadline");
+        } else if (event.stopString().isPresent()) {
             out.string(event.stopString().get());
         } else if (event.stopToken().isPresent() && event.stopToken().get() != endOfSequence) {
             out.number(event.stopToken().get());

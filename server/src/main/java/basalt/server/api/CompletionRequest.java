@@ -38,6 +38,9 @@ public record CompletionRequest(
     @SuppressWarnings("ArrayRecordComponent") // never compared
     public record SessionUse(String id, int[] prompt, Duration patience) {}
 
+    /** Seconds that a request may take, as a header. */
+    public static final String DEADLINE_HEADER = "X-Deadline-Seconds";
+
     /** What is asked for and how it is answered. */
     public enum Form {
         /** Text that goes on. */
@@ -88,6 +91,24 @@ public record CompletionRequest(
                 yield fields.request(seeds);
             }
         };
+    }
+
+    /**
+     * The same within the time that a header gives, if that is shorter.
+     *
+     * @param header the value of {@link #DEADLINE_HEADER}
+     * @throws ProblemException if it is no number of seconds
+     */
+    public CompletionRequest withDeadline(Optional<String> header) {
+        if (header.isEmpty()) {
+            return this;
+        }
+        List<GenerationRequest> hurried = generations.stream()
+                .map(generation -> Deadline.shorter(generation.deadline(), header)
+                        .map(generation::withDeadline)
+                        .orElse(generation))
+                .toList();
+        return new CompletionRequest(hurried, output, choicesPerPrompt, isStreamed, includesUsage, id, session);
     }
 
     /** Token ids of prompts. */

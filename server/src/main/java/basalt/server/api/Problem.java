@@ -56,6 +56,20 @@ public record Problem(ProblemCode code, String message, Optional<String> param, 
         };
     }
 
+    /** What a client is told of a request that the engine refuses, by the names of its own fields. */
+    public static Problem of(EngineException.InvalidRequest failure, CompletionRequest.Form form) {
+        Problem problem = of(failure);
+        return switch (form) {
+            case TEXT -> problem;
+            case CHAT ->
+                new Problem(
+                        problem.code,
+                        problem.message,
+                        problem.param.map(name -> name.equals("prompt") ? "messages" : name),
+                        problem.retryAfterSeconds);
+        };
+    }
+
     /** The refusal of everything but health checks while the server stops. */
     public static Problem stopping() {
         return retryable(ProblemCode.STOPPING, "The server is shutting down.", STOPPING_RETRY_SECONDS);

@@ -68,6 +68,8 @@ public enum ProblemCode {
     DEVICE_FAILURE(500, Type.SERVER),
     /** A transfer coding other than chunked. */
     NOT_IMPLEMENTED(501, Type.INVALID_REQUEST),
+    /** The request's deadline passed before there was a token to show. */
+    DEADLINE_EXCEEDED(504, Type.TIMEOUT),
     /** The model is not loaded yet. */
     LOADING(503, Type.UNAVAILABLE),
     /** The server is shutting down. */
@@ -100,6 +102,7 @@ public enum ProblemCode {
         static final String INVALID_REQUEST = "invalid_request_error";
         static final String AUTHENTICATION = "authentication_error";
         static final String RATE_LIMIT = "rate_limit_error";
+        static final String TIMEOUT = "timeout_error";
         static final String SERVER = "server_error";
         static final String UNAVAILABLE = "unavailable_error";
     }

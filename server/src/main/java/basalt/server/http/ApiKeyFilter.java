@@ -39,7 +39,7 @@ final class ApiKeyFilter implements Filter {
 
     @Override
     public void filter(FilterChain chain, RoutingRequest request, RoutingResponse response) {
-        boolean isGuarded = request.prologue().uriPath().path().startsWith("/v1/");
+        boolean isGuarded = Routes.isGuarded(request.prologue().uriPath().path());
         if (!isGuarded) {
             chain.proceed();
             return;

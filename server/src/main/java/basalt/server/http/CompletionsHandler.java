@@ -1,6 +1,7 @@
 package basalt.server.http;
 
 import basalt.engine.Engine;
+import basalt.engine.EngineException;
 import basalt.engine.Generation;
 import basalt.engine.GenerationRequest;
 import basalt.engine.session.TurnRequest;
@@ -13,6 +14,7 @@ import basalt.server.api.ProblemCode;
 import basalt.server.api.ProblemException;
 import basalt.server.observe.Metrics;
 import basalt.server.observe.Tracing;
+import io.helidon.http.HeaderName;
 import io.helidon.http.HeaderNames;
 import io.helidon.webserver.CloseConnectionException;
 import io.helidon.webserver.http.Handler;
@@ -26,6 +28,11 @@ import java.util.concurrent.ThreadLocalRandom;
 final class CompletionsHandler implements Handler {
     private static final Problem SLOW_READER =
             Problem.of(ProblemCode.SLOW_READER, "The answer was not read for too long and is cut here.");
+
+    private static final Problem TOO_LATE = Problem.of(
+            ProblemCode.DEADLINE_EXCEEDED,
+            "The deadline passed before the first token; give it more time, or send it when the server is less busy.");
+    private static final HeaderName DEADLINE = HeaderNames.create(CompletionRequest.DEADLINE_HEADER);
 
     private final CompletionRequest.Form form;
     private final Gate gate;
@@ -58,12 +65,14 @@ final class CompletionsHandler implements Handler {
         byte[] body = RequestBody.json(request);
         // Seeds need no secrecy.
         var completion = CompletionRequest.read(
-                form, body, serving.model(), () -> ThreadLocalRandom.current().nextLong());
+                        form,
+                        body,
+                        serving.model(),
+                        () -> ThreadLocalRandom.current().nextLong())
+                .withDeadline(request.headers().first(DEADLINE));
         requireRoom(completion, serving.engine());
         Inbound inbound = connections.currentInbound();
-        List<Generation> generations = completion.session().isPresent()
-                ? List.of(turn(completion, completion.session().get(), serving, tenants.of(request)))
-                : serving.engine().submit(completion.generations());
+        List<Generation> generations = submit(completion, serving, tenants.of(request));
         var writer = new CompletionWriter(
                 RequestFilter.requestId(response),
                 System.currentTimeMillis() / 1_000,
@@ -94,6 +103,16 @@ final class CompletionsHandler implements Handler {
 
     private static Optional<String> header(ServerRequest request, String name) {
         return request.headers().first(HeaderNames.create(name));
+    }
+
+    private List<Generation> submit(CompletionRequest completion, Serving serving, String tenant) {
+        try {
+            return completion.session().isPresent()
+                    ? List.of(turn(completion, completion.session().get(), serving, tenant))
+                    : serving.engine().submit(completion.generations());
+        } catch (EngineException.InvalidRequest e) {
+            throw new ProblemException(Problem.of(e, form));
+        }
     }
 
     /** A chat's template writes the token that ends an answer, so it belongs to the history. */
@@ -130,6 +149,9 @@ final class CompletionsHandler implements Handler {
 
     private static void send(GenerationReaders readers, CompletionWriter writer, ServerResponse response) {
         readers.read(outputs -> {});
+        if (readers.outputs().stream().allMatch(ChoiceOutput::isTooLate)) {
+            throw new ProblemException(TOO_LATE);
+        }
         response.header(HeaderNames.CONTENT_TYPE, "application/json");
         response.send(writer.whole(readers.outputs(), readers.usage()));
     }

@@ -2,6 +2,8 @@ package basalt.server.http;
 
 import basalt.server.api.Problem;
 import basalt.server.api.ProblemCode;
+import basalt.server.api.ServedModel;
+import basalt.server.api.TokenRequests;
 import basalt.server.observe.Metrics;
 import io.helidon.http.HeaderNames;
 import io.helidon.http.Method;
@@ -13,6 +15,7 @@ import io.helidon.webserver.http.ServerResponse;
 import java.nio.charset.StandardCharsets;
 import java.util.List;
 import java.util.Map;
+import java.util.function.BiFunction;
 import java.util.stream.Collectors;
 
 /** Which path is answered by what. */
@@ -21,6 +24,8 @@ final class Routes {
             "/v1/completions",
             "/v1/chat/completions",
             "/v1/sessions",
+            "/tokenize",
+            "/detokenize",
             "/v1/models",
             "/health",
             "/health/live",
@@ -50,10 +55,17 @@ final class Routes {
         return path.startsWith("/v1/models/") ? "/v1/models/{model}" : "other";
     }
 
+    /** Whether a path uses the model, which needs a key where there are keys. */
+    static boolean isGuarded(String path) {
+        return path.startsWith("/v1/") || path.equals("/tokenize") || path.equals("/detokenize");
+    }
+
     /** The API and all else. */
     void addAll(HttpRouting.Builder routing, Handler completions, Handler chats) {
         add(routing, Method.POST, "/v1/completions", completions);
         add(routing, Method.POST, "/v1/chat/completions", chats);
+        add(routing, Method.POST, "/tokenize", tokens(TokenRequests::tokenize));
+        add(routing, Method.POST, "/detokenize", tokens(TokenRequests::detokenize));
         add(routing, Method.GET, "/v1/models", this::models);
         add(routing, Method.GET, "/v1/models/{+model}", this::model);
         add(routing, Method.GET, "/openapi.yaml", this::contract);
@@ -85,6 +97,13 @@ final class Routes {
             response.header(HeaderNames.ALLOW, methods);
             ProblemResponses.send(response, notAllowed);
         });
+    }
+
+    private Handler tokens(BiFunction<byte[], ServedModel, byte[]> answer) {
+        return (request, response) -> {
+            ServedModel model = gate.require().model();
+            sendJson(response, answer.apply(RequestBody.json(request), model));
+        };
     }
 
     private void models(ServerRequest request, ServerResponse response) {

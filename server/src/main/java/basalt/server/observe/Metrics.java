@@ -154,6 +154,7 @@ public final class Metrics implements AutoCloseable {
             case STOP -> "stop";
             case LENGTH -> "length";
             case CANCELLED -> "abort";
+            case DEADLINE -> "deadline";
             case ERROR -> "error";
         };
     }

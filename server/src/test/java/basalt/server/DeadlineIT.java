@@ -1,0 +1,94 @@
+package basalt.server;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import basalt.engine.backend.fake.FakeBackend;
+import basalt.server.fixture.WordTokenizer;
+import com.fasterxml.jackson.databind.JsonNode;
+import java.util.Map;
+import java.util.Optional;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+
+class DeadlineIT {
+    private static final FakeBackend.Options SLOW =
+            FakeBackend.Options.DEFAULT.withSlots(1, 1).withTimes(5_000_000, 1_000);
+    private static final String ENDLESS = "\"prompt\":\"abc\",\"ignore_eos\":true,\"max_tokens\":1000000";
+    private static TestServer server;
+
+    @BeforeAll
+    static void start() {
+        server = TestServer.start(SLOW, Optional.of(new WordTokenizer(TestServer.VOCAB_SIZE)));
+    }
+
+    @AfterAll
+    static void stop() {
+        server.awaitFree();
+        server.close();
+    }
+
+    private static void assertCut(JsonNode choice) {
+        assertEquals("length", choice.path("finish_reason").asText());
+        assertEquals("deadline", choice.path("stop_reason").asText());
+    }
+
+    @Test
+    void runningRequestShowsWhatItHas() {
+        var answer =
+                server.complete("{" + ENDLESS + ",\"deadline_seconds\":0.3}").json();
+
+        assertCut(answer.path("choices").get(0));
+        assertTrue(answer.path("usage").path("completion_tokens").asInt() > 0);
+    }
+
+    @Test
+    void streamEndsWithTheReason() {
+        var chunks = server.complete("{" + ENDLESS + ",\"deadline_seconds\":0.3,\"stream\":true}")
+                .chunks();
+
+        assertCut(chunks.getLast().path("choices").get(0));
+    }
+
+    @Test
+    void shorterOneOfHeaderAndBodyCounts() {
+        for (String[] times : new String[][] {{"0.3", "60"}, {"60", "0.3"}}) {
+            var answer = server.send(
+                    "POST",
+                    "/v1/completions",
+                    "{" + ENDLESS + ",\"deadline_seconds\":" + times[0] + "}",
+                    Map.of("Content-Type", "application/json", "X-Deadline-Seconds", times[1]));
+
+            assertCut(answer.json().path("choices").get(0));
+        }
+    }
+
+    @Test
+    void waitingRequestIsTooLate() {
+        Thread blocker = Thread.startVirtualThread(() -> server.complete("{" + ENDLESS + ",\"deadline_seconds\":3}"));
+        TestServer.await("the slot taken", () -> server.stats().busySlotCount() == 1);
+
+        var answer = server.complete("{\"prompt\":\"abc\",\"deadline_seconds\":0.1}");
+
+        assertEquals(504, answer.status(), answer.body());
+        assertEquals("deadline_exceeded", answer.error().path("code").asText());
+        assertEquals("timeout_error", answer.error().path("type").asText());
+        assertTrue(blocker.isAlive());
+        server.awaitFree();
+    }
+
+    @Test
+    void headerMustBeSeconds() {
+        for (String value : new String[] {"soon", "-1", "NaN", "1e9"}) {
+            var answer = server.send(
+                    "POST",
+                    "/v1/completions",
+                    "{\"prompt\":\"a\"}",
+                    Map.of("Content-Type", "application/json", "X-Deadline-Seconds", value));
+
+            assertEquals(400, answer.status(), value);
+            assertEquals("X-Deadline-Seconds", answer.error().path("param").asText());
+        }
+    }
+}
