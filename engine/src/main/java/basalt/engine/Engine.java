@@ -3,6 +3,7 @@ package basalt.engine;
 import basalt.engine.backend.Backend;
 import basalt.engine.model.ModelConfig;
 import basalt.engine.schedule.Front;
+import basalt.engine.state.PrefixCache;
 import basalt.engine.state.SessionState;
 import basalt.engine.state.StateLayout;
 import basalt.engine.state.StatePool;
@@ -88,10 +89,25 @@ public final class Engine implements AutoCloseable {
 
     /** Starts several requests, all or none; see {@link #submit(GenerationRequest)}. */
     public List<Generation> submit(List<GenerationRequest> requests) {
+        check(requests);
+        return front.submit(requests);
+    }
+
+    /**
+     * As {@link #submit(List)}, but a prompt that begins like another of the scope is not read again from its start.
+     *
+     * @param cache of this engine's model
+     * @param scope whose prompts; it sees no other's
+     */
+    public List<Generation> submit(List<GenerationRequest> requests, PrefixCache cache, String scope) {
+        check(requests);
+        return front.submit(requests, cache, scope);
+    }
+
+    private void check(List<GenerationRequest> requests) {
         for (var request : requests) {
             RequestCheck.check(request, model, tokenizer.isPresent(), front.slotCountMax());
         }
-        return front.submit(requests);
     }
 
     /**

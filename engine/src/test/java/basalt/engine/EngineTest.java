@@ -34,7 +34,7 @@ class EngineTest {
             var tokens = tokens(generation);
 
             assertArrayEquals(greedy(prompt, 20), tokens);
-            assertEquals(new Usage(3, 20, 0), generation.usage());
+            assertEquals(new Usage(3, 20, 0, 0), generation.usage());
             assertTrue(
                     generation.timing().firstTokenNanos() >= generation.timing().admittedNanos());
             assertTrue(

@@ -2,6 +2,7 @@ package basalt.server;
 
 import basalt.engine.EngineStats;
 import basalt.engine.session.SessionStore;
+import basalt.engine.state.PrefixCache;
 import basalt.server.http.Gate;
 import basalt.server.http.HttpServer;
 import basalt.server.http.Serving;
@@ -64,7 +65,12 @@ final class Application implements AutoCloseable {
 
         LoadedModel model = load(config, loader, listening);
         SessionStore sessions = SessionSetup.open(config.sessions(), model);
-        var serving = Serving.of(model.engine(), sessions, SessionSetup.seal(config.sessions()), model.served());
+        var serving = Serving.of(
+                model.engine(),
+                sessions,
+                SessionSetup.seal(config.sessions()),
+                new PrefixCache(config.sessions().prefixBytesMax()),
+                model.served());
         WarmUp.run(serving, config.lifecycle().warmUp());
         EngineStats baseline = model.engine().stats();
         metrics.bindEngine(model.engine()::stats, baseline);

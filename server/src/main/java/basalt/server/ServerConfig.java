@@ -122,6 +122,7 @@ record ServerConfig(
      * @param diskBytesMax of states in the directory
      * @param secret that seals states which leave the server; empty makes one
      * @param takesUnsealed whether states are taken that nobody has sealed
+     * @param prefixBytesMax of states that have read the beginnings of prompts; 0 keeps none
      */
     record Sessions(
             Optional<Path> directory,
@@ -129,7 +130,8 @@ record ServerConfig(
             long memoryBytesMax,
             long diskBytesMax,
             String secret,
-            boolean takesUnsealed) {}
+            boolean takesUnsealed,
+            long prefixBytesMax) {}
 
     private static final Pattern ORIGIN = Pattern.compile("https?://[A-Za-z0-9.\\[\\]:-]+");
     private static final Duration ZERO = Duration.ZERO;
@@ -245,6 +247,12 @@ record ServerConfig(
             "state-secret", "", "TEXT", "seals states for download; servers that exchange them share it");
     static final ConfigKey<Boolean> UNSEALED_STATES =
             ConfigKey.off("unsealed-states", "states may be uploaded that no server with this secret gave out");
+    static final ConfigKey<Long> PREFIX_CACHE_MAX = ConfigKey.size(
+            "prefix-cache-max",
+            "64MiB",
+            0,
+            1L << 50,
+            "memory of states that have read beginnings of prompts; 0B is off");
     static final ConfigKey<LogLevel> LOG_LEVEL = ConfigKey.choice("log-level", LogLevel.INFO, "what is logged");
     static final ConfigKey<LogFormat> LOG_FORMAT = ConfigKey.choice("log-format", LogFormat.TEXT, "form of a log line");
 
@@ -298,6 +306,7 @@ record ServerConfig(
             SESSIONS_DISK_MAX,
             STATE_SECRET,
             UNSEALED_STATES,
+            PREFIX_CACHE_MAX,
             LOG_LEVEL,
             LOG_FORMAT,
             OTLP_ENDPOINT);
@@ -430,7 +439,8 @@ record ServerConfig(
                 sources.get(SESSIONS_MEMORY_MAX),
                 sources.get(SESSIONS_DISK_MAX),
                 sources.get(STATE_SECRET),
-                sources.get(UNSEALED_STATES));
+                sources.get(UNSEALED_STATES),
+                sources.get(PREFIX_CACHE_MAX));
     }
 
     private static Optional<URI> otlpEndpoint(ConfigSources sources) {

@@ -7,6 +7,7 @@ import basalt.engine.Generation;
 import basalt.engine.GenerationRequest;
 import basalt.engine.Turn;
 import basalt.engine.model.ModelConfig;
+import basalt.engine.state.PrefixCache;
 import basalt.engine.state.SessionState;
 import basalt.engine.state.StateLayout;
 import basalt.engine.state.StatePool;
@@ -148,9 +149,23 @@ public final class Front implements AutoCloseable {
      * @throws EngineException.EngineStopped if the engine is draining or has no device left
      */
     public List<Generation> submit(List<GenerationRequest> requests) {
-        var groups = new ArrayList<SequenceGroup>(requests.size());
-        for (var request : requests) {
-            groups.add(group(SequenceGroup.Work.of(request)));
+        return submitAll(requests.stream().map(SequenceGroup.Work::of).toList());
+    }
+
+    /**
+     * As {@link #submit(List)}, but looks for beginnings of the prompts that are read already, and keeps some.
+     *
+     * @param scope whose beginnings; no other's are seen
+     */
+    public List<Generation> submit(List<GenerationRequest> requests, PrefixCache cache, String scope) {
+        var prefixes = new SequenceGroup.Prefixes(cache, scope);
+        return submitAll(requests.stream().map(prefixes::work).toList());
+    }
+
+    private List<Generation> submitAll(List<SequenceGroup.Work> works) {
+        var groups = new ArrayList<SequenceGroup>(works.size());
+        for (var work : works) {
+            groups.add(group(work));
         }
         lock.lock();
         try {
@@ -181,7 +196,7 @@ public final class Front implements AutoCloseable {
         boolean isPenalized = request.sampling().repetitionPenalty() != 1;
         var origin = new Origin(start.image(), 0, isPenalized ? start.history().ids() : new int[0]);
         var turn = new TurnRecord(keepsStopToken);
-        var group = group(new SequenceGroup.Work(request, origin, turn, hasSpare));
+        var group = group(new SequenceGroup.Work(request, origin, turn, hasSpare, Optional.empty()));
         lock.lock();
         try {
             place(List.of(group)).forEach(Front::send);

@@ -206,13 +206,19 @@ final class Scheduler {
     private void forkPrefilled() {
         for (int i = 0; i < prefilling.count(); i++) {
             var group = prefilling.get(i);
-            if (group.isPrefilled()
+            turns.snapshot(group);
+            if (isReadyToFork(group)
                     && !group.isFinished()
                     && group.first().sampling().maxTokens() > 0) {
                 fork(group);
             }
         }
-        prefilling.removeIf(SequenceGroup::isPrefilled);
+        prefilling.removeIf(Scheduler::isReadyToFork);
+    }
+
+    /** Choices part only once the state before them is kept; one alone pauses by itself. */
+    private static boolean isReadyToFork(SequenceGroup group) {
+        return group.isPrefilled() && (group.choiceCount() == 1 || !group.isSnapshotDue() || group.isFinished());
     }
 
     private void admit(long nowNanos) {
@@ -282,6 +288,7 @@ final class Scheduler {
         int passed = 0;
         while (passed < decoding.count() && step.rowCount() < rowsMax) {
             var sequence = decoding.get(passed++);
+            turns.snapshot(sequence.group());
             turns.fork(sequence);
             if (sequence.wantsToken() && hasRoom(sequence, nowNanos)) {
                 turns.beforeDecode(sequence);
@@ -303,7 +310,7 @@ final class Scheduler {
             int remaining = Math.min(sharersMax - sharers, count - passed);
             int share = Math.max((left + remaining - 1) / remaining, Math.min(left, StepPacer.CHUNK_TOKENS_MIN));
             passed++;
-            if (hasRoom(group.first(), nowNanos)) {
+            if (!group.isSnapshotDue() && hasRoom(group.first(), nowNanos)) {
                 left -= addChunk(step, group, share);
                 sharers++;
             }
@@ -318,11 +325,12 @@ final class Scheduler {
         if (group.request().scoresPrompt()) {
             tokens = Math.min(tokens, sequence.roomCount());
         }
-        int to = from + tokens;
+        var prefix = group.prefix();
+        int to = prefix == null ? from + tokens : prefix.chunkEnd(from, from + tokens);
         boolean samples = to == group.promptCount(); // never without tokens to sample: then the last one is left
         step.addPrefill(sequence, from, to, samples);
-        group.prefilled(tokens);
-        return tokens;
+        group.prefilled(to - from);
+        return to - from;
     }
 
     /** Whether the reader leaves room for another token. One who reads nothing for too long loses the slot. */

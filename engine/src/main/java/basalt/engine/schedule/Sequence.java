@@ -90,7 +90,10 @@ final class Sequence {
 
     /** Whether another token may be sampled, as far as the host knows. */
     boolean wantsToken() {
-        return !isFinished && !isForkDue() && sampledCount + inFlightSampleCount < sampling.maxTokens();
+        return !isFinished
+                && !isForkDue()
+                && !group.isSnapshotDue()
+                && sampledCount + inFlightSampleCount < sampling.maxTokens();
     }
 
     /** Whether it pauses, so that its state can be copied. */

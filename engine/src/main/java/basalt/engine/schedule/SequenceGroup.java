@@ -5,6 +5,7 @@ import basalt.engine.Generation;
 import basalt.engine.GenerationRequest;
 import basalt.engine.Usage;
 import basalt.engine.backend.RowSampling;
+import basalt.engine.state.PrefixCache;
 import basalt.engine.text.TokenBytes;
 import java.time.Duration;
 import java.util.Arrays;
@@ -22,6 +23,7 @@ final class SequenceGroup {
     private final Sequence[] sequences; // [choiceCount]
     private final Origin origin;
     private final @Nullable TurnRecord turn; // null unless it leaves a state behind
+    private final @Nullable PrefixPlan prefix; // null if nothing is kept for other prompts
     private final boolean hasSpare;
     private final int choiceSlotCount;
     private final int prefillEnd;
@@ -44,15 +46,36 @@ final class SequenceGroup {
      *
      * @param turn of a session; null leaves no state behind
      * @param hasSpare whether the turn needs a second slot, to go back across a fold
+     * @param prefixes where beginnings of the prompt are kept, if they are
      */
     record Work(
             GenerationRequest request,
             Origin origin,
             @Nullable TurnRecord turn,
-            boolean hasSpare) {
+            boolean hasSpare,
+            Optional<Prefixes> prefixes) {
         /** A request alone. */
         static Work of(GenerationRequest request) {
-            return new Work(request, Origin.NONE, null, false);
+            return new Work(request, Origin.NONE, null, false, Optional.empty());
+        }
+    }
+
+    /** Where beginnings of prompts are kept, and for whom. */
+    record Prefixes(PrefixCache cache, String scope) {
+        /** A request that begins where the longest known beginning of its prompt ends. */
+        Work work(GenerationRequest request) {
+            if (request.scoresPrompt() || request.maxTokens() == 0 || !cache.isEnabled()) {
+                return Work.of(request);
+            }
+            int[] prompt = request.prompt();
+            var origin = cache.longest(scope, prompt, prompt.length - 1)
+                    .map(image -> new Origin(Optional.of(image), (int) image.tokenCount(), new int[0]))
+                    .orElse(Origin.NONE);
+            return new Work(request, origin, null, false, Optional.of(this));
+        }
+
+        PrefixPlan plan(int[] prompt, int from, int end) {
+            return new PrefixPlan(cache, scope, prompt, from, end);
         }
     }
 
@@ -79,6 +102,10 @@ final class SequenceGroup {
             choiceSlotCount = choiceCount;
         }
         hasSpare = work.hasSpare() && choiceSlotCount > 0;
+        prefix = work.prefixes()
+                .filter(prefixes -> choiceSlotCount > 0)
+                .map(prefixes -> prefixes.plan(request.prompt(), prefillCount, prefillEnd))
+                .orElse(null);
         sequences = new Sequence[choiceCount];
         for (int choice = 0; choice < choiceCount; choice++) {
             sequences[choice] = new Sequence(this, sampling(choice, maxTokens, stopTokenIds), bytes);
@@ -113,6 +140,16 @@ final class SequenceGroup {
     /** What is kept of it as a turn of a session, or null. */
     @Nullable TurnRecord turn() {
         return turn;
+    }
+
+    /** What is kept of its prompt for others, or null. */
+    @Nullable PrefixPlan prefix() {
+        return prefix;
+    }
+
+    /** Whether its state is to be kept before anything more is computed. */
+    boolean isSnapshotDue() {
+        return prefix != null && prefix.isDue(prefillCount);
     }
 
     /** Whether it has a slot more than its choices. */
@@ -271,7 +308,11 @@ final class SequenceGroup {
         for (var sequence : sequences) {
             sampled += sequence.channel().sampledCount();
         }
-        return new Usage(origin.promptStart() + promptCount(), sampled, origin.cachedCount());
+        return new Usage(
+                origin.promptStart() + promptCount(),
+                sampled,
+                origin.cachedCount(),
+                prefix == null ? 0 : prefix.writtenCount());
     }
 
     /** Says why the choices that end with an error do; before they end. */

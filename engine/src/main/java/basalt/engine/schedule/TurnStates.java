@@ -1,5 +1,6 @@
 package basalt.engine.schedule;
 
+import basalt.engine.FinishReason;
 import basalt.engine.backend.Backend;
 import basalt.engine.state.Slot;
 import basalt.engine.state.StateImage;
@@ -25,6 +26,14 @@ final class TurnStates {
         var turn = group.turn();
         if (turn != null && group.hasSpare()) {
             turn.spare(statePool.acquire());
+        }
+    }
+
+    /** Keeps the state of a prompt where that is planned, once no step in flight has a row of it. */
+    void snapshot(SequenceGroup group) {
+        var prefix = group.prefix();
+        if (prefix != null && group.isSnapshotDue() && group.first().isIdle() && !group.isFinished()) {
+            prefix.keep(save(group.first().slotIndex()));
         }
     }
 
@@ -58,6 +67,7 @@ final class TurnStates {
      * @return slots given back
      */
     int end(Sequence sequence) {
+        keepAtEnd(sequence);
         var turn = sequence.group().turn();
         if (turn == null) {
             return 0;
@@ -73,6 +83,20 @@ final class TurnStates {
         turn.spare(null);
         statePool.release(spare);
         return 1;
+    }
+
+    /** An answer of one token is over before its prompt's state could be kept. */
+    private void keepAtEnd(Sequence sequence) {
+        var group = sequence.group();
+        var prefix = group.prefix();
+        var slot = sequence.slot();
+        var reason = sequence.channel().finishReason();
+        boolean isWhole = reason == FinishReason.LENGTH || reason == FinishReason.STOP;
+        if (prefix != null && slot != null && isWhole && group.isSnapshotDue()) {
+            if (backend.tokenCount(slot.index()) == group.prefillCount()) {
+                prefix.keep(save(slot.index()));
+            }
+        }
     }
 
     private Optional<TurnRecord.Copy> copy(Sequence sequence, TurnRecord turn) {

@@ -61,6 +61,7 @@ final class AnswerFields {
     private Optional<String> session = Optional.empty();
     private Duration sessionWait = Duration.ZERO;
     private Optional<Duration> deadline = Optional.empty();
+    private String cacheSalt = "";
 
     /**
      * None collected yet.
@@ -89,6 +90,7 @@ final class AnswerFields {
             case "return_token_ids" -> returnsTokenIds = json.bool(name);
             case "return_tokens_as_token_ids" -> namesTokensById = json.bool(name);
             case "response_format" -> readResponseFormat(json);
+            case "cache_salt" -> cacheSalt = json.text(name);
             case "session" -> session = Optional.of(json.text(name));
             case "session_wait" -> sessionWait = Duration.ofSeconds(json.integer(name, 0, SESSION_WAIT_SECONDS_MAX));
             case "deadline_seconds" -> deadline = Optional.of(Deadline.of(json.number(name, 0, Deadline.SECONDS_MAX)));
@@ -105,7 +107,7 @@ final class AnswerFields {
     /** Reads what is for the operator's benefit, or true of this server whatever is said. */
     private static boolean readIdle(String name, JsonReader json) {
         switch (name) {
-            case "user", "safety_identifier", "prompt_cache_key", "cache_salt" -> json.text(name);
+            case "user", "safety_identifier", "prompt_cache_key" -> json.text(name);
             case "metadata", "prompt_cache_options" -> json.object(name, (field, value) -> value.skip());
             // No tokenizer here adds special tokens, and special tokens have no text to put spaces between.
             case "add_special_tokens", "spaces_between_special_tokens" -> json.bool(name);
@@ -218,7 +220,8 @@ final class AnswerFields {
                 isStreamed,
                 includesUsage,
                 id,
-                session.map(used -> new CompletionRequest.SessionUse(used, own.continuation(), sessionWait)));
+                session.map(used -> new CompletionRequest.SessionUse(used, own.continuation(), sessionWait)),
+                cacheSalt);
     }
 
     /** A turn continues one sequence by one choice. */

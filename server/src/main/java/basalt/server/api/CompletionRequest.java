@@ -18,6 +18,7 @@ import java.util.random.RandomGenerator;
  * @param includesUsage whether the stream tells the usage
  * @param id of the answer, if the client chose one
  * @param session that the one generation is a turn of
+ * @param cacheSalt beginnings of prompts are shared with requests of the same salt only
  */
 public record CompletionRequest(
         List<GenerationRequest> generations,
@@ -26,7 +27,8 @@ public record CompletionRequest(
         boolean isStreamed,
         boolean includesUsage,
         Optional<String> id,
-        Optional<SessionUse> session) {
+        Optional<SessionUse> session,
+        String cacheSalt) {
 
     /**
      * How a session is used.
@@ -108,7 +110,8 @@ public record CompletionRequest(
                         .map(generation::withDeadline)
                         .orElse(generation))
                 .toList();
-        return new CompletionRequest(hurried, output, choicesPerPrompt, isStreamed, includesUsage, id, session);
+        return new CompletionRequest(
+                hurried, output, choicesPerPrompt, isStreamed, includesUsage, id, session, cacheSalt);
     }
 
     /** Token ids of prompts. */

@@ -190,6 +190,7 @@ public final class CompletionWriter {
         out.raw(",\"completion_tokens\":").number(completion);
         out.raw(",\"total_tokens\":").number(prompt + completion);
         out.raw(",\"prompt_tokens_details\":{\"cached_tokens\":").number(usage.cachedTokenCount());
-        out.raw(",\"cache_write_tokens\":0},\"completion_tokens_details\":{\"reasoning_tokens\":0}}");
+        out.raw(",\"cache_write_tokens\":").number(usage.cacheWriteTokenCount());
+        out.raw("},\"completion_tokens_details\":{\"reasoning_tokens\":0}}");
     }
 }

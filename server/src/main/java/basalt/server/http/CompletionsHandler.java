@@ -109,7 +109,11 @@ final class CompletionsHandler implements Handler {
         try {
             return completion.session().isPresent()
                     ? List.of(turn(completion, completion.session().get(), serving, tenant))
-                    : serving.engine().submit(completion.generations());
+                    : serving.engine()
+                            .submit(
+                                    completion.generations(),
+                                    serving.prefixes(),
+                                    tenant + " " + completion.cacheSalt());
         } catch (EngineException.InvalidRequest e) {
             throw new ProblemException(Problem.of(e, form));
         }

@@ -137,12 +137,14 @@ final class GenerationReaders implements AutoCloseable {
         long prompt = 0;
         long completion = 0;
         long cached = 0;
+        long written = 0;
         for (Generation generation : generations) {
             Usage usage = generation.usage();
             prompt += usage.promptTokenCount();
             completion += usage.completionTokenCount();
             cached += usage.cachedTokenCount();
+            written += usage.cacheWriteTokenCount();
         }
-        return new Usage(prompt, completion, cached);
+        return new Usage(prompt, completion, cached, written);
     }
 }

@@ -1,0 +1,181 @@
+package basalt.engine.state;
+
+import basalt.engine.Checks;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.Iterator;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.TreeMap;
+import java.util.concurrent.locks.ReentrantLock;
+
+/**
+ * Images of states that have read the beginnings of prompts, so that another prompt that begins so need not read them
+ * again. Bounded by bytes; the least recently used go. Safe for use by any number of threads.
+ *
+ * <p>Entries belong to a scope, and no other scope sees them: neither what is found nor how long it takes tells one
+ * tenant of another's prompts. A prefix is found by a hash of its tokens and then compared token by token.
+ */
+public final class PrefixCache {
+    private final long bytesMax;
+    private final ReentrantLock lock = new ReentrantLock();
+    /** By use, the oldest first. */
+    private final LinkedHashMap<Key, Entry> entries = new LinkedHashMap<>(16, 0.75f, true);
+    /** Of each scope: how many entries there are of each length. */
+    private final Map<String, TreeMap<Integer, Integer>> lengths = new HashMap<>();
+
+    private long bytes;
+
+    private record Key(String scope, int length, long hash) {}
+
+    @SuppressWarnings("ArrayRecordComponent") // never compared
+    private record Entry(int[] tokens, StateImage image, long bytes) {}
+
+    /** An empty cache of images that take so many bytes at most. */
+    public PrefixCache(long bytesMax) {
+        Checks.argument(bytesMax >= 0, "bytesMax", bytesMax);
+        this.bytesMax = bytesMax;
+    }
+
+    /** Whether it can hold anything. */
+    public boolean isEnabled() {
+        return bytesMax > 0;
+    }
+
+    /**
+     * The state that has read the longest known beginning of a prompt.
+     *
+     * @param countMax tokens that it may have read at most
+     */
+    public Optional<StateImage> longest(String scope, int[] prompt, int countMax) {
+        lock.lock();
+        try {
+            var known = lengths.get(scope);
+            if (known == null) {
+                return Optional.empty();
+            }
+            var candidates =
+                    new ArrayList<Integer>(known.headMap(countMax, true).keySet());
+            long[] hashes = hashes(prompt, candidates);
+            for (int i = candidates.size() - 1; i >= 0; i--) {
+                int length = candidates.get(i);
+                var entry = entries.get(new Key(scope, length, hashes[i]));
+                if (entry != null && Arrays.equals(entry.tokens(), 0, length, prompt, 0, length)) {
+                    return Optional.of(entry.image());
+                }
+            }
+            return Optional.empty();
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** Tokens that a prompt has in common with another of the scope, at most: others may part there, too. */
+    public int sharedCount(String scope, int[] prompt) {
+        lock.lock();
+        try {
+            int most = 0;
+            for (var entry : entries.entrySet()) {
+                if (entry.getKey().scope().equals(scope)) {
+                    int[] tokens = entry.getValue().tokens();
+                    int limit = Math.min(tokens.length, prompt.length);
+                    int at = Arrays.mismatch(tokens, 0, limit, prompt, 0, limit);
+                    most = Math.max(most, at < 0 ? limit : at);
+                }
+            }
+            return most;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** Hashes of the beginnings of these lengths, which ascend. */
+    private static long[] hashes(int[] prompt, List<Integer> lengths) {
+        var hashes = new long[lengths.size()];
+        long hash = 0;
+        int at = 0;
+        for (int i = 0; i < hashes.length; i++) {
+            for (; at < lengths.get(i); at++) {
+                hash = step(hash, prompt[at]);
+            }
+            hashes[i] = hash;
+        }
+        return hashes;
+    }
+
+    private static long step(long hash, int token) {
+        return (hash ^ token) * 0x9E3779B97F4A7C15L + Long.rotateLeft(hash, 23);
+    }
+
+    /**
+     * Adds a state.
+     *
+     * @param prompt of which the image has read the first tokens
+     * @param image not to be changed any more
+     */
+    public void put(String scope, int[] prompt, StateImage image) {
+        int length = Math.toIntExact(image.tokenCount());
+        int[] tokens = Arrays.copyOf(prompt, length);
+        long size = (long) Integer.BYTES * length
+                + image.layout().tensors().stream()
+                        .mapToLong(tensor -> (long) Float.BYTES * tensor.elementCount())
+                        .sum();
+        if (size > bytesMax) {
+            return;
+        }
+        lock.lock();
+        try {
+            var key = new Key(scope, length, hashes(tokens, List.of(length))[0]);
+            remove(key);
+            entries.put(key, new Entry(tokens, image, size));
+            lengths.computeIfAbsent(scope, absent -> new TreeMap<>()).merge(length, 1, Integer::sum);
+            bytes += size;
+            evict();
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    private void evict() {
+        Iterator<Map.Entry<Key, Entry>> eldest = entries.entrySet().iterator();
+        while (bytes > bytesMax && eldest.hasNext()) {
+            var entry = eldest.next();
+            eldest.remove();
+            forget(entry.getKey(), entry.getValue());
+        }
+    }
+
+    private void remove(Key key) {
+        var entry = entries.remove(key);
+        if (entry != null) {
+            forget(key, entry);
+        }
+    }
+
+    private void forget(Key key, Entry entry) {
+        bytes -= entry.bytes();
+        var known = lengths.get(key.scope());
+        if (known != null) {
+            int left = known.merge(key.length(), -1, Integer::sum);
+            if (left == 0) {
+                known.remove(key.length());
+            }
+            if (known.isEmpty()) {
+                lengths.remove(key.scope());
+            }
+        }
+    }
+
+    /** Bytes of all entries. */
+    public long bytes() {
+        lock.lock();
+        try {
+            return bytes;
+        } finally {
+            lock.unlock();
+        }
+    }
+}
