@@ -10,6 +10,7 @@ import java.util.Map;
 import java.util.Optional;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 
 class DeadlineIT {
@@ -21,6 +22,12 @@ class DeadlineIT {
     @BeforeAll
     static void start() {
         server = TestServer.start(SLOW, Optional.of(new WordTokenizer(TestServer.VOCAB_SIZE)));
+    }
+
+    /** There is one slot, and an answer is read before its slot is free. */
+    @BeforeEach
+    void awaitFree() {
+        server.awaitFree();
     }
 
     @AfterAll
