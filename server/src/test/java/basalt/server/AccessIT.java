@@ -100,6 +100,7 @@ class AccessIT {
             assertTrue(preflight.startsWith("HTTP/1.1 204 "), preflight);
             assertTrue(preflight.contains("Access-Control-Allow-Origin: https://b.example\r\n"), preflight);
             assertTrue(preflight.contains("Access-Control-Allow-Headers: authorization\r\n"), preflight);
+            assertTrue(preflight.contains("Allow-Methods: GET, POST, PUT, DELETE, OPTIONS\r\n"), preflight);
             assertTrue(foreign.startsWith("HTTP/1.1 401 "), foreign);
             assertTrue(!foreign.contains("Access-Control-Allow-Origin"), foreign);
             assertEquals("https://a.example", answer.header("access-control-allow-origin"));

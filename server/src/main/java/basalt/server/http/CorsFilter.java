@@ -14,7 +14,7 @@ import java.util.Optional;
 /** Lets pages of listed origins use the API. Answers their preflights before keys are asked for. */
 final class CorsFilter implements Filter {
     private static final String ANY = "*";
-    private static final String METHODS = "GET, POST, DELETE, OPTIONS";
+    private static final String METHODS = "GET, POST, PUT, DELETE, OPTIONS";
     private static final String EXPOSED = "X-Request-Id, Retry-After";
     private static final String PREFLIGHT_SECONDS = "600";
     private static final HeaderName ALLOW_ORIGIN = HeaderNames.create("Access-Control-Allow-Origin");
