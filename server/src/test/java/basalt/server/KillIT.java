@@ -1,7 +1,6 @@
 package basalt.server;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
-import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import java.io.IOException;
@@ -12,56 +11,31 @@ import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /** A server in a process of its own that is killed, and another one after it. */
 class KillIT {
-    private static final long PATIENCE_SECONDS = 60;
-
     @TempDir
     private Path folder;
 
     private final HttpClient client = HttpClient.newHttpClient();
 
-    private record Running(Process process, int port) {}
-
-    private Running start() throws IOException {
-        Path log = folder.resolve("log");
-        Process process = new ProcessBuilder(
-                        Path.of(System.getProperty("java.home"), "bin", "java").toString(),
-                        "--add-modules",
-                        "jdk.incubator.vector",
-                        "--enable-native-access=ALL-UNNAMED",
-                        "-Dbasalt.home=" + Path.of("..").toAbsolutePath().normalize(),
-                        "-cp",
-                        System.getProperty("java.class.path"),
-                        Main.class.getName(),
-                        "serve",
-                        "--port",
-                        "0",
-                        "--backend",
-                        "cpu",
-                        "--slots",
-                        "2",
-                        "--warm-up",
-                        "0s",
-                        "--sessions-dir",
-                        folder.resolve("sessions").toString())
-                .redirectError(log.toFile())
-                .start();
-        String line = process.inputReader(StandardCharsets.UTF_8).readLine();
-        assertTrue(line != null && line.startsWith("Serving "), line + Files.readString(log));
-        return new Running(
-                process, URI.create(line.substring(line.indexOf("http"))).getPort());
+    private ServerProcess start() throws IOException {
+        return ServerProcess.start(
+                folder.resolve("log"),
+                "--backend",
+                "cpu",
+                "--slots",
+                "2",
+                "--sessions-dir",
+                folder.resolve("sessions").toString());
     }
 
-    private JsonNode send(Running server, String method, String path, String body) throws Exception {
+    private JsonNode send(ServerProcess server, String method, String path, String body) throws Exception {
         var request = HttpRequest.newBuilder(URI.create("http://127.0.0.1:" + server.port() + path))
                 .header("Content-Type", "application/json")
                 .method(method, HttpRequest.BodyPublishers.ofString(body));
@@ -83,7 +57,7 @@ class KillIT {
 
     @Test
     void whatWasCommittedIsThereAfterAKillAndWhatWasNotIsNot() throws Exception {
-        Running server = start();
+        ServerProcess server = start();
         try {
             String id = send(server, "POST", "/v1/sessions", "{}").path("id").asText();
             String session = "\"session\":\"" + id + "\"";
@@ -100,8 +74,7 @@ class KillIT {
                 socket.getOutputStream().write(TestServer.wire(endless).getBytes(StandardCharsets.UTF_8));
                 socket.getInputStream().readNBytes(2_000); // in the middle of the answer
 
-                server.process().destroyForcibly();
-                assertTrue(server.process().waitFor(PATIENCE_SECONDS, TimeUnit.SECONDS));
+                server.kill();
             }
 
             server = start();
@@ -115,8 +88,8 @@ class KillIT {
             assertEquals(next, ids(branch, "token_ids"));
             history.addAll(next);
 
-            server.process().destroy(); // right after a turn
-            assertTrue(server.process().waitFor(PATIENCE_SECONDS, TimeUnit.SECONDS));
+            server.terminate(); // right after a turn
+            assertEquals(0, server.awaitExit());
             server = start();
             assertEquals(
                     history.size(),
@@ -135,7 +108,7 @@ class KillIT {
                             .path("cached_tokens")
                             .asInt());
         } finally {
-            server.process().destroyForcibly();
+            server.close();
             client.close();
         }
     }

@@ -21,7 +21,6 @@ import java.util.List;
 import java.util.Random;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
-import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.locks.ReentrantLock;
 import org.junit.jupiter.api.Test;
@@ -55,38 +54,21 @@ class SessionSoakIT {
         int unsureMax;
     }
 
-    private Process start() throws IOException {
-        Path log = folder.resolve("log");
-        var process = new ProcessBuilder(
-                        Path.of(System.getProperty("java.home"), "bin", "java").toString(),
-                        "--add-modules",
-                        "jdk.incubator.vector",
-                        "--enable-native-access=ALL-UNNAMED",
-                        "-Dbasalt.home=" + Path.of("..").toAbsolutePath().normalize(),
-                        "-cp",
-                        System.getProperty("java.class.path"),
-                        Main.class.getName(),
-                        "serve",
-                        "--port",
-                        "0",
-                        "--backend",
-                        "cpu",
-                        "--slots",
-                        "32",
-                        "--warm-up",
-                        "0s",
-                        "--sessions-memory-max",
-                        "16MiB",
-                        "--sessions-disk-max",
-                        "32MiB",
-                        "--sessions-dir",
-                        folder.resolve("sessions").toString())
-                .redirectError(log.toFile())
-                .start();
-        String line = process.inputReader(StandardCharsets.UTF_8).readLine();
-        assertTrue(line != null && line.startsWith("Serving "), line + Files.readString(log));
-        port = URI.create(line.substring(line.indexOf("http"))).getPort();
-        return process;
+    private ServerProcess start() throws IOException {
+        var server = ServerProcess.start(
+                folder.resolve("log"),
+                "--backend",
+                "cpu",
+                "--slots",
+                "32",
+                "--sessions-memory-max",
+                "16MiB",
+                "--sessions-disk-max",
+                "32MiB",
+                "--sessions-dir",
+                folder.resolve("sessions").toString());
+        port = server.port();
+        return server;
     }
 
     private HttpResponse<String> send(String method, String path, String body) throws IOException {
@@ -125,7 +107,7 @@ class SessionSoakIT {
     @Test
     void everyCommittedTurnIsThereAndNoSessionShowsAnothers() throws Exception {
         var known = new ArrayList<Known>();
-        Process server = start();
+        ServerProcess server = start();
         try {
             for (int i = 0; i < SESSIONS; i++) {
                 var one = new Known();
@@ -143,17 +125,14 @@ class SessionSoakIT {
             assertTrue(vanished.get() > 0, "nobody vanished");
             check(known);
         } finally {
-            server.destroyForcibly();
+            server.close();
             client.close();
         }
     }
 
     /** Kills the server while clients are busy, and starts another. */
-    private Process killed(Process server) throws IOException, InterruptedException {
-        if (server.isAlive()) {
-            server.destroyForcibly();
-        }
-        assertTrue(server.waitFor(PATIENCE_SECONDS, TimeUnit.SECONDS));
+    private ServerProcess killed(ServerProcess server) throws IOException, InterruptedException {
+        server.kill();
         return start();
     }
 
