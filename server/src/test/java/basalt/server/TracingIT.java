@@ -11,9 +11,12 @@ import java.io.IOException;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
 import java.util.HexFormat;
+import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.function.Consumer;
 import org.junit.jupiter.api.Test;
 
 /** Spans as a collector gets them: protobuf, in which names and ids stand as they are. */
@@ -42,16 +45,15 @@ class TracingIT {
     }
 
     /** Closing the server sends what is left. */
-    private String exported(String body, String flags) throws IOException {
+    private String exported(Consumer<TestServer> requests, String... options) throws IOException {
+        exports.clear();
         HttpServer collector = collector();
         String endpoint = "http://127.0.0.1:" + collector.getAddress().getPort() + "/v1/traces";
+        var all = new ArrayList<>(List.of("--otlp-endpoint", endpoint));
+        all.addAll(List.of(options));
         try {
-            try (var server = TestServer.start("--otlp-endpoint", endpoint)) {
-                String parent = "00-" + TRACE_ID + "-" + PARENT_ID + "-" + flags;
-                var headers = Map.of("Content-Type", "application/json", "traceparent", parent, "X-Request-Id", "r-1");
-                assertEquals(
-                        200,
-                        server.send("POST", "/v1/completions", body, headers).status());
+            try (var server = TestServer.start(all.toArray(String[]::new))) {
+                requests.accept(server);
             }
             return String.join("", exports);
         } finally {
@@ -59,11 +61,21 @@ class TracingIT {
         }
     }
 
+    private String exported(String body, String flags, int status, String... options) throws IOException {
+        String parent = "00-" + TRACE_ID + "-" + PARENT_ID + "-" + flags;
+        var headers = Map.of("Content-Type", "application/json", "traceparent", parent, "X-Request-Id", "r-1");
+        return exported(
+                server -> assertEquals(
+                        status,
+                        server.send("POST", "/v1/completions", body, headers).status()),
+                options);
+    }
+
     @Test
     void requestIsASpanOfItsSendersTrace() throws IOException {
         String body = "{\"prompt\":\"" + TEXT + "\",\"max_tokens\":5,\"ignore_eos\":true,\"stream\":true}";
 
-        String spans = exported(body, "01");
+        String spans = exported(body, "01", 200);
 
         assertTrue(spans.contains("text_completion test"), spans);
         assertTrue(spans.contains(bytes(TRACE_ID)), spans);
@@ -74,6 +86,8 @@ class TracingIT {
             "gen_ai.usage.input_tokens",
             "gen_ai.usage.output_tokens",
             "gen_ai.response.time_to_first_chunk",
+            "gen_ai.response.finish_reasons",
+            "http.response.status_code",
             "r-1"
         }) {
             assertTrue(spans.contains(name), name);
@@ -83,8 +97,28 @@ class TracingIT {
     }
 
     @Test
+    void refusedRequestsAreSpansThatSayWhy() throws IOException {
+        String badField = exported("{\"prompt\":\"" + TEXT + "\",\"max_tokens\":-1}", "01", 400);
+        assertTrue(badField.contains("POST /v1/completions"), badField);
+        assertTrue(badField.contains("error.type"), badField);
+        assertTrue(badField.contains("invalid_value"), badField);
+        assertTrue(badField.contains(bytes(TRACE_ID)), badField);
+        assertFalse(badField.contains(TEXT), "the prompt is recorded");
+
+        String noKey = exported("{\"prompt\":\"abc\"}", "01", 401, "--api-keys", "secret");
+        assertTrue(noKey.contains("invalid_api_key"), noKey);
+        assertFalse(noKey.contains("secret"), "the key is recorded");
+
+        String chunk = "400\r\n" + "a".repeat(1_024) + "\r\n";
+        String request = "POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+                + "Transfer-Encoding: chunked\r\n\r\n" + chunk.repeat(100) + "0\r\n\r\n";
+        String tooLarge = exported(server -> server.raw(request), "--body-bytes-max", "64KiB");
+        assertTrue(tooLarge.contains("413"), tooLarge);
+    }
+
+    @Test
     void senderThatDoesNotRecordIsNotRecorded() throws IOException {
-        assertEquals("", exported("{\"prompt\":\"abc\",\"max_tokens\":2}", "00"));
+        assertEquals("", exported("{\"prompt\":\"abc\",\"max_tokens\":2}", "00", 200));
     }
 
     @Test

@@ -95,6 +95,15 @@ public final class ChoiceOutput {
         return sampledCount == 0 ? 0 : logprobSum / sampledCount;
     }
 
+    /** Why the choice ended, in the API's names, once it has. */
+    public Optional<String> finishReason() {
+        return Optional.ofNullable(finished).map(event -> name(event.reason()));
+    }
+
+    private static String name(FinishReason reason) {
+        return reason == FinishReason.STOP ? "stop" : "length";
+    }
+
     /** Whether the deadline passed before there was a token. */
     public boolean isTooLate() {
         return finished != null && finished.reason() == FinishReason.DEADLINE && sampledCount == 0;
@@ -168,7 +177,7 @@ public final class ChoiceOutput {
 
     private void writeFinish(JsonBuffer out, TokenEvent.Finished event) {
         isFinishShown = true;
-        out.raw(",\"finish_reason\":").string(event.reason() == FinishReason.STOP ? "stop" : "length");
+        out.raw(",\"finish_reason\":").string(name(event.reason()));
         out.raw(",\"stop_reason\":");
         if (event.reason() == FinishReason.DEADLINE) {
             out.string("deadline");

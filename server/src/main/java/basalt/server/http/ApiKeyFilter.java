@@ -46,19 +46,19 @@ final class ApiKeyFilter implements Filter {
         }
         int key = key(request.headers().first(HeaderNames.AUTHORIZATION).orElse(""));
         if (key == UNKNOWN) {
-            ProblemResponses.send(response, REFUSAL);
+            ProblemResponses.send(request, response, REFUSAL);
         } else if (request.prologue().method().equals(Method.POST)) {
-            proceedWithin(key, chain, response);
+            proceedWithin(key, chain, request, response);
         } else {
             chain.proceed();
         }
     }
 
-    private void proceedWithin(int key, FilterChain chain, RoutingResponse response) {
+    private void proceedWithin(int key, FilterChain chain, RoutingRequest request, RoutingResponse response) {
         try {
             limits.enter(key);
         } catch (ProblemException e) {
-            ProblemResponses.send(response, e.problem());
+            ProblemResponses.send(request, response, e.problem());
             return;
         }
         try {

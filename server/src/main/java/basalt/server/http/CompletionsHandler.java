@@ -13,7 +13,7 @@ import basalt.server.api.Problem;
 import basalt.server.api.ProblemCode;
 import basalt.server.api.ProblemException;
 import basalt.server.observe.Metrics;
-import basalt.server.observe.Tracing;
+import basalt.server.observe.RequestSpan;
 import io.helidon.http.HeaderName;
 import io.helidon.http.HeaderNames;
 import io.helidon.webserver.CloseConnectionException;
@@ -21,7 +21,6 @@ import io.helidon.webserver.http.Handler;
 import io.helidon.webserver.http.ServerRequest;
 import io.helidon.webserver.http.ServerResponse;
 import java.util.List;
-import java.util.Optional;
 import java.util.concurrent.ThreadLocalRandom;
 
 /** {@code POST /v1/completions} or {@code POST /v1/chat/completions}. Runs on the connection's virtual thread. */
@@ -39,7 +38,6 @@ final class CompletionsHandler implements Handler {
     private final Connections connections;
     private final Clock clock;
     private final Metrics metrics;
-    private final Tracing tracing;
     private final Tenants tenants;
 
     CompletionsHandler(
@@ -48,14 +46,12 @@ final class CompletionsHandler implements Handler {
             Connections connections,
             Clock clock,
             Metrics metrics,
-            Tracing tracing,
             Tenants tenants) {
         this.form = form;
         this.gate = gate;
         this.connections = connections;
         this.clock = clock;
         this.metrics = metrics;
-        this.tracing = tracing;
         this.tenants = tenants;
     }
 
@@ -70,6 +66,8 @@ final class CompletionsHandler implements Handler {
                         serving.model(),
                         () -> ThreadLocalRandom.current().nextLong())
                 .withDeadline(request.headers().first(DEADLINE));
+        RequestSpan span = TracingFilter.span(request);
+        span.asked(asked(completion));
         requireRoom(completion, serving.engine());
         Inbound inbound = connections.currentInbound();
         List<Generation> generations = submit(completion, serving, tenants.of(request));
@@ -79,8 +77,7 @@ final class CompletionsHandler implements Handler {
                 completion,
                 serving.model(),
                 serving.names());
-        try (var span = tracing.begin(asked(completion, response), name -> header(request, name));
-                var readers = new GenerationReaders(generations, writer, metrics, span, () -> cancellation(inbound))) {
+        try (var readers = new GenerationReaders(generations, writer, metrics, span, () -> cancellation(inbound))) {
             inbound.watch(() -> generations.forEach(Generation::close));
             if (completion.isStreamed()) {
                 stream(readers, writer, response);
@@ -90,19 +87,14 @@ final class CompletionsHandler implements Handler {
         }
     }
 
-    private Tracing.Asked asked(CompletionRequest completion, ServerResponse response) {
+    private RequestSpan.Asked asked(CompletionRequest completion) {
         var first = completion.generations().getFirst();
-        return new Tracing.Asked(
-                RequestFilter.requestId(response),
+        return new RequestSpan.Asked(
                 form == CompletionRequest.Form.CHAT ? "chat" : "text_completion",
                 completion.choicesPerPrompt(),
                 first.maxTokens(),
                 first.sampling(),
                 completion.isStreamed());
-    }
-
-    private static Optional<String> header(ServerRequest request, String name) {
-        return request.headers().first(HeaderNames.create(name));
     }
 
     private List<Generation> submit(CompletionRequest completion, Serving serving, String tenant) {

@@ -13,6 +13,7 @@ import basalt.server.observe.RequestSpan;
 import io.helidon.webserver.CloseConnectionException;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
@@ -124,7 +125,11 @@ final class GenerationReaders implements AutoCloseable {
                 metrics.requestFinished(generation.timing(), generation.usage(), System.nanoTime());
             }
         }
-        span.answered(usage(), generations.getFirst().timing());
+        List<String> reasons = outputs().stream()
+                .map(ChoiceOutput::finishReason)
+                .flatMap(Optional::stream)
+                .toList();
+        span.generated(usage(), generations.getFirst().timing(), reasons);
     }
 
     /** Outputs of all choices, in the order of the answer. */

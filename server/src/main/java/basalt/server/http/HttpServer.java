@@ -81,15 +81,14 @@ public final class HttpServer implements AutoCloseable {
 
         var routing = HttpRouting.builder()
                 .addFilter(filter)
+                .addFilter(new TracingFilter(tracing))
                 .addFilter(new CorsFilter(config.access().corsOrigins()))
                 .addFilter(new ApiKeyFilter(config.access()));
         new SessionsHandler(gate, connections, tenants).addTo(routing);
         routes.addAll(
                 routing,
-                new CompletionsHandler(
-                        CompletionRequest.Form.TEXT, gate, connections, clock, metrics, tracing, tenants),
-                new CompletionsHandler(
-                        CompletionRequest.Form.CHAT, gate, connections, clock, metrics, tracing, tenants));
+                new CompletionsHandler(CompletionRequest.Form.TEXT, gate, connections, clock, metrics, tenants),
+                new CompletionsHandler(CompletionRequest.Form.CHAT, gate, connections, clock, metrics, tenants));
         var builder = WebServer.builder().shutdownHook(false);
         listen(builder, config, config.port(), connectionsMax(config), connections);
         builder.routing(routing);

@@ -11,6 +11,7 @@ import io.helidon.http.ServerResponseHeaders;
 import io.helidon.http.Status;
 import io.helidon.webserver.http.DirectHandlers;
 import io.helidon.webserver.http.Handler;
+import io.helidon.webserver.http.ServerRequest;
 import io.helidon.webserver.http.ServerResponse;
 import java.util.Optional;
 import org.jspecify.annotations.Nullable;
@@ -30,15 +31,16 @@ final class ProblemResponses {
             try {
                 handler.handle(request, response);
             } catch (ProblemException e) {
-                send(response, e.problem());
+                send(request, response, e.problem());
             } catch (EngineException e) {
-                send(response, Problem.of(e));
+                send(request, response, Problem.of(e));
             }
         };
     }
 
     /** Sends a problem as an answer. */
-    static void send(ServerResponse response, Problem problem) {
+    static void send(ServerRequest request, ServerResponse response, Problem problem) {
+        TracingFilter.span(request).failed(problem.code().code());
         response.status(Status.create(problem.code().status()));
         response.header(HeaderNames.CONTENT_TYPE, "application/json");
         problem.retryAfterSeconds()

@@ -80,7 +80,7 @@ final class Routes {
         add(routing, Method.GET, "/health/live", this::live);
         add(routing, Method.GET, "/metrics", this::metrics);
         var notFound = Problem.of(ProblemCode.NOT_FOUND, "There is no such path.");
-        routing.any((request, response) -> ProblemResponses.send(response, notFound));
+        routing.any((request, response) -> ProblemResponses.send(request, response, notFound));
     }
 
     /** Answers one method of a path, and refuses the others. */
@@ -95,7 +95,7 @@ final class Routes {
         var notAllowed = Problem.of(ProblemCode.METHOD_NOT_ALLOWED, "This path is only for " + methods + ".");
         routing.any(path, (request, response) -> {
             response.header(HeaderNames.ALLOW, methods);
-            ProblemResponses.send(response, notAllowed);
+            ProblemResponses.send(request, response, notAllowed);
         });
     }
 
@@ -124,13 +124,15 @@ final class Routes {
     private void ready(ServerRequest request, ServerResponse response) {
         gate.unready()
                 .ifPresentOrElse(
-                        problem -> ProblemResponses.send(response, problem), () -> sendJson(response, HEALTHY));
+                        problem -> ProblemResponses.send(request, response, problem),
+                        () -> sendJson(response, HEALTHY));
     }
 
     private void live(ServerRequest request, ServerResponse response) {
         gate.unalive()
                 .ifPresentOrElse(
-                        problem -> ProblemResponses.send(response, problem), () -> sendJson(response, HEALTHY));
+                        problem -> ProblemResponses.send(request, response, problem),
+                        () -> sendJson(response, HEALTHY));
     }
 
     private void metrics(ServerRequest request, ServerResponse response) {

@@ -1,8 +1,8 @@
 package basalt.server.observe;
 
-import basalt.engine.SamplingParams;
 import io.opentelemetry.api.common.AttributeKey;
 import io.opentelemetry.api.common.Attributes;
+import io.opentelemetry.api.trace.Span;
 import io.opentelemetry.api.trace.SpanKind;
 import io.opentelemetry.api.trace.Tracer;
 import io.opentelemetry.api.trace.TracerProvider;
@@ -21,24 +21,19 @@ import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Spans of requests with OpenTelemetry's names for generative AI. A request with {@code traceparent} goes on with that
- * trace, and is recorded if its sender records it; the others all are. Text is never recorded. Safe for use by any
- * number of threads.
+ * Spans of requests with OpenTelemetry's names for HTTP and for generative AI. A request with {@code traceparent} goes
+ * on with that trace, and is recorded if its sender records it; the others all are. Text is never recorded. Safe for
+ * use by any number of threads.
  */
 public final class Tracing implements AutoCloseable {
     private static final String SCOPE = "basalt";
     private static final String PROVIDER = "basalt";
     private static final long FLUSH_SECONDS = 2;
-    private static final AttributeKey<String> OPERATION = AttributeKey.stringKey("gen_ai.operation.name");
+    private static final AttributeKey<String> METHOD = AttributeKey.stringKey("http.request.method");
+    private static final AttributeKey<String> ROUTE = AttributeKey.stringKey("http.route");
     private static final AttributeKey<String> PROVIDER_NAME = AttributeKey.stringKey("gen_ai.provider.name");
     private static final AttributeKey<String> REQUEST_MODEL = AttributeKey.stringKey("gen_ai.request.model");
     private static final AttributeKey<String> RESPONSE_ID = AttributeKey.stringKey("gen_ai.response.id");
-    private static final AttributeKey<Long> CHOICE_COUNT = AttributeKey.longKey("gen_ai.request.choice.count");
-    private static final AttributeKey<Long> MAX_TOKENS = AttributeKey.longKey("gen_ai.request.max_tokens");
-    private static final AttributeKey<Long> TOP_K = AttributeKey.longKey("gen_ai.request.top_k");
-    private static final AttributeKey<Double> TEMPERATURE = AttributeKey.doubleKey("gen_ai.request.temperature");
-    private static final AttributeKey<Double> TOP_P = AttributeKey.doubleKey("gen_ai.request.top_p");
-    private static final AttributeKey<Boolean> STREAM = AttributeKey.booleanKey("gen_ai.request.stream");
 
     private final Optional<SdkTracerProvider> provider;
     private final Tracer tracer;
@@ -74,43 +69,28 @@ public final class Tracing implements AutoCloseable {
     }
 
     /**
-     * What a request asked for.
-     *
-     * @param requestId which is in the answer and in logs too
-     * @param operation {@code chat} or {@code text_completion}
-     */
-    public record Asked(
-            String requestId,
-            String operation,
-            int choiceCount,
-            int maxTokens,
-            SamplingParams sampling,
-            boolean isStreamed) {}
-
-    /**
      * Begins the span of a request; to be closed.
      *
+     * @param route path of the contract, such as {@code /v1/completions}
+     * @param requestId which is in the answer and in logs too
      * @param headers of the request, by name
      */
-    public RequestSpan begin(Asked asked, Function<String, Optional<String>> headers) {
+    public RequestSpan begin(
+            String method, String route, String requestId, Function<String, Optional<String>> headers) {
         if (provider.isEmpty()) {
-            return RequestSpan.NONE;
+            return RequestSpan.none();
         }
         Context parent = W3CTraceContextPropagator.getInstance().extract(Context.root(), headers, new HeaderGetter());
-        return new RequestSpan(tracer.spanBuilder(asked.operation() + " " + modelName)
+        Span span = tracer.spanBuilder(method + " " + route)
                 .setParent(parent)
                 .setSpanKind(SpanKind.SERVER)
-                .setAttribute(OPERATION, asked.operation())
+                .setAttribute(METHOD, method)
+                .setAttribute(ROUTE, route)
                 .setAttribute(PROVIDER_NAME, PROVIDER)
                 .setAttribute(REQUEST_MODEL, modelName)
-                .setAttribute(RESPONSE_ID, asked.requestId())
-                .setAttribute(CHOICE_COUNT, asked.choiceCount())
-                .setAttribute(MAX_TOKENS, asked.maxTokens())
-                .setAttribute(TEMPERATURE, (double) asked.sampling().temperature())
-                .setAttribute(TOP_P, (double) asked.sampling().topP())
-                .setAttribute(TOP_K, asked.sampling().topK())
-                .setAttribute(STREAM, asked.isStreamed())
-                .startSpan());
+                .setAttribute(RESPONSE_ID, requestId)
+                .startSpan();
+        return new RequestSpan(span, modelName);
     }
 
     /** Sends what is left. */
