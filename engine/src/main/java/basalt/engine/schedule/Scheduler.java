@@ -25,7 +25,10 @@ import org.jspecify.annotations.Nullable;
  * no step in flight uses it.
  */
 final class Scheduler {
-    /** Prompts that share the tokens of one step at most; more would make the chunks of each inefficiently small. */
+    /**
+     * Prompts that go on after a step and share its tokens at most; more would make the chunks of each inefficiently
+     * small. Those that end in it are not counted, so that many short ones begin at once.
+     */
     static final int PREFILL_SHARERS_MAX = 4;
 
     private final Backend backend;
@@ -301,18 +304,17 @@ final class Scheduler {
     private void planPrefill(Step step, long nowNanos) {
         int left =
                 Math.min(backend.tokenCountMax() - step.batch().tokenCount(), pacer.chunkTokens(step.decodeRowCount()));
-        int sharersMax = Math.min(PREFILL_SHARERS_MAX, rowCountMax - step.rowCount());
         int sharers = 0;
         int passed = 0;
         int count = prefilling.count();
-        while (passed < count && sharers < sharersMax && left > 0) {
+        while (passed < count && sharers < PREFILL_SHARERS_MAX && left > 0 && step.rowCount() < rowCountMax) {
             var group = prefilling.get(passed);
-            int remaining = Math.min(sharersMax - sharers, count - passed);
+            int remaining = Math.min(PREFILL_SHARERS_MAX - sharers, count - passed);
             int share = Math.max((left + remaining - 1) / remaining, Math.min(left, StepPacer.CHUNK_TOKENS_MIN));
             passed++;
             if (!group.isSnapshotDue() && hasRoom(group.first(), nowNanos)) {
                 left -= addChunk(step, group, share);
-                sharers++;
+                sharers += group.isPrefilled() ? 0 : 1;
             }
         }
         prefilling.turn(passed);

@@ -166,6 +166,24 @@ class SchedulerTest {
     }
 
     @Test
+    void shortPromptsBeginTogetherAndLongOnesShareAStepByFour() {
+        var shortOnes = new SteppedEngine();
+        var longOnes = new SteppedEngine();
+        for (int i = 0; i < 10; i++) {
+            start(shortOnes, Requests.endless(i, 8, 1));
+            start(longOnes, Requests.endless(i, 1_000, 1));
+        }
+
+        shortOnes.turn();
+        longOnes.turn();
+
+        assertEquals(80, shortOnes.stats().promptTokenCount());
+        assertEquals(10, shortOnes.stats().rowCount());
+        assertEquals(SteppedEngine.CONFIG.chunkTokensMax(), longOnes.stats().promptTokenCount());
+        assertEquals(Scheduler.PREFILL_SHARERS_MAX, longOnes.stats().rowCount());
+    }
+
+    @Test
     void decodingChoicesTakeTurnsWhenThereAreMoreThanRows() {
         var engine = new SteppedEngine(new FakeBackend(OPTIONS.withSlots(9, 4)), SteppedEngine.CONFIG);
         var answers = new ArrayList<Answer>();
