@@ -15,11 +15,11 @@ final class HealthCommand {
 
     /** Asks it and returns the exit code. */
     static int run(List<String> args, Map<String, String> environment, PrintStream out) {
-        var sources = new ConfigSources(ServerConfig.KEYS, args, environment);
-        long opsPort = sources.get(ServerConfig.OPS_PORT);
-        long port = opsPort > 0 ? opsPort : sources.get(ServerConfig.PORT);
+        var sources = new ConfigSources(ConfigKeys.KEYS, args, environment);
+        long opsPort = sources.get(ConfigKeys.OPS_PORT);
+        long port = opsPort > 0 ? opsPort : sources.get(ConfigKeys.PORT);
         try {
-            var uri = URI.create("http://" + host(sources.get(ServerConfig.HOST)) + ":" + port + "/health/ready");
+            var uri = URI.create("http://" + host(sources.get(ConfigKeys.HOST)) + ":" + port + "/health/ready");
             var connection = (HttpURLConnection) uri.toURL().openConnection();
             connection.setConnectTimeout(TIMEOUT_MILLIS);
             connection.setReadTimeout(TIMEOUT_MILLIS);

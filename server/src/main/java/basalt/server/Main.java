@@ -52,7 +52,7 @@ public final class Main {
     private static int serve(List<String> args, PrintStream out) throws InterruptedException {
         if (args.contains("--help")) {
             out.println("Usage: basalt serve [OPTIONS]\n\nServes a model over HTTP. Options, with [defaults]:\n");
-            out.print(ServerConfig.help());
+            out.print(ConfigKeys.help());
             return 0;
         }
         ServerConfig config = ServerConfig.load(args, System.getenv(), home());

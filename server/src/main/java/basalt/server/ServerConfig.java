@@ -17,7 +17,7 @@ import java.util.OptionalInt;
 import java.util.regex.Pattern;
 
 /**
- * All configuration, read once at start. {@link #KEYS} is the table of keys.
+ * All configuration, read once at start. {@link ConfigKeys} is the table of keys.
  *
  * @param model where the checkpoint comes from
  * @param modelName the name clients use
@@ -134,182 +134,6 @@ record ServerConfig(
             long prefixBytesMax) {}
 
     private static final Pattern ORIGIN = Pattern.compile("https?://[A-Za-z0-9.\\[\\]:-]+");
-    private static final Duration ZERO = Duration.ZERO;
-    private static final Duration HOUR = Duration.ofHours(1);
-
-    static final ConfigKey<String> MODEL = ConfigKey.text(
-            "model",
-            "",
-            "DIR, OWNER/NAME[@REVISION]",
-            "directory of the checkpoint, or a model to download once; models/based-10m of this folder if not set");
-    static final ConfigKey<String> MODEL_NAME =
-            ConfigKey.text("model-name", "", "NAME", "name that clients use; the model's if not set");
-    static final ConfigKey<String> HUB_ENDPOINT = ConfigKey.text(
-            "hub-endpoint", "", "URL", "where models are downloaded from; HF_ENDPOINT or huggingface.co if not set");
-    static final ConfigKey<String> HUB_CACHE = ConfigKey.text(
-            "hub-cache", "", "DIR", "where downloaded models are kept; as HF_HUB_CACHE and HF_HOME say if not set");
-    static final ConfigKey<Boolean> HUB_OFFLINE =
-            ConfigKey.off("hub-offline", "nothing is downloaded, as HF_HUB_OFFLINE says too");
-    static final ConfigKey<String> HOST = ConfigKey.text("host", "127.0.0.1", "ADDRESS", "address to listen on");
-    static final ConfigKey<Long> PORT =
-            ConfigKey.whole("port", 8080, 0, 65_535, "port to listen on; 0 takes a free one");
-    static final ConfigKey<Long> OPS_PORT = ConfigKey.whole(
-            "ops-port", -1, -1, 65_535, "second port for health and metrics alone; -1 is off, 0 takes a free one");
-    static final ConfigKey<BackendKind> BACKEND = ConfigKey.choice("backend", BackendKind.AUTO, "what computes");
-    static final ConfigKey<Long> SLOTS =
-            ConfigKey.whole("slots", 0, 0, 1_000_000, "sequences held at once; 0 chooses by memory, 32 on a CPU");
-    static final ConfigKey<Long> THREADS = ConfigKey.whole("threads", 0, 0, 1_024, "CPU workers; 0 takes all cores");
-    static final ConfigKey<Long> STATE_BYTES_MAX = ConfigKey.size(
-            "state-bytes-max", "0B", 0, 1L << 50, "memory of all states together; 0B takes what is free");
-    static final ConfigKey<Long> DEVICES = ConfigKey.whole("devices", 1, 1, 64, "GPUs to use, from the first");
-    static final ConfigKey<Boolean> DETERMINISTIC = ConfigKey.off(
-            "deterministic",
-            "answers on a GPU do not depend on what else runs, at a cost in speed; on a CPU they never do");
-    static final ConfigKey<Duration> FAKE_STEP_TIME = ConfigKey.time(
-            "fake-step-time",
-            "20ms",
-            ZERO,
-            Duration.ofSeconds(10),
-            "time of a step of the fake backend, which answers with random text");
-    static final ConfigKey<Long> BATCH_MAX = ConfigKey.whole(
-            "batch-max", 0, 0, 16_384, "sequences that one step advances at most; 0 takes 32, on a GPU 512");
-    static final ConfigKey<Long> CHUNK_TOKENS_MAX = ConfigKey.whole(
-            "chunk-tokens-max", 0, 0, 65_536, "prompt tokens that one step reads at most; 0 takes 128, on a GPU 512");
-    static final ConfigKey<Duration> STEP_TARGET = ConfigKey.time(
-            "step-target",
-            "50ms",
-            Duration.ofMillis(1),
-            Duration.ofSeconds(10),
-            "length of a step that prompts may cause");
-    static final ConfigKey<Long> QUEUE_REQUESTS_MAX =
-            ConfigKey.whole("queue-requests-max", 256, 1, 1_000_000, "requests that may wait for a slot");
-    static final ConfigKey<Long> QUEUE_TOKENS_MAX = ConfigKey.whole(
-            "queue-tokens-max", 16_000_000, 1, 10_000_000_000L, "prompt tokens that may wait for a slot");
-    static final ConfigKey<Duration> SLOW_READER_TIMEOUT = ConfigKey.time(
-            "slow-reader-timeout", "30s", ZERO, HOUR, "how long a client that does not read keeps its slot");
-    static final ConfigKey<Long> BODY_BYTES_MAX =
-            ConfigKey.size("body-bytes-max", "16MiB", 1 << 10, 1 << 30, "size of a request's body at most");
-    static final ConfigKey<Long> CONNECTIONS_MAX = ConfigKey.whole(
-            "connections-max", 0, 0, 1_000_000, "open connections at most; 0 takes what file descriptors allow");
-    static final ConfigKey<Duration> HEAD_TIMEOUT = ConfigKey.time(
-            "head-timeout", "10s", Duration.ofMillis(100), HOUR, "time for a request's headers to arrive");
-    static final ConfigKey<Duration> BODY_TIMEOUT =
-            ConfigKey.time("body-timeout", "60s", Duration.ofMillis(100), HOUR, "time for a request's body to arrive");
-    static final ConfigKey<Duration> IDLE_TIMEOUT = ConfigKey.time(
-            "idle-timeout", "60s", Duration.ofMillis(100), HOUR, "how long a connection without a request stays open");
-    static final ConfigKey<Duration> WRITE_TIMEOUT = ConfigKey.time(
-            "write-timeout",
-            "30s",
-            Duration.ofMillis(100),
-            HOUR,
-            "how long one write waits for a client that does not read");
-    static final ConfigKey<Duration> KEEP_ALIVE_INTERVAL = ConfigKey.time(
-            "keep-alive-interval",
-            "10s",
-            Duration.ofMillis(100),
-            HOUR,
-            "pause after which a silent stream gets a comment");
-    static final ConfigKey<String> API_KEYS = ConfigKey.text(
-            "api-keys", "", "KEY,KEY", "keys of which every request under /v1 must carry one; none asks for none");
-    static final ConfigKey<String> API_KEYS_FILE =
-            ConfigKey.text("api-keys-file", "", "FILE", "file of further API keys, one a line");
-    static final ConfigKey<Long> KEY_REQUESTS_MAX = ConfigKey.whole(
-            "key-requests-max", 0, 0, 1_000_000, "requests that one API key may have open at once; 0 is no limit");
-    static final ConfigKey<Long> KEY_RATE_MAX = ConfigKey.whole(
-            "key-rate-max", 0, 0, 1_000_000, "requests that one API key may send in a minute; 0 is no limit");
-    static final ConfigKey<String> CORS_ORIGINS = ConfigKey.text(
-            "cors-origins", "", "ORIGIN,ORIGIN", "origins whose pages may use the API from a browser; * is all");
-    static final ConfigKey<String> TLS_CERTIFICATE = ConfigKey.text(
-            "tls-certificate", "", "FILE", "certificate chain in PEM; with tls-key, the API is served over TLS");
-    static final ConfigKey<String> TLS_KEY =
-            ConfigKey.text("tls-key", "", "FILE", "key of the certificate in PEM (PKCS #8)");
-    static final ConfigKey<Duration> WARM_UP = ConfigKey.time(
-            "warm-up", "1s", ZERO, Duration.ofMinutes(1), "how long the engine runs before the first request");
-    static final ConfigKey<Duration> DRAIN_DELAY = ConfigKey.time(
-            "drain-delay", "0s", ZERO, HOUR, "how long requests are accepted after SIGTERM, while readiness is false");
-    static final ConfigKey<Duration> DRAIN_TIMEOUT =
-            ConfigKey.time("drain-timeout", "30s", ZERO, HOUR, "how long running requests may take after that");
-    static final ConfigKey<Duration> STEP_TIMEOUT = ConfigKey.time(
-            "step-timeout", "60s", Duration.ofMillis(100), HOUR, "length of a step beyond which liveness fails");
-    static final ConfigKey<String> SESSIONS_DIR =
-            ConfigKey.text("sessions-dir", "", "DIR", "where sessions outlive the process; in memory only if not set");
-    static final ConfigKey<Long> SESSIONS_MAX =
-            ConfigKey.whole("sessions-max", 100_000, 1, 10_000_000, "sessions kept at most");
-    static final ConfigKey<Long> SESSIONS_MEMORY_MAX =
-            ConfigKey.size("sessions-memory-max", "256MiB", 0, 1L << 50, "memory of the states of sessions that rest");
-    static final ConfigKey<Long> SESSIONS_DISK_MAX = ConfigKey.size(
-            "sessions-disk-max",
-            "16GiB",
-            0,
-            1L << 50,
-            "size of the states in sessions-dir; a session without one is read again from its tokens");
-    static final ConfigKey<String> STATE_SECRET = ConfigKey.text(
-            "state-secret", "", "TEXT", "seals states for download; servers that exchange them share it");
-    static final ConfigKey<Boolean> UNSEALED_STATES =
-            ConfigKey.off("unsealed-states", "states may be uploaded that no server with this secret gave out");
-    static final ConfigKey<Long> PREFIX_CACHE_MAX = ConfigKey.size(
-            "prefix-cache-max",
-            "64MiB",
-            0,
-            1L << 50,
-            "memory of states that have read beginnings of prompts; 0B is off");
-    static final ConfigKey<LogLevel> LOG_LEVEL = ConfigKey.choice("log-level", LogLevel.INFO, "what is logged");
-    static final ConfigKey<LogFormat> LOG_FORMAT = ConfigKey.choice("log-format", LogFormat.TEXT, "form of a log line");
-
-    static final ConfigKey<String> OTLP_ENDPOINT = ConfigKey.text(
-            "otlp-endpoint", "", "URL", "where OpenTelemetry spans go, such as http://localhost:4318/v1/traces");
-
-    /** All keys, in the order in which they are explained. */
-    static final List<ConfigKey<?>> KEYS = List.of(
-            MODEL,
-            MODEL_NAME,
-            HUB_ENDPOINT,
-            HUB_CACHE,
-            HUB_OFFLINE,
-            HOST,
-            PORT,
-            OPS_PORT,
-            BACKEND,
-            SLOTS,
-            THREADS,
-            STATE_BYTES_MAX,
-            DEVICES,
-            DETERMINISTIC,
-            FAKE_STEP_TIME,
-            BATCH_MAX,
-            CHUNK_TOKENS_MAX,
-            STEP_TARGET,
-            QUEUE_REQUESTS_MAX,
-            QUEUE_TOKENS_MAX,
-            SLOW_READER_TIMEOUT,
-            BODY_BYTES_MAX,
-            CONNECTIONS_MAX,
-            HEAD_TIMEOUT,
-            BODY_TIMEOUT,
-            IDLE_TIMEOUT,
-            WRITE_TIMEOUT,
-            KEEP_ALIVE_INTERVAL,
-            API_KEYS,
-            API_KEYS_FILE,
-            KEY_REQUESTS_MAX,
-            KEY_RATE_MAX,
-            CORS_ORIGINS,
-            TLS_CERTIFICATE,
-            TLS_KEY,
-            WARM_UP,
-            DRAIN_DELAY,
-            DRAIN_TIMEOUT,
-            STEP_TIMEOUT,
-            SESSIONS_DIR,
-            SESSIONS_MAX,
-            SESSIONS_MEMORY_MAX,
-            SESSIONS_DISK_MAX,
-            STATE_SECRET,
-            UNSEALED_STATES,
-            PREFIX_CACHE_MAX,
-            LOG_LEVEL,
-            LOG_FORMAT,
-            OTLP_ENDPOINT);
 
     /**
      * Reads flags, the environment and the file that either names by {@code config}; the first of them that sets a key
@@ -319,12 +143,12 @@ record ServerConfig(
      * @throws StartException naming the key that is wrong
      */
     static ServerConfig load(List<String> args, Map<String, String> environment, Path home) {
-        var sources = new ConfigSources(KEYS, args, environment);
+        var sources = new ConfigSources(ConfigKeys.KEYS, args, environment);
         HubSettings hub = hub(sources, environment);
-        ModelSource model = sources.get(MODEL).isEmpty()
+        ModelSource model = sources.get(ConfigKeys.MODEL).isEmpty()
                 ? new ModelSource.Local(home.resolve("models").resolve("based-10m"))
-                : ModelSource.of(sources.get(MODEL), hub);
-        String modelName = sources.get(MODEL_NAME).isEmpty() ? model.name() : sources.get(MODEL_NAME);
+                : ModelSource.of(sources.get(ConfigKeys.MODEL), hub);
+        String modelName = sources.get(ConfigKeys.MODEL_NAME).isEmpty() ? model.name() : sources.get(ConfigKeys.MODEL_NAME);
         return new ServerConfig(
                 model,
                 modelName,
@@ -340,47 +164,47 @@ record ServerConfig(
     private static HubSettings hub(ConfigSources sources, Map<String, String> environment) {
         try {
             return HubSettings.of(
-                    environment, sources.get(HUB_ENDPOINT), sources.get(HUB_CACHE), sources.get(HUB_OFFLINE));
+                    environment, sources.get(ConfigKeys.HUB_ENDPOINT), sources.get(ConfigKeys.HUB_CACHE), sources.get(ConfigKeys.HUB_OFFLINE));
         } catch (HubException e) {
             throw new StartException(String.valueOf(e.getMessage()), e);
         }
     }
 
     private static HttpConfig http(ConfigSources sources) {
-        int opsPort = Math.toIntExact(sources.get(OPS_PORT));
+        int opsPort = Math.toIntExact(sources.get(ConfigKeys.OPS_PORT));
         return new HttpConfig(
-                sources.get(HOST),
-                Math.toIntExact(sources.get(PORT)),
+                sources.get(ConfigKeys.HOST),
+                Math.toIntExact(sources.get(ConfigKeys.PORT)),
                 opsPort < 0 ? OptionalInt.empty() : OptionalInt.of(opsPort),
-                new HttpConfig.Limits(sources.get(BODY_BYTES_MAX), Math.toIntExact(sources.get(CONNECTIONS_MAX))),
+                new HttpConfig.Limits(sources.get(ConfigKeys.BODY_BYTES_MAX), Math.toIntExact(sources.get(ConfigKeys.CONNECTIONS_MAX))),
                 new HttpConfig.Timeouts(
-                        sources.get(HEAD_TIMEOUT),
-                        sources.get(BODY_TIMEOUT),
-                        sources.get(IDLE_TIMEOUT),
-                        sources.get(WRITE_TIMEOUT),
-                        sources.get(KEEP_ALIVE_INTERVAL)),
+                        sources.get(ConfigKeys.HEAD_TIMEOUT),
+                        sources.get(ConfigKeys.BODY_TIMEOUT),
+                        sources.get(ConfigKeys.IDLE_TIMEOUT),
+                        sources.get(ConfigKeys.WRITE_TIMEOUT),
+                        sources.get(ConfigKeys.KEEP_ALIVE_INTERVAL)),
                 access(sources));
     }
 
     private static HttpConfig.Access access(ConfigSources sources) {
         return new HttpConfig.Access(
                 apiKeys(sources),
-                Math.toIntExact(sources.get(KEY_REQUESTS_MAX)),
-                Math.toIntExact(sources.get(KEY_RATE_MAX)),
+                Math.toIntExact(sources.get(ConfigKeys.KEY_REQUESTS_MAX)),
+                Math.toIntExact(sources.get(ConfigKeys.KEY_RATE_MAX)),
                 corsOrigins(sources),
                 tls(sources));
     }
 
     private static List<String> corsOrigins(ConfigSources sources) {
         var origins = new ArrayList<String>();
-        for (String origin : sources.get(CORS_ORIGINS).split(",", -1)) {
+        for (String origin : sources.get(ConfigKeys.CORS_ORIGINS).split(",", -1)) {
             if (!origin.isBlank()) {
                 origins.add(origin.strip());
             }
         }
         for (String origin : origins) {
             if (!origin.equals("*") && !ORIGIN.matcher(origin).matches()) {
-                throw new StartException(sources.origin(CORS_ORIGINS) + " = \"" + origin
+                throw new StartException(sources.origin(ConfigKeys.CORS_ORIGINS) + " = \"" + origin
                         + "\": must be * or like https://example.org, without a path");
             }
         }
@@ -388,10 +212,10 @@ record ServerConfig(
     }
 
     private static Optional<HttpConfig.TlsPaths> tls(ConfigSources sources) {
-        String certificate = sources.get(TLS_CERTIFICATE);
-        String key = sources.get(TLS_KEY);
+        String certificate = sources.get(ConfigKeys.TLS_CERTIFICATE);
+        String key = sources.get(ConfigKeys.TLS_KEY);
         if (certificate.isEmpty() != key.isEmpty()) {
-            ConfigKey<String> missing = key.isEmpty() ? TLS_KEY : TLS_CERTIFICATE;
+            ConfigKey<String> missing = key.isEmpty() ? ConfigKeys.TLS_KEY : ConfigKeys.TLS_CERTIFICATE;
             throw new StartException(missing.flag() + " is missing: TLS needs a certificate and its key");
         }
         return key.isEmpty()
@@ -400,7 +224,7 @@ record ServerConfig(
     }
 
     private static Steps steps(ConfigSources sources) {
-        return new Steps(Math.toIntExact(sources.get(BATCH_MAX)), Math.toIntExact(sources.get(CHUNK_TOKENS_MAX)));
+        return new Steps(Math.toIntExact(sources.get(ConfigKeys.BATCH_MAX)), Math.toIntExact(sources.get(ConfigKeys.CHUNK_TOKENS_MAX)));
     }
 
     /** With the largest step of any backend: the engine takes no larger ones than the backend that is opened. */
@@ -409,61 +233,61 @@ record ServerConfig(
         return new EngineConfig(
                 steps.rowsMax(),
                 steps.chunkTokensMax(),
-                sources.get(STEP_TARGET).toMillis(),
-                Math.toIntExact(sources.get(QUEUE_REQUESTS_MAX)),
-                sources.get(QUEUE_TOKENS_MAX),
-                sources.get(SLOW_READER_TIMEOUT));
+                sources.get(ConfigKeys.STEP_TARGET).toMillis(),
+                Math.toIntExact(sources.get(ConfigKeys.QUEUE_REQUESTS_MAX)),
+                sources.get(ConfigKeys.QUEUE_TOKENS_MAX),
+                sources.get(ConfigKeys.SLOW_READER_TIMEOUT));
     }
 
     private static Compute compute(ConfigSources sources) {
         return new Compute(
-                sources.get(BACKEND),
-                Math.toIntExact(sources.get(SLOTS)),
-                Math.toIntExact(sources.get(THREADS)),
-                sources.get(STATE_BYTES_MAX),
-                new Cuda(Math.toIntExact(sources.get(DEVICES)), sources.get(DETERMINISTIC)),
+                sources.get(ConfigKeys.BACKEND),
+                Math.toIntExact(sources.get(ConfigKeys.SLOTS)),
+                Math.toIntExact(sources.get(ConfigKeys.THREADS)),
+                sources.get(ConfigKeys.STATE_BYTES_MAX),
+                new Cuda(Math.toIntExact(sources.get(ConfigKeys.DEVICES)), sources.get(ConfigKeys.DETERMINISTIC)),
                 steps(sources),
-                sources.get(FAKE_STEP_TIME));
+                sources.get(ConfigKeys.FAKE_STEP_TIME));
     }
 
     private static Lifecycle lifecycle(ConfigSources sources) {
         return new Lifecycle(
-                sources.get(WARM_UP), sources.get(DRAIN_DELAY), sources.get(DRAIN_TIMEOUT), sources.get(STEP_TIMEOUT));
+                sources.get(ConfigKeys.WARM_UP), sources.get(ConfigKeys.DRAIN_DELAY), sources.get(ConfigKeys.DRAIN_TIMEOUT), sources.get(ConfigKeys.STEP_TIMEOUT));
     }
 
     private static Sessions sessions(ConfigSources sources) {
-        String directory = sources.get(SESSIONS_DIR);
+        String directory = sources.get(ConfigKeys.SESSIONS_DIR);
         return new Sessions(
                 directory.isEmpty() ? Optional.empty() : Optional.of(Path.of(directory)),
-                Math.toIntExact(sources.get(SESSIONS_MAX)),
-                sources.get(SESSIONS_MEMORY_MAX),
-                sources.get(SESSIONS_DISK_MAX),
-                sources.get(STATE_SECRET),
-                sources.get(UNSEALED_STATES),
-                sources.get(PREFIX_CACHE_MAX));
+                Math.toIntExact(sources.get(ConfigKeys.SESSIONS_MAX)),
+                sources.get(ConfigKeys.SESSIONS_MEMORY_MAX),
+                sources.get(ConfigKeys.SESSIONS_DISK_MAX),
+                sources.get(ConfigKeys.STATE_SECRET),
+                sources.get(ConfigKeys.UNSEALED_STATES),
+                sources.get(ConfigKeys.PREFIX_CACHE_MAX));
     }
 
     private static Optional<URI> otlpEndpoint(ConfigSources sources) {
-        String text = sources.get(OTLP_ENDPOINT);
+        String text = sources.get(ConfigKeys.OTLP_ENDPOINT);
         if (!text.isEmpty() && !text.matches("https?://[^\\s/]+/\\S*")) {
             throw new StartException(
-                    sources.origin(OTLP_ENDPOINT) + " = \"" + text + "\": must be like http://host:4318/v1/traces");
+                    sources.origin(ConfigKeys.OTLP_ENDPOINT) + " = \"" + text + "\": must be like http://host:4318/v1/traces");
         }
         return text.isEmpty() ? Optional.empty() : Optional.of(URI.create(text));
     }
 
     private static Logs logs(ConfigSources sources) {
-        return new Logs(sources.get(LOG_LEVEL), sources.get(LOG_FORMAT));
+        return new Logs(sources.get(ConfigKeys.LOG_LEVEL), sources.get(ConfigKeys.LOG_FORMAT));
     }
 
     private static List<String> apiKeys(ConfigSources sources) {
         var keys = new ArrayList<String>();
-        for (String key : sources.get(API_KEYS).split(",", -1)) {
+        for (String key : sources.get(ConfigKeys.API_KEYS).split(",", -1)) {
             if (!key.isBlank()) {
                 keys.add(key.strip());
             }
         }
-        String file = sources.get(API_KEYS_FILE);
+        String file = sources.get(ConfigKeys.API_KEYS_FILE);
         if (!file.isEmpty()) {
             try {
                 Files.readAllLines(Path.of(file)).stream()
@@ -471,29 +295,12 @@ record ServerConfig(
                         .filter(line -> !line.isEmpty() && !line.startsWith("#"))
                         .forEach(keys::add);
             } catch (IOException e) {
-                throw new StartException(sources.origin(API_KEYS_FILE) + " = \"" + file + "\": cannot be read", e);
+                throw new StartException(sources.origin(ConfigKeys.API_KEYS_FILE) + " = \"" + file + "\": cannot be read", e);
             }
             if (keys.isEmpty()) {
-                throw new StartException(sources.origin(API_KEYS_FILE) + " = \"" + file + "\": holds no key");
+                throw new StartException(sources.origin(ConfigKeys.API_KEYS_FILE) + " = \"" + file + "\": holds no key");
             }
         }
         return keys;
-    }
-
-    /** The table of keys for {@code --help}. */
-    static String help() {
-        var text = new StringBuilder();
-        text.append("  --config FILE\n      YAML or .properties file of keys; flags and BASALT_<KEY> are stronger\n");
-        for (ConfigKey<?> key : KEYS) {
-            text.append("  ")
-                    .append(key.flag())
-                    .append(' ')
-                    .append(key.kind().bounds())
-                    .append(key.defaultText().isEmpty() ? "" : " [" + key.defaultText() + "]")
-                    .append("\n      ")
-                    .append(key.meaning())
-                    .append('\n');
-        }
-        return text.toString();
     }
 }

@@ -19,7 +19,7 @@ class OperationsDocumentTest {
     OperationsDocumentTest() throws IOException {}
 
     static Iterable<ConfigKey<?>> keys() {
-        return ServerConfig.KEYS;
+        return ConfigKeys.KEYS;
     }
 
     @ParameterizedTest

@@ -62,7 +62,7 @@ class ServerConfigTest {
     }
 
     static Stream<ConfigKey<?>> keys() {
-        return ServerConfig.KEYS.stream();
+        return ConfigKeys.KEYS.stream();
     }
 
     @ParameterizedTest
@@ -209,8 +209,8 @@ class ServerConfigTest {
 
     @Test
     void helpNamesEveryKey() {
-        for (ConfigKey<?> key : ServerConfig.KEYS) {
-            assertTrue(ServerConfig.help().contains(key.flag() + " "), key.name());
+        for (ConfigKey<?> key : ConfigKeys.KEYS) {
+            assertTrue(ConfigKeys.help().contains(key.flag() + " "), key.name());
         }
     }
 }
