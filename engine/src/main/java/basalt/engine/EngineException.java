@@ -147,6 +147,21 @@ public abstract sealed class EngineException extends RuntimeException {
         }
     }
 
+    /** Another process has changed the session since it was read here. */
+    public static final class SessionConflict extends EngineException {
+        private static final long serialVersionUID = 1L;
+
+        /** Says what to do. */
+        public SessionConflict(String message) {
+            super(message);
+        }
+
+        @Override
+        public String code() {
+            return "session_conflict";
+        }
+    }
+
     /** No more sessions can be kept. */
     public static final class SessionsFull extends EngineException {
         private static final long serialVersionUID = 1L;
@@ -189,6 +204,26 @@ public abstract sealed class EngineException extends RuntimeException {
         @Override
         public String code() {
             return "archive_failure";
+        }
+    }
+
+    /** What keeps sessions does not answer; try again later. */
+    public static final class ArchiveUnavailable extends EngineException {
+        private static final long serialVersionUID = 1L;
+
+        /** Names the place and the operation. */
+        public ArchiveUnavailable(String message) {
+            super(message);
+        }
+
+        /** Names the place and the operation, with the cause. */
+        public ArchiveUnavailable(String message, Throwable cause) {
+            super(message, cause);
+        }
+
+        @Override
+        public String code() {
+            return "archive_unavailable";
         }
     }
 

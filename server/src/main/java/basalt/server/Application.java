@@ -74,6 +74,9 @@ final class Application implements AutoCloseable {
         WarmUp.run(serving, config.lifecycle().warmUp());
         EngineStats baseline = model.engine().stats();
         metrics.bindEngine(model.engine()::stats, baseline);
+        if (sessions.sharedHealth().isPresent()) {
+            metrics.bindSessionStore(() -> sessions.sharedHealth().orElseThrow());
+        }
         HttpServer http = result(listening);
         gate.open(serving);
         var application = new Application(config, model, sessions, metrics, tracing, gate, http);

@@ -117,6 +117,20 @@ final class ConfigKeys {
             0,
             1L << 50,
             "size of the states in sessions-dir; a session without one is read again from its tokens");
+    static final ConfigKey<String> REDIS_URL = ConfigKey.text(
+            "redis-url", "", "URL", "Redis that keeps sessions for several servers, such as redis://localhost:6379");
+    static final ConfigKey<Duration> REDIS_TIMEOUT = ConfigKey.time(
+            "redis-timeout",
+            "1s",
+            Duration.ofMillis(10),
+            Duration.ofMinutes(1),
+            "time for a connection to Redis, and for its answer");
+    static final ConfigKey<Duration> REDIS_LIFE = ConfigKey.time(
+            "redis-life",
+            "168h",
+            ZERO,
+            Duration.ofHours(100_000),
+            "how long Redis keeps a session without use that has no life of its own; 0s is for ever");
     static final ConfigKey<String> STATE_SECRET = ConfigKey.text(
             "state-secret", "", "TEXT", "seals states for download; servers that exchange them share it");
     static final ConfigKey<Boolean> UNSEALED_STATES =
@@ -178,6 +192,9 @@ final class ConfigKeys {
             SESSIONS_MAX,
             SESSIONS_MEMORY_MAX,
             SESSIONS_DISK_MAX,
+            REDIS_URL,
+            REDIS_TIMEOUT,
+            REDIS_LIFE,
             STATE_SECRET,
             UNSEALED_STATES,
             PREFIX_CACHE_MAX,

@@ -4,6 +4,7 @@ import basalt.engine.EngineConfig;
 import basalt.server.http.HttpConfig;
 import basalt.server.hub.HubException;
 import basalt.server.hub.HubSettings;
+import basalt.server.redis.RedisConfig;
 import java.io.IOException;
 import java.net.URI;
 import java.nio.file.Files;
@@ -113,25 +114,41 @@ record ServerConfig(
         JSON
     }
 
+    /** Where sessions are kept. */
+    sealed interface SessionPlace {
+        /** In the process, with which they end. */
+        record Memory() implements SessionPlace {}
+
+        /** In a directory of this server alone. */
+        record Directory(Path path) implements SessionPlace {}
+
+        /** In a Redis that servers share. */
+        record Redis(RedisConfig config) implements SessionPlace {}
+    }
+
     /**
      * How sessions are kept.
      *
-     * @param directory where they outlive the process; none keeps them in memory only
+     * @param place where they are kept
      * @param countMax sessions at most
      * @param memoryBytesMax of states in memory
-     * @param diskBytesMax of states in the directory
+     * @param archiveBytesMax of states there
      * @param secret that seals states which leave the server; empty makes one
      * @param takesUnsealed whether states are taken that nobody has sealed
      * @param prefixBytesMax of states that have read the beginnings of prompts; 0 keeps none
      */
     record Sessions(
-            Optional<Path> directory,
+            SessionPlace place,
             int countMax,
             long memoryBytesMax,
-            long diskBytesMax,
+            long archiveBytesMax,
             String secret,
             boolean takesUnsealed,
             long prefixBytesMax) {}
+
+    /** What is before the host may hold a secret, so the text is never shown. */
+    private static final Pattern REDIS_URL =
+            Pattern.compile("rediss?://([^\\s/@]*@)?[A-Za-z0-9.\\[\\]:_-]+:[0-9]{1,5}(/[0-9]{0,5})?");
 
     private static final Pattern ORIGIN = Pattern.compile("https?://[A-Za-z0-9.\\[\\]:-]+");
 
@@ -148,7 +165,8 @@ record ServerConfig(
         ModelSource model = sources.get(ConfigKeys.MODEL).isEmpty()
                 ? new ModelSource.Local(home.resolve("models").resolve("based-10m"))
                 : ModelSource.of(sources.get(ConfigKeys.MODEL), hub);
-        String modelName = sources.get(ConfigKeys.MODEL_NAME).isEmpty() ? model.name() : sources.get(ConfigKeys.MODEL_NAME);
+        String modelName =
+                sources.get(ConfigKeys.MODEL_NAME).isEmpty() ? model.name() : sources.get(ConfigKeys.MODEL_NAME);
         return new ServerConfig(
                 model,
                 modelName,
@@ -164,7 +182,10 @@ record ServerConfig(
     private static HubSettings hub(ConfigSources sources, Map<String, String> environment) {
         try {
             return HubSettings.of(
-                    environment, sources.get(ConfigKeys.HUB_ENDPOINT), sources.get(ConfigKeys.HUB_CACHE), sources.get(ConfigKeys.HUB_OFFLINE));
+                    environment,
+                    sources.get(ConfigKeys.HUB_ENDPOINT),
+                    sources.get(ConfigKeys.HUB_CACHE),
+                    sources.get(ConfigKeys.HUB_OFFLINE));
         } catch (HubException e) {
             throw new StartException(String.valueOf(e.getMessage()), e);
         }
@@ -176,7 +197,9 @@ record ServerConfig(
                 sources.get(ConfigKeys.HOST),
                 Math.toIntExact(sources.get(ConfigKeys.PORT)),
                 opsPort < 0 ? OptionalInt.empty() : OptionalInt.of(opsPort),
-                new HttpConfig.Limits(sources.get(ConfigKeys.BODY_BYTES_MAX), Math.toIntExact(sources.get(ConfigKeys.CONNECTIONS_MAX))),
+                new HttpConfig.Limits(
+                        sources.get(ConfigKeys.BODY_BYTES_MAX),
+                        Math.toIntExact(sources.get(ConfigKeys.CONNECTIONS_MAX))),
                 new HttpConfig.Timeouts(
                         sources.get(ConfigKeys.HEAD_TIMEOUT),
                         sources.get(ConfigKeys.BODY_TIMEOUT),
@@ -224,7 +247,9 @@ record ServerConfig(
     }
 
     private static Steps steps(ConfigSources sources) {
-        return new Steps(Math.toIntExact(sources.get(ConfigKeys.BATCH_MAX)), Math.toIntExact(sources.get(ConfigKeys.CHUNK_TOKENS_MAX)));
+        return new Steps(
+                Math.toIntExact(sources.get(ConfigKeys.BATCH_MAX)),
+                Math.toIntExact(sources.get(ConfigKeys.CHUNK_TOKENS_MAX)));
     }
 
     /** With the largest step of any backend: the engine takes no larger ones than the backend that is opened. */
@@ -252,13 +277,15 @@ record ServerConfig(
 
     private static Lifecycle lifecycle(ConfigSources sources) {
         return new Lifecycle(
-                sources.get(ConfigKeys.WARM_UP), sources.get(ConfigKeys.DRAIN_DELAY), sources.get(ConfigKeys.DRAIN_TIMEOUT), sources.get(ConfigKeys.STEP_TIMEOUT));
+                sources.get(ConfigKeys.WARM_UP),
+                sources.get(ConfigKeys.DRAIN_DELAY),
+                sources.get(ConfigKeys.DRAIN_TIMEOUT),
+                sources.get(ConfigKeys.STEP_TIMEOUT));
     }
 
     private static Sessions sessions(ConfigSources sources) {
-        String directory = sources.get(ConfigKeys.SESSIONS_DIR);
         return new Sessions(
-                directory.isEmpty() ? Optional.empty() : Optional.of(Path.of(directory)),
+                sessionPlace(sources),
                 Math.toIntExact(sources.get(ConfigKeys.SESSIONS_MAX)),
                 sources.get(ConfigKeys.SESSIONS_MEMORY_MAX),
                 sources.get(ConfigKeys.SESSIONS_DISK_MAX),
@@ -267,11 +294,31 @@ record ServerConfig(
                 sources.get(ConfigKeys.PREFIX_CACHE_MAX));
     }
 
+    private static SessionPlace sessionPlace(ConfigSources sources) {
+        String directory = sources.get(ConfigKeys.SESSIONS_DIR);
+        String redis = sources.get(ConfigKeys.REDIS_URL);
+        Duration timeout = sources.get(ConfigKeys.REDIS_TIMEOUT);
+        Duration life = sources.get(ConfigKeys.REDIS_LIFE);
+        if (redis.isEmpty()) {
+            return directory.isEmpty() ? new SessionPlace.Memory() : new SessionPlace.Directory(Path.of(directory));
+        }
+        if (!directory.isEmpty()) {
+            throw new StartException(sources.origin(ConfigKeys.REDIS_URL) + " and "
+                    + sources.origin(ConfigKeys.SESSIONS_DIR) + ": sessions are kept at one place; give one of them");
+        }
+        if (!REDIS_URL.matcher(redis).matches()) {
+            throw new StartException(sources.origin(ConfigKeys.REDIS_URL)
+                    + ": must be like redis://USER:PASSWORD@HOST:PORT/DATABASE, rediss for TLS; all but the host and"
+                    + " its port may be left out");
+        }
+        return new SessionPlace.Redis(new RedisConfig(URI.create(redis), timeout, life));
+    }
+
     private static Optional<URI> otlpEndpoint(ConfigSources sources) {
         String text = sources.get(ConfigKeys.OTLP_ENDPOINT);
         if (!text.isEmpty() && !text.matches("https?://[^\\s/]+/\\S*")) {
-            throw new StartException(
-                    sources.origin(ConfigKeys.OTLP_ENDPOINT) + " = \"" + text + "\": must be like http://host:4318/v1/traces");
+            throw new StartException(sources.origin(ConfigKeys.OTLP_ENDPOINT) + " = \"" + text
+                    + "\": must be like http://host:4318/v1/traces");
         }
         return text.isEmpty() ? Optional.empty() : Optional.of(URI.create(text));
     }
@@ -295,10 +342,12 @@ record ServerConfig(
                         .filter(line -> !line.isEmpty() && !line.startsWith("#"))
                         .forEach(keys::add);
             } catch (IOException e) {
-                throw new StartException(sources.origin(ConfigKeys.API_KEYS_FILE) + " = \"" + file + "\": cannot be read", e);
+                throw new StartException(
+                        sources.origin(ConfigKeys.API_KEYS_FILE) + " = \"" + file + "\": cannot be read", e);
             }
             if (keys.isEmpty()) {
-                throw new StartException(sources.origin(ConfigKeys.API_KEYS_FILE) + " = \"" + file + "\": holds no key");
+                throw new StartException(
+                        sources.origin(ConfigKeys.API_KEYS_FILE) + " = \"" + file + "\": holds no key");
             }
         }
         return keys;

@@ -7,6 +7,8 @@ import basalt.engine.session.SessionArchive;
 import basalt.engine.session.SessionConfig;
 import basalt.engine.session.SessionStore;
 import basalt.server.http.StateSeal;
+import basalt.server.redis.RedisArchive;
+import basalt.server.redis.RedisConfig;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -26,22 +28,25 @@ final class SessionSetup {
     /**
      * Finds the sessions of a model.
      *
-     * @throws StartException if the directory cannot be had
+     * @throws StartException if their place cannot be had
      */
     static SessionStore open(ServerConfig.Sessions config, LoadedModel model) {
         try {
-            SessionArchive archive = config.directory().isPresent()
-                    ? DirectoryArchive.open(config.directory().get())
-                    : new MemoryArchive();
+            SessionArchive archive = switch (config.place()) {
+                case ServerConfig.SessionPlace.Memory() -> new MemoryArchive();
+                case ServerConfig.SessionPlace.Directory(Path path) -> DirectoryArchive.open(path);
+                case ServerConfig.SessionPlace.Redis(RedisConfig redis) ->
+                    RedisArchive.open(redis, model.stateFingerprint());
+            };
             var bounds = new SessionConfig(
                     model.stateFingerprint(),
                     config.countMax(),
                     config.memoryBytesMax(),
-                    config.diskBytesMax(),
+                    config.archiveBytesMax(),
                     REPLAY_TOKENS_MAX);
             return SessionStore.open(model.engine(), bounds, archive, System::currentTimeMillis);
         } catch (EngineException.ArchiveFailure e) {
-            throw new StartException("sessions-dir: " + e.getMessage(), e);
+            throw new StartException("sessions cannot be kept: " + e.getMessage(), e);
         }
     }
 
@@ -55,8 +60,8 @@ final class SessionSetup {
         }
         var secret = new byte[SECRET_BYTES];
         new SecureRandom().nextBytes(secret);
-        if (config.directory().isPresent()) {
-            secret = kept(config.directory().get().resolve("secret"), secret);
+        if (config.place() instanceof ServerConfig.SessionPlace.Directory(Path path)) {
+            secret = kept(path.resolve("secret"), secret);
         }
         return new StateSeal(secret, config.takesUnsealed());
     }

@@ -36,13 +36,24 @@ class ArchitectureTest {
     }
 
     @Test
+    void onlyRedisSeesJedis() {
+        noClasses()
+                .that()
+                .resideOutsideOfPackage("basalt.server.redis")
+                .should()
+                .dependOnClassesThat()
+                .resideInAnyPackage("redis.clients..", "org.apache.commons.pool2..")
+                .check(CLASSES);
+    }
+
+    @Test
     void onlyChatSeesJinjava() {
         noClasses()
                 .that()
                 .resideOutsideOfPackage("basalt.server.chat")
                 .should()
                 .dependOnClassesThat()
-                .resideInAnyPackage("com.hubspot..", "jinjava..", "org.apache.commons..")
+                .resideInAnyPackage("com.hubspot..", "jinjava..", "org.apache.commons.lang3..")
                 .check(CLASSES);
     }
 

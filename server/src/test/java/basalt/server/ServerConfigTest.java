@@ -1,10 +1,13 @@
 package basalt.server;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import basalt.server.redis.RedisConfig;
 import java.io.IOException;
+import java.net.URI;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -26,6 +29,10 @@ class ServerConfigTest {
 
     private static ServerConfig load(String... args) {
         return ServerConfig.load(List.of(args), Map.of(), HOME);
+    }
+
+    private static String failure(String... args) {
+        return failure(Map.of(), args);
     }
 
     private static String failure(Map<String, String> environment, String... args) {
@@ -59,6 +66,28 @@ class ServerConfigTest {
         assertEquals(new Steps(64, 512), config.compute().steps().or(Steps.CUDA));
         assertEquals(64, config.engine().batchRowsMax());
         assertEquals(512, config.engine().chunkTokensMax());
+    }
+
+    @Test
+    void sessionsAreKeptAtOnePlaceAndRedisHasAnAddress() {
+        assertEquals(new ServerConfig.SessionPlace.Memory(), load().sessions().place());
+        assertEquals(
+                new ServerConfig.SessionPlace.Redis(new RedisConfig(
+                        URI.create("rediss://user:secret@redis.example:6380/3"),
+                        Duration.ofMillis(500),
+                        Duration.ofDays(7))),
+                load("--redis-url", "rediss://user:secret@redis.example:6380/3", "--redis-timeout", "500ms")
+                        .sessions()
+                        .place());
+
+        var twice = failure("--redis-url", "redis://localhost:6379", "--sessions-dir", "x");
+        assertTrue(twice.contains("--redis-url") && twice.contains("--sessions-dir"), twice);
+        for (String url :
+                List.of("localhost:6379", "redis://:secret@localhost", "http://localhost:80", "redis://a b:1")) {
+            String said = failure("--redis-url", url);
+            assertTrue(said.contains("redis://USER:PASSWORD@HOST:PORT"), said);
+            assertFalse(said.contains("secret"), said);
+        }
     }
 
     static Stream<ConfigKey<?>> keys() {

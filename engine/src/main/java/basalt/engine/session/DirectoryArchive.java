@@ -24,7 +24,7 @@ import java.util.regex.Pattern;
  * Sessions in a directory: {@code ID.journal} and {@code ID.COUNT.image}. Files appear whole, by renaming; only
  * journals
  * grow, by one write an entry. What cannot be read is renamed to {@code *.aside}. One process at a time holds the
- * directory, by a lock on its file {@code lock}.
+ * directory, by a lock on its file {@code lock}, so versions are not compared.
  *
  * <p>Written data survives the end of the process, however it ends. A power failure may tear the last writes; the
  * checksums inside the files tell.
@@ -140,8 +140,9 @@ public final class DirectoryArchive implements SessionArchive {
     }
 
     @Override
-    public void create(String id, byte[] journal) {
-        write(journalPath(id), journal);
+    public long create(Label label, long version, byte[] journal) {
+        write(journalPath(label.id()), journal);
+        return version + 1;
     }
 
     private void write(Path path, byte[] bytes) {
@@ -155,7 +156,7 @@ public final class DirectoryArchive implements SessionArchive {
     }
 
     @Override
-    public void append(String id, byte[] entry) {
+    public long append(String id, long version, byte[] entry) {
         Path path = journalPath(id);
         try (var channel = FileChannel.open(path, StandardOpenOption.WRITE)) {
             long end = channel.size();
@@ -171,6 +172,7 @@ public final class DirectoryArchive implements SessionArchive {
                     channel.truncate(end); // or the next entry would come behind a torn one
                 }
             }
+            return version + 1;
         } catch (IOException e) {
             throw failure(path, "append to", e);
         }

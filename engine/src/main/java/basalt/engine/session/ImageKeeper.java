@@ -197,12 +197,18 @@ final class ImageKeeper implements AutoCloseable {
         }
     }
 
-    /** Without its image a session takes longer to go on with, and that is all. */
-    private void saveIfPossible(Session session) {
+    /** Without its image a session takes longer to go on with, and that is all; returns whether it has it. */
+    private boolean saveIfPossible(Session session) {
         try {
             save(session);
+            return true;
         } catch (EngineException e) {
-            LOG.log(System.Logger.Level.ERROR, "event=image_not_kept session=" + session.id, e);
+            LOG.log(
+                    System.Logger.Level.ERROR,
+                    "event=image_not_kept session={0} reason=\"{1}\"",
+                    session.id,
+                    e.getMessage());
+            return false;
         }
     }
 
@@ -250,18 +256,30 @@ final class ImageKeeper implements AutoCloseable {
                 .sum();
     }
 
-    /** Archives all that is only in memory, and ends. */
+    /** Archives all that is only in memory, those used last first, and ends. */
     @Override
     public void close() {
         end();
-        for (var session : memory.eldest()) {
+        var resting = memory.eldest();
+        if (!archive.isDurable() || resting.isEmpty()) {
+            return;
+        }
+        long began = System.nanoTime();
+        int savedCount = 0;
+        for (var session : resting.reversed()) {
             session.lock.lock();
             try {
-                saveIfPossible(session);
+                savedCount += saveIfPossible(session) ? 1 : 0;
             } finally {
                 session.lock.unlock();
             }
         }
+        LOG.log(
+                System.Logger.Level.INFO,
+                "event=sessions_saved count={0} of={1} millis={2}",
+                Integer.toString(savedCount),
+                Integer.toString(resting.size()),
+                Long.toString(TimeUnit.NANOSECONDS.toMillis(System.nanoTime() - began)));
     }
 
     /** Ends without writing anything more. */

@@ -7,6 +7,7 @@ import java.util.concurrent.ConcurrentHashMap;
 
 /**
  * Journals in memory, for servers without a place to keep them. Images but for imported ones are not worth the room.
+ * Only its process writes, so versions are not compared.
  */
 public final class MemoryArchive implements SessionArchive {
     private final ConcurrentHashMap<String, Kept> sessions = new ConcurrentHashMap<>();
@@ -34,16 +35,17 @@ public final class MemoryArchive implements SessionArchive {
     }
 
     @Override
-    public void create(String id, byte[] journal) {
-        var kept = kept(id);
+    public long create(Label label, long version, byte[] journal) {
+        var kept = kept(label.id());
         kept.journal.reset();
         kept.journal.writeBytes(journal);
-        kept.images.clear();
+        return version + 1;
     }
 
     @Override
-    public void append(String id, byte[] entry) {
+    public long append(String id, long version, byte[] entry) {
         kept(id).journal.writeBytes(entry);
+        return version + 1;
     }
 
     @Override

@@ -18,6 +18,7 @@ final class Session {
     private @Nullable SessionTurn turn; // that runs, once it is started
     private boolean isDeleted;
     private @Nullable SessionState state; // null if it is not in memory
+    private long version; // of the journal that the state is of
     private volatile long tokenCount;
     private volatile long usedMillis;
 
@@ -94,6 +95,16 @@ final class Session {
     /** Call only when holding lock. */
     void state(@Nullable SessionState value) {
         state = value;
+    }
+
+    /** The version of the journal as it is known here. Call only when holding lock. */
+    long version() {
+        return version;
+    }
+
+    /** Call only when holding lock. */
+    void version(long value) {
+        version = value;
     }
 
     long tokenCount() {

@@ -12,14 +12,26 @@ public interface SessionArchive extends AutoCloseable {
     /** Whether what it keeps outlives the process. */
     boolean isDurable();
 
-    /** Ids of all sessions that have a journal. */
+    /** Ids of all sessions that have a journal; none if they are found one by one, as in a {@link SharedArchive}. */
     List<String> ids();
 
-    /** Begins a session's journal, or replaces it; whole or not at all. */
-    void create(String id, byte[] journal);
+    /**
+     * Begins a session's journal, or replaces it; whole or not at all.
+     *
+     * @param version of the journal that it replaces, 0 if there is none
+     * @return the new version
+     * @throws basalt.engine.EngineException.SessionConflict if it has another version by now
+     */
+    long create(Label label, long version, byte[] journal);
 
-    /** Adds to a journal. Kept, even if the process is killed, once this returns. */
-    void append(String id, byte[] entry);
+    /**
+     * Adds to a journal. Kept, even if the process is killed, once this returns.
+     *
+     * @param version of the journal that it continues
+     * @return the new version
+     * @throws basalt.engine.EngineException.SessionConflict if it has another version by now
+     */
+    long append(String id, long version, byte[] entry);
 
     /** A whole journal; empty if there is none. */
     Optional<byte[]> journal(String id);
@@ -56,4 +68,11 @@ public interface SessionArchive extends AutoCloseable {
 
     @Override
     void close();
+
+    /**
+     * What an archive may know of a session.
+     *
+     * @param lifeMillis how long it is kept without use; 0 for ever
+     */
+    record Label(String id, String owner, long lifeMillis) {}
 }

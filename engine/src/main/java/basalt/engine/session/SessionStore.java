@@ -7,14 +7,11 @@ import basalt.engine.state.SessionState;
 import java.security.SecureRandom;
 import java.time.Duration;
 import java.util.ArrayList;
-import java.util.Comparator;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Optional;
 import java.util.OptionalLong;
-import java.util.concurrent.ConcurrentHashMap;
 import java.util.function.LongSupplier;
-import java.util.regex.Pattern;
 
 /**
  * The sessions of one engine: makes, continues, forks and rewinds them, and keeps their images in memory and in an
@@ -28,7 +25,6 @@ import java.util.regex.Pattern;
  */
 public final class SessionStore implements AutoCloseable {
     private static final System.Logger LOG = System.getLogger(SessionStore.class.getName());
-    private static final Pattern ID = Pattern.compile("sess_[0-9a-f]{32}");
     private static final int ID_BYTES = 16;
     /** Forks made by one call at most. */
     public static final int FORKS_MAX = 64;
@@ -38,8 +34,8 @@ public final class SessionStore implements AutoCloseable {
     private final SessionArchive archive;
     private final LongSupplier millis;
     private final SecureRandom random = new SecureRandom();
-    private final ConcurrentHashMap<String, Session> sessions = new ConcurrentHashMap<>();
     private final StateLoader loader;
+    private final SessionTable table;
     private final ImageKeeper keeper;
 
     private SessionStore(Engine engine, SessionConfig config, SessionArchive archive, LongSupplier millis) {
@@ -49,7 +45,8 @@ public final class SessionStore implements AutoCloseable {
         this.millis = millis;
         loader = new StateLoader(
                 archive, config.fingerprint(), engine.layout(), engine.model().vocabSize());
-        keeper = new ImageKeeper(config, archive, sessions.values(), this::expire);
+        table = new SessionTable(config, archive, loader, millis, this::left);
+        keeper = new ImageKeeper(config, archive, table.all(), table::expire);
     }
 
     /**
@@ -59,35 +56,9 @@ public final class SessionStore implements AutoCloseable {
      */
     public static SessionStore open(Engine engine, SessionConfig config, SessionArchive archive, LongSupplier millis) {
         var store = new SessionStore(engine, config, archive, millis);
-        store.recover();
+        store.table.recover();
         store.keeper.start();
         return store;
-    }
-
-    private void recover() {
-        int foreign = 0;
-        for (String id : archive.ids()) {
-            try {
-                var log = loader.log(id);
-                if (!ID.matcher(id).matches()) {
-                    throw new EngineException.InvalidState("its name is no session's");
-                }
-                if (log.head().fingerprint().equals(config.fingerprint())) {
-                    sessions.put(id, new Session(id, log.head(), log.tokenCount(), log.usedMillis()));
-                } else {
-                    foreign++;
-                }
-            } catch (EngineException.InvalidState e) {
-                archive.setAside(id, String.valueOf(e.getMessage()));
-            }
-        }
-        if (!sessions.isEmpty() || foreign > 0) {
-            LOG.log(
-                    System.Logger.Level.INFO,
-                    "event=sessions_found count={0} of_other_models={1}",
-                    Integer.toString(sessions.size()),
-                    Integer.toString(foreign));
-        }
     }
 
     /**
@@ -101,32 +72,27 @@ public final class SessionStore implements AutoCloseable {
     }
 
     private String create(String id, String owner, Duration life, List<Journal.Entry> entries, SessionState state) {
-        requireRoom();
+        table.makeRoom();
         long now = millis.getAsLong();
         var head = new Journal.Entry.Head(config.fingerprint(), owner, now, life.toMillis());
         var all = new ArrayList<Journal.Entry>(entries.size() + 1);
         all.add(head);
         all.addAll(entries);
-        archive.create(id, Journal.bytes(all));
+        long version = archive.create(label(id, head), 0, Journal.bytes(all));
         var session = new Session(id, head, state.tokenCount(), now);
         session.lock.lock();
         try {
+            session.version(version);
             keep(session, state);
         } finally {
             session.lock.unlock();
         }
-        sessions.put(id, session);
+        table.put(session);
         return id;
     }
 
-    private void requireRoom() {
-        if (sessions.size() >= config.sessionsMax()) {
-            expire();
-        }
-        if (sessions.size() >= config.sessionsMax()) {
-            throw new EngineException.SessionsFull(
-                    config.sessionsMax() + " sessions are kept and there is room for no more; delete some");
-        }
+    private static SessionArchive.Label label(String id, Journal.Entry.Head head) {
+        return new SessionArchive.Label(id, head.owner(), head.lifeMillis());
     }
 
     private String newId() {
@@ -135,31 +101,15 @@ public final class SessionStore implements AutoCloseable {
         return "sess_" + HexFormat.of().formatHex(bytes);
     }
 
+    private void left(Session session) {
+        keeper.dropped(session);
+    }
+
     /** Call only when holding the session's lock. */
     private void keep(Session session, SessionState state) {
         session.state(state);
         session.changed(state.tokenCount(), millis.getAsLong());
         keeper.used(session, state);
-    }
-
-    /** The session, locked. The caller unlocks it. */
-    private Session lock(String owner, String id) {
-        var session = sessions.get(id);
-        if (session != null && session.owner.equals(owner)) {
-            boolean isThere = false;
-            session.lock.lock();
-            try {
-                isThere = !session.isDeleted() && !session.isExpired(millis.getAsLong());
-            } finally {
-                if (!isThere) {
-                    session.lock.unlock();
-                }
-            }
-            if (isThere) {
-                return session;
-            }
-        }
-        throw new EngineException.SessionNotFound("There is no session " + id + ".");
     }
 
     /** Call only when holding the session's lock. */
@@ -181,7 +131,7 @@ public final class SessionStore implements AutoCloseable {
      * @throws EngineException.SessionBusy if a turn runs for longer
      */
     public SessionTurn turn(String owner, String id, TurnRequest request, Duration wait) throws InterruptedException {
-        var session = lock(owner, id);
+        var session = table.lock(owner, id);
         try {
             if (!session.acquire(wait.toNanos())) {
                 throw new EngineException.SessionBusy(
@@ -201,7 +151,7 @@ public final class SessionStore implements AutoCloseable {
                 }
                 var generation = request.template().withPrompt(start.pending());
                 Turn turn = engine.resume(start, generation, request.keepsStopToken());
-                var sessionTurn = new SessionTurn(this, session, turn, prompt);
+                var sessionTurn = new SessionTurn(this, session, turn, prompt, session.version());
                 session.turn(sessionTurn);
                 session.used(millis.getAsLong());
                 isStarted = true;
@@ -216,14 +166,18 @@ public final class SessionStore implements AutoCloseable {
         }
     }
 
-    /** Makes a turn part of its session, for good. */
+    /**
+     * Makes a turn part of its session, for good.
+     *
+     * @throws EngineException.SessionConflict if another process has changed the session since the turn began
+     */
     void commit(Session session, SessionTurn turn, Turn.Copy outcome) {
         session.lock.lock();
         try {
             if (session.isDeleted()) {
                 throw new EngineException.SessionNotFound("Session " + session.id + " was deleted meanwhile.");
             }
-            archive.append(session.id, Journal.bytes(entry(turn, outcome)));
+            session.version(archive.append(session.id, turn.version(), Journal.bytes(entry(turn, outcome))));
             keep(session, outcome.state());
         } finally {
             session.lock.unlock();
@@ -247,7 +201,7 @@ public final class SessionStore implements AutoCloseable {
      * @throws EngineException.SessionNotFound if there is none, or another's
      */
     public List<String> fork(String owner, String id, int count, Duration life) throws InterruptedException {
-        var session = lock(owner, id);
+        var session = table.lock(owner, id);
         SessionTurn running;
         try {
             running = session.turn();
@@ -256,9 +210,10 @@ public final class SessionStore implements AutoCloseable {
         }
         // Not under the lock: the turn needs it to end.
         var copy = running == null ? Optional.<Turn.Copy>empty() : running.copy();
-        session = lock(owner, id);
+        session = table.lock(owner, id);
         try {
             var entries = new ArrayList<>(loader.entries(id));
+            table.requireUnchanged(session);
             entries.removeFirst();
             SessionState state;
             if (copy.isPresent() && running != null && running == session.turn()) {
@@ -279,7 +234,7 @@ public final class SessionStore implements AutoCloseable {
 
     /** The images first: a journal may build on one, and without a journal they are swept away. */
     private String copy(String id, String owner, Duration life, List<Journal.Entry> entries, SessionState state) {
-        requireRoom();
+        table.makeRoom();
         String fork = newId();
         archive.images(id).forEach(at -> archive.copyImage(id, fork, at));
         return create(fork, owner, life, entries, state);
@@ -294,7 +249,7 @@ public final class SessionStore implements AutoCloseable {
      * @throws EngineException.InvalidRequest if it never had so many tokens, or they are not known any more
      */
     public void rewind(String owner, String id, long tokenCount) {
-        var session = lock(owner, id);
+        var session = table.lock(owner, id);
         try {
             requireIdle(session);
             var log = loader.log(id);
@@ -305,7 +260,8 @@ public final class SessionStore implements AutoCloseable {
                                 + tokenCount);
             }
             var state = loader.rewound(load(session), id, log, tokenCount);
-            archive.append(id, Journal.bytes(new Journal.Entry.Rewound(millis.getAsLong(), tokenCount)));
+            byte[] entry = Journal.bytes(new Journal.Entry.Rewound(millis.getAsLong(), tokenCount));
+            session.version(archive.append(id, session.version(), entry));
             for (long at : archive.images(id)) {
                 if (at > tokenCount) {
                     archive.deleteImage(id, at);
@@ -326,7 +282,7 @@ public final class SessionStore implements AutoCloseable {
 
     /** The state of a session, to be written elsewhere; of the last committed turn. */
     public byte[] exported(String owner, String id) {
-        var session = lock(owner, id);
+        var session = table.lock(owner, id);
         SessionState state;
         try {
             state = load(session);
@@ -346,13 +302,14 @@ public final class SessionStore implements AutoCloseable {
     public void importState(String owner, String id, byte[] bytes) {
         var state = StateFile.read(
                 bytes, config.fingerprint(), engine.layout(), engine.model().vocabSize());
-        var session = lock(owner, id);
+        var session = table.lock(owner, id);
         try {
             requireIdle(session);
             var head = new Journal.Entry.Head(config.fingerprint(), owner, session.createdMillis, session.lifeMillis);
             // The image first: a journal with a base needs it, and an image alone changes nothing.
             archive.putImage(id, state.tokenCount(), bytes);
-            archive.create(id, Journal.bytes(List.of(head, new Journal.Entry.Base(state.tokenCount()))));
+            byte[] journal = Journal.bytes(List.of(head, new Journal.Entry.Base(state.tokenCount())));
+            session.version(archive.create(label(id, head), session.version(), journal));
             for (long at : archive.images(id)) {
                 if (at != state.tokenCount()) {
                     archive.deleteImage(id, at);
@@ -366,7 +323,7 @@ public final class SessionStore implements AutoCloseable {
 
     /** What there is to know of a session. */
     public SessionSummary summary(String owner, String id) {
-        var session = lock(owner, id);
+        var session = table.lock(owner, id);
         try {
             return summary(session);
         } finally {
@@ -407,13 +364,7 @@ public final class SessionStore implements AutoCloseable {
 
     /** All sessions of an owner, the oldest first, after one of them, at most so many. */
     public List<SessionSummary> list(String owner, String afterId, int max) {
-        long now = millis.getAsLong();
-        var ids = sessions.values().stream()
-                .filter(session -> session.owner.equals(owner) && !session.isExpired(now))
-                .sorted(Comparator.<Session>comparingLong(session -> session.createdMillis)
-                        .thenComparing(session -> session.id))
-                .map(session -> session.id)
-                .toList();
+        var ids = table.ids(owner);
         int from = afterId.isEmpty() ? 0 : ids.indexOf(afterId) + 1;
         var summaries = new ArrayList<SessionSummary>();
         for (String id : ids.subList(from, Math.min(ids.size(), from + max))) {
@@ -428,11 +379,11 @@ public final class SessionStore implements AutoCloseable {
 
     /** Drops a session; a turn of it that runs is cancelled. */
     public void delete(String owner, String id) {
-        var session = lock(owner, id);
+        var session = table.lock(owner, id);
         SessionTurn running;
         try {
             running = session.turn();
-            drop(session);
+            table.drop(session);
         } finally {
             session.lock.unlock();
         }
@@ -441,32 +392,14 @@ public final class SessionStore implements AutoCloseable {
         }
     }
 
-    /** Call only when holding the session's lock. */
-    private void drop(Session session) {
-        archive.delete(session.id);
-        session.delete();
-        keeper.dropped(session);
-        sessions.remove(session.id);
-    }
-
-    private void expire() {
-        long now = millis.getAsLong();
-        for (var session : sessions.values()) {
-            if (session.isExpired(now) && session.lock.tryLock()) {
-                try {
-                    if (!session.isBusy() && !session.isDeleted() && session.isExpired(now)) {
-                        drop(session);
-                    }
-                } finally {
-                    session.lock.unlock();
-                }
-            }
-        }
+    /** How the archive fares that other processes use too, if this is one. */
+    public Optional<SharedArchive.Health> sharedHealth() {
+        return archive instanceof SharedArchive shared ? Optional.of(shared.health()) : Optional.empty();
     }
 
     /** Sessions kept. */
     public int count() {
-        return sessions.size();
+        return table.size();
     }
 
     /** Bytes of images in memory. */

@@ -19,6 +19,7 @@ public final class SessionTurn implements Generation {
     private final Session session;
     private final Turn turn;
     private final int[] prompt; // the turn's own
+    private final long version; // of the journal that the turn continues
     private final AtomicReference<Phase> phase = new AtomicReference<>(Phase.OPEN);
     private TokenEvent.@Nullable Finished held; // read, and not committed yet
 
@@ -28,16 +29,21 @@ public final class SessionTurn implements Generation {
         ENDED
     }
 
-    SessionTurn(SessionStore store, Session session, Turn turn, int[] prompt) {
+    SessionTurn(SessionStore store, Session session, Turn turn, int[] prompt, long version) {
         this.store = store;
         this.session = session;
         this.turn = turn;
         this.prompt = prompt;
+        this.version = version;
     }
 
     /** The session's id. */
     public String sessionId() {
         return session.id;
+    }
+
+    long version() {
+        return version;
     }
 
     int[] prompt() {

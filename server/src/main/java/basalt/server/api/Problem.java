@@ -14,6 +14,7 @@ import java.util.OptionalLong;
  */
 public record Problem(ProblemCode code, String message, Optional<String> param, OptionalLong retryAfterSeconds) {
     private static final long STOPPING_RETRY_SECONDS = 5;
+    private static final long SESSIONS_UNAVAILABLE_RETRY_SECONDS = 2;
     private static final long SESSIONS_FULL_RETRY_SECONDS = 60;
 
     /** A problem of no one field. */
@@ -40,6 +41,7 @@ public record Problem(ProblemCode code, String message, Optional<String> param, 
                 retryable(ProblemCode.QUEUE_FULL, message, Math.ceilDiv(e.retryAfterMillis(), 1_000));
             case EngineException.SessionNotFound e -> of(ProblemCode.SESSION_NOT_FOUND, "session", message);
             case EngineException.SessionBusy e -> of(ProblemCode.SESSION_BUSY, "session", message);
+            case EngineException.SessionConflict e -> of(ProblemCode.SESSION_CONFLICT, "session", message);
             case EngineException.SessionsFull e ->
                 retryable(ProblemCode.SESSIONS_FULL, message, SESSIONS_FULL_RETRY_SECONDS);
             case EngineException.InvalidState e -> of(ProblemCode.INVALID_STATE, message);
@@ -47,6 +49,12 @@ public record Problem(ProblemCode code, String message, Optional<String> param, 
                 of(
                         ProblemCode.SERVER_ERROR,
                         "The sessions' directory cannot be read or written; the turn is not kept.");
+            case EngineException.ArchiveUnavailable e ->
+                retryable(
+                        ProblemCode.SESSIONS_UNAVAILABLE,
+                        "Sessions cannot be reached now, and requests without one can be served. Look how many tokens"
+                                + " the session has before a turn is sent again: it may have been kept.",
+                        SESSIONS_UNAVAILABLE_RETRY_SECONDS);
             case EngineException.EngineStopped e ->
                 retryable(ProblemCode.STOPPING, "The server is shutting down.", STOPPING_RETRY_SECONDS);
             case EngineException.DeviceFailure e ->

@@ -48,6 +48,8 @@ public enum ProblemCode {
     SLOW_READER(408, Type.INVALID_REQUEST),
     /** A turn of the session runs. */
     SESSION_BUSY(409, Type.INVALID_REQUEST),
+    /** Another server has committed a turn of the session meanwhile. */
+    SESSION_CONFLICT(409, Type.INVALID_REQUEST),
     /** The body is larger than {@code body-bytes-max}. */
     BODY_TOO_LARGE(413, Type.INVALID_REQUEST),
     /** The URL is too long. */
@@ -72,6 +74,8 @@ public enum ProblemCode {
     DEADLINE_EXCEEDED(504, Type.TIMEOUT),
     /** The model is not loaded yet. */
     LOADING(503, Type.UNAVAILABLE),
+    /** What servers share their sessions by does not answer. */
+    SESSIONS_UNAVAILABLE(503, Type.UNAVAILABLE),
     /** The server is shutting down. */
     STOPPING(503, Type.UNAVAILABLE);
 

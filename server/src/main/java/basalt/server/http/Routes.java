@@ -1,5 +1,6 @@
 package basalt.server.http;
 
+import basalt.server.api.JsonBuffer;
 import basalt.server.api.Problem;
 import basalt.server.api.ProblemCode;
 import basalt.server.api.ServedModel;
@@ -125,7 +126,19 @@ final class Routes {
         gate.unready()
                 .ifPresentOrElse(
                         problem -> ProblemResponses.send(request, response, problem),
-                        () -> sendJson(response, HEALTHY));
+                        () -> sendJson(response, readiness()));
+    }
+
+    private byte[] readiness() {
+        return gate.require()
+                .sessions()
+                .sharedHealth()
+                .map(health -> new JsonBuffer()
+                        .raw("{\"status\":\"ok\",\"session_store\":")
+                        .string(health.isAvailable() ? "up" : "down")
+                        .raw("}")
+                        .toByteArray())
+                .orElse(HEALTHY);
     }
 
     private void live(ServerRequest request, ServerResponse response) {

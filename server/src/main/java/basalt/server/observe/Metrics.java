@@ -4,6 +4,7 @@ import basalt.engine.EngineStats;
 import basalt.engine.FinishReason;
 import basalt.engine.Generation;
 import basalt.engine.Usage;
+import basalt.engine.session.SharedArchive;
 import io.micrometer.core.instrument.Counter;
 import io.micrometer.core.instrument.DistributionSummary;
 import io.micrometer.core.instrument.FunctionCounter;
@@ -79,6 +80,12 @@ public final class Metrics implements AutoCloseable {
     public static final String STEPS = "basalt_steps";
     /** Rows of all steps; by steps, the mean batch. */
     public static final String STEP_ROWS = "basalt_step_rows";
+    /** Whether the Redis of the sessions answers, 1 or 0; only with one. */
+    public static final String SESSION_STORE_UP = "basalt_session_store_up";
+    /** Calls of it that failed or were not tried as it is down. */
+    public static final String SESSION_STORE_FAILURES = "basalt_session_store_failures";
+    /** Turns refused as another server had committed one. */
+    public static final String SESSION_STORE_CONFLICTS = "basalt_session_store_conflicts";
     /** Answers, by route and status. */
     public static final String HTTP_RESPONSES = "basalt_http_responses";
     /** Open connections. */
@@ -204,6 +211,19 @@ public final class Metrics implements AutoCloseable {
         counter(GENERATION_TOKENS, "Tokens sampled", stats, s -> s.sampledTokenCount() - baseline.sampledTokenCount());
         counter(STEPS, "Steps of the engine", stats, s -> s.stepCount() - baseline.stepCount());
         counter(STEP_ROWS, "Rows of all steps", stats, s -> s.rowCount() - baseline.rowCount());
+    }
+
+    /** Adds how the store fares that servers share their sessions by. */
+    public void bindSessionStore(Supplier<SharedArchive.Health> health) {
+        Gauge.builder(SESSION_STORE_UP, () -> health.get().isAvailable() ? 1 : 0)
+                .description("Whether the Redis of the sessions answers")
+                .register(registry);
+        FunctionCounter.builder(SESSION_STORE_FAILURES, health, h -> h.get().failureCount())
+                .description("Calls of it that failed or were not tried as it is down")
+                .register(registry);
+        FunctionCounter.builder(SESSION_STORE_CONFLICTS, health, h -> h.get().conflictCount())
+                .description("Turns refused as another server had committed one")
+                .register(registry);
     }
 
     /** Adds the number of open connections. */

@@ -1,0 +1,262 @@
+package basalt.engine.session;
+
+import basalt.engine.EngineException;
+import java.util.Collection;
+import java.util.Comparator;
+import java.util.List;
+import java.util.Optional;
+import java.util.OptionalLong;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.function.Consumer;
+import java.util.function.LongSupplier;
+import java.util.regex.Pattern;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The sessions that a store knows: all there are, or with a {@link SharedArchive} those used here, each compared with
+ * the archive whenever it is locked. Safe for use by any number of threads.
+ */
+final class SessionTable {
+    private static final System.Logger LOG = System.getLogger(SessionTable.class.getName());
+    private static final Pattern ID = Pattern.compile("sess_[0-9a-f]{32}");
+
+    private final SessionConfig config;
+    private final SessionArchive archive;
+    private final Optional<SharedArchive> shared;
+    private final StateLoader loader;
+    private final LongSupplier millis;
+    private final Consumer<Session> left;
+    private final ConcurrentHashMap<String, Session> sessions = new ConcurrentHashMap<>();
+
+    /**
+     * Knows none yet.
+     *
+     * @param left told of each session whose state is no longer in memory, under its lock
+     */
+    SessionTable(
+            SessionConfig config,
+            SessionArchive archive,
+            StateLoader loader,
+            LongSupplier millis,
+            Consumer<Session> left) {
+        this.config = config;
+        this.archive = archive;
+        this.shared = archive instanceof SharedArchive known ? Optional.of(known) : Optional.empty();
+        this.loader = loader;
+        this.millis = millis;
+        this.left = left;
+    }
+
+    /** Finds what the archive names. */
+    void recover() {
+        int foreign = 0;
+        for (String id : archive.ids()) {
+            try {
+                var log = loader.log(id);
+                if (!ID.matcher(id).matches()) {
+                    throw new EngineException.InvalidState("its name is no session's");
+                }
+                if (log.head().fingerprint().equals(config.fingerprint())) {
+                    sessions.put(id, new Session(id, log.head(), log.tokenCount(), log.usedMillis()));
+                } else {
+                    foreign++;
+                }
+            } catch (EngineException.InvalidState e) {
+                archive.setAside(id, String.valueOf(e.getMessage()));
+            }
+        }
+        if (!sessions.isEmpty() || foreign > 0) {
+            LOG.log(
+                    System.Logger.Level.INFO,
+                    "event=sessions_found count={0} of_other_models={1}",
+                    Integer.toString(sessions.size()),
+                    Integer.toString(foreign));
+        }
+    }
+
+    /** All that are known; changes with the table. */
+    Collection<Session> all() {
+        return sessions.values();
+    }
+
+    int size() {
+        return sessions.size();
+    }
+
+    void put(Session session) {
+        sessions.put(session.id, session);
+    }
+
+    /**
+     * The session, locked. The caller unlocks it.
+     *
+     * @throws EngineException.SessionNotFound if there is none, or it is another owner's
+     */
+    Session lock(String owner, String id) {
+        var session = find(owner, id);
+        // One that was forgotten while its lock was waited for is known anew.
+        for (int attempt = 0; attempt < 2 && session != null; attempt++) {
+            session.lock.lock();
+            boolean isThere = false;
+            try {
+                isThere = !session.isDeleted() && isLive(session);
+            } finally {
+                if (!isThere) {
+                    session.lock.unlock();
+                }
+            }
+            if (isThere) {
+                return session;
+            }
+            session = shared.isPresent() ? find(owner, id) : null;
+        }
+        throw new EngineException.SessionNotFound("There is no session " + id + ".");
+    }
+
+    private @Nullable Session find(String owner, String id) {
+        var session = sessions.get(id);
+        if (session != null) {
+            return session.owner.equals(owner) ? session : null;
+        }
+        return shared.isPresent() && ID.matcher(id).matches() ? found(shared.get(), owner, id) : null;
+    }
+
+    /** The version is read before what it is of: a journal that has grown meanwhile is noticed at the first write. */
+    private @Nullable Session found(SharedArchive archive, String owner, String id) {
+        OptionalLong version = archive.version(owner, id);
+        if (version.isEmpty()) {
+            return null;
+        }
+        SessionLog log;
+        try {
+            log = loader.log(id);
+        } catch (EngineException.InvalidState e) {
+            archive.setAside(id, String.valueOf(e.getMessage()));
+            return null;
+        }
+        if (!log.head().owner().equals(owner) || !log.head().fingerprint().equals(config.fingerprint())) {
+            return null;
+        }
+        makeRoom();
+        var session = new Session(id, log.head(), log.tokenCount(), log.usedMillis());
+        session.version(version.getAsLong());
+        var before = sessions.putIfAbsent(id, session);
+        return before == null ? session : before;
+    }
+
+    /** Whether a session still is. What other processes did to it is noticed. Call only when holding its lock. */
+    private boolean isLive(Session session) {
+        if (shared.isEmpty()) {
+            return !session.isExpired(millis.getAsLong());
+        }
+        OptionalLong version = shared.get().version(session.owner, session.id);
+        if (version.isEmpty()) {
+            forget(session);
+            return false;
+        }
+        if (version.getAsLong() != session.version()) {
+            var log = loader.log(session.id);
+            session.state(null);
+            left.accept(session);
+            session.changed(log.tokenCount(), log.usedMillis());
+            session.version(version.getAsLong());
+        }
+        return true;
+    }
+
+    /**
+     * Makes sure that what was just read of a journal is of the state that is known here. Call only when holding the
+     * session's lock.
+     *
+     * @throws EngineException.SessionConflict if another process has changed the session since it was locked
+     */
+    void requireUnchanged(Session session) {
+        if (shared.isPresent()) {
+            OptionalLong version = shared.get().version(session.owner, session.id);
+            if (version.isEmpty() || version.getAsLong() != session.version()) {
+                throw new EngineException.SessionConflict(
+                        "Another server has just changed session " + session.id + "; try again.");
+            }
+        }
+    }
+
+    /** The session is no more. Call only when holding its lock. */
+    void drop(Session session) {
+        archive.delete(session.id);
+        forget(session);
+    }
+
+    /** Call only when holding the session's lock. */
+    private void forget(Session session) {
+        session.delete();
+        left.accept(session);
+        sessions.remove(session.id, session);
+        shared.ifPresent(archive -> archive.forget(session.id));
+    }
+
+    /**
+     * Makes room for one session more. Those of a shared archive can be found again, so the ones used least recently
+     * are forgotten.
+     *
+     * @throws EngineException.SessionsFull if there is none
+     */
+    void makeRoom() {
+        if (sessions.size() < config.sessionsMax()) {
+            return;
+        }
+        expire();
+        if (shared.isPresent() && sessions.size() >= config.sessionsMax()) {
+            int excess = sessions.size() - config.sessionsMax() + 1;
+            sessions.values().stream()
+                    .sorted(Comparator.comparingLong(Session::usedMillis))
+                    .limit(excess)
+                    .forEach(session -> ifIdle(session, this::forget));
+        }
+        if (sessions.size() >= config.sessionsMax()) {
+            throw new EngineException.SessionsFull(
+                    config.sessionsMax() + " sessions are kept and there is room for no more; delete some");
+        }
+    }
+
+    /** Drops sessions whose life is over; a shared archive does so itself, and they are forgotten here. */
+    void expire() {
+        long now = millis.getAsLong();
+        for (var session : sessions.values()) {
+            if (session.isExpired(now)) {
+                ifIdle(session, idle -> {
+                    if (shared.isPresent()) {
+                        forget(idle);
+                    } else if (idle.isExpired(now)) {
+                        drop(idle);
+                    }
+                });
+            }
+        }
+    }
+
+    private static void ifIdle(Session session, Consumer<Session> action) {
+        if (session.lock.tryLock()) {
+            try {
+                if (!session.isBusy() && !session.isDeleted()) {
+                    action.accept(session);
+                }
+            } finally {
+                session.lock.unlock();
+            }
+        }
+    }
+
+    /** Ids of an owner's sessions, the oldest first. */
+    List<String> ids(String owner) {
+        if (shared.isPresent()) {
+            return shared.get().ids(owner);
+        }
+        long now = millis.getAsLong();
+        return sessions.values().stream()
+                .filter(session -> session.owner.equals(owner) && !session.isExpired(now))
+                .sorted(Comparator.<Session>comparingLong(session -> session.createdMillis)
+                        .thenComparing(session -> session.id))
+                .map(session -> session.id)
+                .toList();
+    }
+}

@@ -1,0 +1,34 @@
+package basalt.engine.session;
+
+import java.util.List;
+import java.util.OptionalLong;
+
+/**
+ * An archive that several processes write to, so that any of them can go on with a session. The version of a session
+ * grows with each write of its journal and is the fence between them: a write that expects another one is refused.
+ */
+public interface SharedArchive extends SessionArchive {
+    /**
+     * The version of a session's journal; empty if there is none, or it is another owner's. Counts as a use of the
+     * session, from which on its life is counted.
+     */
+    OptionalLong version(String owner, String id);
+
+    /** Ids of the sessions of an owner, the oldest first. */
+    List<String> ids(String owner);
+
+    /** What is known here of a session is of no use any more; the session stays. */
+    void forget(String id);
+
+    /** How it fares. */
+    Health health();
+
+    /**
+     * How a shared archive fares.
+     *
+     * @param isAvailable whether it answered last
+     * @param failureCount calls that failed, or were not tried because those before them had
+     * @param conflictCount writes refused because another process had written
+     */
+    record Health(boolean isAvailable, long failureCount, long conflictCount) {}
+}

@@ -1,0 +1,161 @@
+package basalt.engine.session;
+
+import basalt.engine.EngineException;
+import java.util.List;
+import java.util.Optional;
+import java.util.OptionalLong;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ConcurrentMap;
+
+/** One server's view of sessions that several servers of a test share. */
+final class SharedMemoryArchive implements SharedArchive {
+    private final Common common;
+    private volatile boolean isCut;
+
+    /** What the servers share. */
+    static final class Common {
+        private final MemoryArchive archive = new MemoryArchive();
+        private final ConcurrentMap<String, Label> labels = new ConcurrentHashMap<>();
+        private final ConcurrentMap<String, Long> versions = new ConcurrentHashMap<>();
+    }
+
+    SharedMemoryArchive(Common common) {
+        this.common = common;
+    }
+
+    /** From now on nothing can be reached, or it can again. */
+    void cut(boolean isNowCut) {
+        isCut = isNowCut;
+    }
+
+    private MemoryArchive reached() {
+        if (isCut) {
+            throw new EngineException.ArchiveUnavailable("cut");
+        }
+        return common.archive;
+    }
+
+    @Override
+    public OptionalLong version(String owner, String id) {
+        reached();
+        var label = common.labels.get(id);
+        Long version = common.versions.get(id);
+        return label != null && version != null && label.owner().equals(owner)
+                ? OptionalLong.of(version)
+                : OptionalLong.empty();
+    }
+
+    private long next(String id, long version) {
+        return common.versions.compute(id, (same, now) -> {
+            if ((now == null ? 0 : now) != version) {
+                throw new EngineException.SessionConflict("another server has written");
+            }
+            return version + 1;
+        });
+    }
+
+    @Override
+    public long create(Label label, long version, byte[] journal) {
+        reached();
+        long next = next(label.id(), version);
+        common.labels.put(label.id(), label);
+        common.archive.create(label, version, journal);
+        return next;
+    }
+
+    @Override
+    public long append(String id, long version, byte[] entry) {
+        reached();
+        long next = next(id, version);
+        common.archive.append(id, version, entry);
+        return next;
+    }
+
+    @Override
+    public void delete(String id) {
+        reached().delete(id);
+        common.labels.remove(id);
+        common.versions.remove(id);
+    }
+
+    @Override
+    public List<String> ids(String owner) {
+        reached();
+        return common.labels.values().stream()
+                .filter(label -> label.owner().equals(owner))
+                .map(Label::id)
+                .sorted()
+                .toList();
+    }
+
+    @Override
+    public List<String> ids() {
+        return List.of();
+    }
+
+    @Override
+    public boolean isDurable() {
+        return true;
+    }
+
+    @Override
+    public Optional<byte[]> journal(String id) {
+        return reached().journal(id);
+    }
+
+    @Override
+    public void truncate(String id, long bytes) {
+        reached().truncate(id, bytes);
+    }
+
+    @Override
+    public List<Long> images(String id) {
+        return common.archive.images(id);
+    }
+
+    @Override
+    public void putImage(String id, long tokenCount, byte[] image) {
+        reached().putImage(id, tokenCount, image);
+    }
+
+    @Override
+    public Optional<byte[]> image(String id, long tokenCount) {
+        return reached().image(id, tokenCount);
+    }
+
+    @Override
+    public void copyImage(String fromId, String toId, long tokenCount) {
+        reached().copyImage(fromId, toId, tokenCount);
+    }
+
+    @Override
+    public long imageBytes(String id) {
+        return common.archive.imageBytes(id);
+    }
+
+    @Override
+    public void deleteImage(String id, long tokenCount) {
+        reached().deleteImage(id, tokenCount);
+    }
+
+    @Override
+    public void setAside(String id, String reason) {
+        delete(id);
+    }
+
+    @Override
+    public void setAsideImage(String id, long tokenCount, String reason) {
+        deleteImage(id, tokenCount);
+    }
+
+    @Override
+    public void forget(String id) {}
+
+    @Override
+    public Health health() {
+        return new Health(!isCut, 0, 0);
+    }
+
+    @Override
+    public void close() {}
+}

@@ -1,0 +1,302 @@
+package basalt.server.redis;
+
+import basalt.engine.EngineException;
+import basalt.engine.session.SharedArchive;
+import java.nio.charset.StandardCharsets;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
+import java.security.SecureRandom;
+import java.util.ArrayList;
+import java.util.HexFormat;
+import java.util.List;
+import java.util.Optional;
+import java.util.OptionalLong;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ConcurrentSkipListMap;
+import java.util.concurrent.atomic.LongAdder;
+
+/**
+ * Sessions in Redis. Of each session, with {@code KEY = basalt:1:MODEL:TENANT:ID}:
+ *
+ * <pre>
+ * KEY:head     hash: version, writer (name of the last write), life (milliseconds, 0 for ever)
+ * KEY:journal  string: entries one after the other
+ * KEY:images   hash: an image by its token count
+ * basalt:1:MODEL:TENANT:sessions   sorted set: ids by the time they were created
+ * </pre>
+ *
+ * <p>MODEL is the beginning of the SHA-256 of the model's fingerprint. The keys of a session live for its life after
+ * its last use. Images that cannot be read are dropped, journals renamed to {@code KEY:journal:aside}. Images are not
+ * compressed: deflating saves a seventh and costs more time than the network (docs/BENCHMARKS.md).
+ */
+public final class RedisArchive implements SharedArchive {
+    private static final System.Logger LOG = System.getLogger(RedisArchive.class.getName());
+    private static final int MODEL_DIGITS = 16;
+    private static final int WRITER_BYTES = 8;
+    private static final long GONE = 0;
+
+    private final RedisLink link;
+    private final String prefix;
+    private final long lifeMillis;
+    private final SecureRandom random = new SecureRandom();
+    private final LongAdder conflicts = new LongAdder();
+    private final ConcurrentHashMap<String, Known> known = new ConcurrentHashMap<>();
+
+    /** What is known of a session that was looked at or made here; the bytes of its images by token counts. */
+    private record Known(String owner, long lifeMillis, ConcurrentSkipListMap<Long, Long> images) {}
+
+    private RedisArchive(RedisLink link, String prefix, long lifeMillis) {
+        this.link = link;
+        this.prefix = prefix;
+        this.lifeMillis = lifeMillis;
+    }
+
+    /**
+     * Opens the sessions of a model. A Redis that cannot be reached may come later.
+     *
+     * @param fingerprint of the model
+     * @throws EngineException.ArchiveFailure if Redis refuses
+     */
+    public static RedisArchive open(RedisConfig config, String fingerprint) {
+        var link = new RedisLink(config);
+        link.start();
+        return new RedisArchive(
+                link, "basalt:1:" + model(fingerprint) + ":", config.life().toMillis());
+    }
+
+    private static String model(String fingerprint) {
+        try {
+            byte[] digest = MessageDigest.getInstance("SHA-256").digest(fingerprint.getBytes(StandardCharsets.UTF_8));
+            return HexFormat.of().formatHex(digest).substring(0, MODEL_DIGITS);
+        } catch (NoSuchAlgorithmException e) {
+            throw new IllegalStateException("every JDK has SHA-256", e);
+        }
+    }
+
+    private Known known(String id) {
+        var session = known.get(id);
+        if (session == null) {
+            throw new EngineException.SessionNotFound("There is no session " + id + ".");
+        }
+        return session;
+    }
+
+    private String tenantPrefix(String owner) {
+        return prefix + owner + ":";
+    }
+
+    private byte[] key(String owner, String id, String part) {
+        return bytes(tenantPrefix(owner) + id + ":" + part);
+    }
+
+    private byte[] key(String id, String part) {
+        return key(known(id).owner(), id, part);
+    }
+
+    private List<byte[]> keys(String owner, String id) {
+        return List.of(
+                key(owner, id, "head"),
+                key(owner, id, "journal"),
+                key(owner, id, "images"),
+                bytes(tenantPrefix(owner) + "sessions"));
+    }
+
+    private static byte[] bytes(String text) {
+        return text.getBytes(StandardCharsets.UTF_8);
+    }
+
+    private static byte[] bytes(long number) {
+        return bytes(Long.toString(number));
+    }
+
+    @Override
+    public boolean isDurable() {
+        return true;
+    }
+
+    @Override
+    public OptionalLong version(String owner, String id) {
+        var keys = keys(owner, id).subList(0, 3);
+        var answer = (List<?>) link.call("look at a session", redis -> redis.eval(Scripts.LOOK, keys, List.of()));
+        if (answer.isEmpty()) {
+            known.computeIfPresent(id, (same, session) -> session.owner().equals(owner) ? null : session);
+            return OptionalLong.empty();
+        }
+        var images = new ConcurrentSkipListMap<Long, Long>();
+        for (int i = 2; i < answer.size(); i += 2) {
+            images.put((Long) answer.get(i), (Long) answer.get(i + 1));
+        }
+        known.put(id, new Known(owner, (Long) answer.get(1), images));
+        return OptionalLong.of((Long) answer.get(0));
+    }
+
+    @Override
+    public List<String> ids() {
+        return List.of();
+    }
+
+    @Override
+    public List<String> ids(String owner) {
+        String tenant = tenantPrefix(owner);
+        var answer = (List<?>) link.call(
+                "list sessions",
+                redis -> redis.eval(Scripts.LIST, List.of(bytes(tenant + "sessions")), List.of(bytes(tenant))));
+        return answer.stream()
+                .map(id -> new String((byte[]) id, StandardCharsets.UTF_8))
+                .toList();
+    }
+
+    @Override
+    public long create(Label label, long version, byte[] journal) {
+        long life = label.lifeMillis() > 0 ? label.lifeMillis() : lifeMillis;
+        var before = known.get(label.id());
+        var images = before == null ? new ConcurrentSkipListMap<Long, Long>() : before.images();
+        known.put(label.id(), new Known(label.owner(), life, images));
+        return write(
+                label.id(),
+                version,
+                journal,
+                bytes(label.id()),
+                bytes(System.currentTimeMillis()),
+                bytes(tenantPrefix(label.owner())));
+    }
+
+    @Override
+    public long append(String id, long version, byte[] entry) {
+        return write(id, version, entry);
+    }
+
+    private long write(String id, long version, byte[] content, byte[]... beginning) {
+        var session = known(id);
+        var writer = new byte[WRITER_BYTES];
+        random.nextBytes(writer);
+        var arguments = new ArrayList<byte[]>();
+        arguments.add(bytes(version));
+        arguments.add(writer);
+        arguments.add(bytes(session.lifeMillis()));
+        arguments.add(content);
+        arguments.addAll(List.of(beginning));
+        var keys = keys(session.owner(), id);
+        long written = (Long) link.call("write a session", redis -> redis.eval(Scripts.WRITE, keys, arguments));
+        if (written == GONE) {
+            throw new EngineException.SessionNotFound("Session " + id + " was deleted meanwhile.");
+        }
+        if (written < 0) {
+            conflicts.increment();
+            throw new EngineException.SessionConflict(
+                    "Another server has changed session " + id + " meanwhile; send the turn again.");
+        }
+        return written;
+    }
+
+    @Override
+    public Optional<byte[]> journal(String id) {
+        byte[] key = key(id, "journal");
+        return link.call("read a session", redis -> Optional.ofNullable(redis.get(key)));
+    }
+
+    @Override
+    public void truncate(String id, long bytes) {
+        byte[] key = key(id, "journal");
+        LOG.log(System.Logger.Level.WARNING, "event=journal_cut session={0} bytes={1}", id, Long.toString(bytes));
+        link.call("cut a session", redis -> redis.eval(Scripts.TRUNCATE, List.of(key), List.of(bytes(bytes))));
+    }
+
+    @Override
+    public List<Long> images(String id) {
+        var session = known.get(id);
+        return session == null ? List.of() : List.copyOf(session.images().keySet());
+    }
+
+    @Override
+    public void putImage(String id, long tokenCount, byte[] image) {
+        var session = known(id);
+        byte[] key = key(id, "images");
+        var arguments = List.of(bytes(tokenCount), image, bytes(session.lifeMillis()));
+        link.call("write a state", redis -> redis.eval(Scripts.PUT_IMAGE, List.of(key), arguments));
+        session.images().put(tokenCount, (long) image.length);
+    }
+
+    @Override
+    public Optional<byte[]> image(String id, long tokenCount) {
+        byte[] key = key(id, "images");
+        return link.call("read a state", redis -> Optional.ofNullable(redis.hget(key, bytes(tokenCount))));
+    }
+
+    @Override
+    public void copyImage(String fromId, String toId, long tokenCount) {
+        var from = known(fromId);
+        var to = known.computeIfAbsent(
+                toId, absent -> new Known(from.owner(), from.lifeMillis(), new ConcurrentSkipListMap<>()));
+        var keys = List.of(key(fromId, "images"), key(toId, "images"));
+        var arguments = List.of(bytes(tokenCount), bytes(from.lifeMillis()));
+        long size = (Long) link.call("copy a state", redis -> redis.eval(Scripts.COPY_IMAGE, keys, arguments));
+        if (size > 0) {
+            to.images().put(tokenCount, size);
+        }
+    }
+
+    @Override
+    public long imageBytes(String id) {
+        var session = known.get(id);
+        return session == null
+                ? 0
+                : session.images().values().stream().mapToLong(Long::longValue).sum();
+    }
+
+    @Override
+    public void deleteImage(String id, long tokenCount) {
+        var session = known.get(id);
+        if (session != null) {
+            byte[] key = key(id, "images");
+            link.call("drop a state", redis -> redis.hdel(key, bytes(tokenCount)));
+            session.images().remove(tokenCount);
+        }
+    }
+
+    @Override
+    public void delete(String id) {
+        var session = known.get(id);
+        if (session != null) {
+            var keys = keys(session.owner(), id);
+            link.call("drop a session", redis -> redis.eval(Scripts.DELETE, keys, List.of(bytes(id))));
+            known.remove(id);
+        }
+    }
+
+    @Override
+    public void setAside(String id, String reason) {
+        LOG.log(System.Logger.Level.WARNING, "event=set_aside session={0} reason=\"{1}\"", id, reason);
+        var session = known(id);
+        var keys = new ArrayList<>(keys(session.owner(), id));
+        keys.add(key(id, "journal:aside"));
+        link.call("set a session aside", redis -> redis.eval(Scripts.SET_ASIDE, keys, List.of(bytes(id))));
+        known.remove(id);
+    }
+
+    @Override
+    public void setAsideImage(String id, long tokenCount, String reason) {
+        LOG.log(
+                System.Logger.Level.WARNING,
+                "event=state_dropped session={0} tokens={1} reason=\"{2}\"",
+                id,
+                Long.toString(tokenCount),
+                reason);
+        deleteImage(id, tokenCount);
+    }
+
+    @Override
+    public void forget(String id) {
+        known.remove(id);
+    }
+
+    @Override
+    public Health health() {
+        return new Health(link.isUp(), link.failureCount(), conflicts.sum());
+    }
+
+    @Override
+    public void close() {
+        link.close();
+    }
+}

@@ -1,0 +1,207 @@
+package basalt.server;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+import basalt.server.fixture.RedisServer;
+import com.fasterxml.jackson.databind.JsonNode;
+import java.io.BufferedInputStream;
+import java.io.IOException;
+import java.net.ConnectException;
+import java.net.InetAddress;
+import java.net.Socket;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicReferenceArray;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** Servers in processes of their own that share a Redis, killed and replaced. */
+class SharedServersIT {
+    private static final int TURNS = 50;
+    private static final int TURN_TOKENS = 12;
+    private static final int CLIENTS = 8;
+
+    @TempDir
+    private Path folder;
+
+    private final HttpClient client = HttpClient.newHttpClient();
+    private final List<ServerProcess> started = new ArrayList<>();
+    private RedisServer redis;
+    private final AtomicInteger refused = new AtomicInteger();
+    private volatile boolean isOver;
+
+    @BeforeEach
+    void start() throws IOException {
+        assumeTrue(RedisServer.isInstalled(), RedisServer.whyNot());
+        redis = RedisServer.start(folder);
+    }
+
+    @AfterEach
+    void stop() {
+        started.forEach(ServerProcess::close);
+        client.close();
+        if (redis != null) {
+            redis.close();
+        }
+    }
+
+    private ServerProcess serve(String... args) throws IOException {
+        var server = ServerProcess.start(folder.resolve("log"), args);
+        started.add(server);
+        return server;
+    }
+
+    private JsonNode send(ServerProcess server, String method, String path, String body) throws Exception {
+        var request = HttpRequest.newBuilder(URI.create("http://127.0.0.1:" + server.port() + path))
+                .header("Content-Type", "application/json")
+                .method(method, HttpRequest.BodyPublishers.ofString(body));
+        HttpResponse<String> response = client.send(request.build(), HttpResponse.BodyHandlers.ofString());
+        assertEquals(200, response.statusCode(), response.body());
+        return TestServer.parse(response.body());
+    }
+
+    private String create(ServerProcess server) throws Exception {
+        return send(server, "POST", "/v1/sessions", "{}").path("id").asText();
+    }
+
+    private String turn(ServerProcess server, String id, int turn) throws Exception {
+        String prompt = "\\nChapter " + turn + ". The";
+        return send(server, "POST", "/v1/completions", turn(id, prompt, TURN_TOKENS, turn))
+                .path("choices")
+                .path(0)
+                .path("text")
+                .asText();
+    }
+
+    private static String turn(String id, String prompt, int maxTokens, int seed) {
+        return "{\"session\":\"" + id + "\",\"prompt\":\"" + prompt + "\",\"max_tokens\":" + maxTokens
+                + ",\"temperature\":0.8,\"seed\":" + seed + ",\"ignore_eos\":true}";
+    }
+
+    @Test
+    void conversationOfFiftyTurnsAlternatesThroughAKillAndReadsLikeThatOfOneServer() throws Exception {
+        String[] shared = {"--backend", "cpu", "--slots", "2", "--redis-url", redis.url()};
+        ServerProcess one = serve(shared);
+        ServerProcess other = serve(shared);
+        String id = create(one);
+        var texts = new ArrayList<String>();
+        for (int i = 0; i < TURNS; i++) {
+            if (i == TURNS / 2) {
+                try (var socket = new Socket(InetAddress.getLoopbackAddress(), one.port())) {
+                    String endless = turn(id, "lost", 1_000_000, 0).replace("{", "{\"stream\":true,");
+                    socket.getOutputStream().write(TestServer.wire(endless).getBytes(StandardCharsets.UTF_8));
+                    socket.getInputStream().readNBytes(2_000); // in the middle of the answer
+                    one.kill();
+                }
+                texts.add(turn(other, id, i));
+                one = serve(shared);
+            } else {
+                texts.add(turn(i % 2 == 0 ? one : other, id, i));
+            }
+        }
+        assertEquals(
+                TURNS, send(one, "GET", "/v1/sessions/" + id, "").path("turns").asInt());
+        one.close();
+        other.close();
+
+        ServerProcess alone = serve("--backend", "cpu", "--slots", "2");
+        String same = create(alone);
+        for (int i = 0; i < TURNS; i++) {
+            assertEquals(turn(alone, same, i), texts.get(i), "turn " + i);
+        }
+    }
+
+    @Test
+    void rollingUpdateUnderLoadLosesNoStreamAndNoCommittedTurn() throws Exception {
+        String[] fake = {
+            "--backend", "fake", "--fake-step-time", "10ms", "--drain-delay", "200ms", "--redis-url", redis.url()
+        };
+        var servers = new AtomicReferenceArray<>(new ServerProcess[] {serve(fake), serve(fake)});
+        var committed = new AtomicInteger();
+        var lost = new ConcurrentLinkedQueue<String>();
+        var ids = new ArrayList<String>();
+        var clients = new ArrayList<Thread>();
+        var counts = new AtomicInteger[CLIENTS];
+        for (int i = 0; i < CLIENTS; i++) {
+            int index = i;
+            ids.add(create(servers.get(i % 2)));
+            counts[i] = new AtomicInteger();
+            clients.add(Thread.ofPlatform().start(() -> {
+                for (int turn = index; !isOver; turn++) {
+                    if (commit(servers, ids.get(index), turn, lost)) {
+                        counts[index].incrementAndGet();
+                        committed.incrementAndGet();
+                    }
+                }
+            }));
+        }
+
+        for (int i = 0; i < 2; i++) {
+            awaitMore(committed);
+            ServerProcess old = servers.get(i);
+            old.terminate();
+            assertEquals(0, old.awaitExit());
+            servers.set(i, serve(fake));
+        }
+        awaitMore(committed);
+        isOver = true;
+        for (Thread thread : clients) {
+            thread.join();
+        }
+
+        assertEquals(
+                List.of(), List.copyOf(lost), committed + " turns were committed, refused connections: " + refused);
+        for (int i = 0; i < CLIENTS; i++) {
+            var session = send(servers.get(0), "GET", "/v1/sessions/" + ids.get(i), "");
+            assertEquals(counts[i].get(), session.path("turns").asInt());
+            assertEquals(
+                    counts[i].get() * (1 + TURN_TOKENS), session.path("tokens").asInt());
+        }
+    }
+
+    private static void awaitMore(AtomicInteger committed) {
+        int before = committed.get();
+        TestServer.await("more turns", () -> committed.get() >= before + 2 * CLIENTS);
+    }
+
+    /** One turn, at the other server if the first does not take it; a refusal has begun nothing. */
+    private boolean commit(
+            AtomicReferenceArray<ServerProcess> servers, String id, int turn, ConcurrentLinkedQueue<String> lost) {
+        String body = turn(id, "a", TURN_TOKENS, turn).replace("{", "{\"stream\":true,");
+        for (int attempt = 0; attempt < 2; attempt++) {
+            try (var socket = new Socket(
+                    InetAddress.getLoopbackAddress(),
+                    servers.get((turn + attempt) % 2).port())) {
+                socket.getOutputStream().write(TestServer.wire(body).getBytes(StandardCharsets.UTF_8));
+                WireAnswer answer = WireAnswer.read(new BufferedInputStream(socket.getInputStream()))
+                        .orElseThrow(() -> new IOException("no answer"));
+                if (answer.status() != 503) {
+                    boolean isWhole = answer.body().contains("\"finish_reason\":\"length\"")
+                            && answer.body().endsWith("data: [DONE]\n\n");
+                    if (!isWhole) {
+                        lost.add(answer.toString());
+                    }
+                    return isWhole;
+                }
+            } catch (ConnectException e) {
+                refused.incrementAndGet();
+            } catch (IOException e) {
+                lost.add(e.toString());
+                return false;
+            }
+        }
+        lost.add("neither server takes a turn");
+        return false;
+    }
+}

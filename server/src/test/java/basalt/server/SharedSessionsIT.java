@@ -1,0 +1,222 @@
+package basalt.server;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+import basalt.engine.backend.fake.FakeBackend;
+import basalt.server.fixture.CutProxy;
+import basalt.server.fixture.RedisServer;
+import basalt.server.fixture.WordTokenizer;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** Two servers and one Redis, in one process; the first server's network to Redis can be cut. */
+class SharedSessionsIT {
+    private static final Map<String, String> JSON = Map.of("Content-Type", "application/json");
+
+    @TempDir
+    private Path folder;
+
+    private RedisServer redis;
+    private CutProxy proxy;
+    private TestServer one;
+    private TestServer other;
+
+    @BeforeEach
+    void start() throws IOException {
+        assumeTrue(RedisServer.isInstalled(), RedisServer.whyNot());
+        redis = RedisServer.start(folder);
+        proxy = new CutProxy(redis.port());
+        one = serve(RedisServer.url(proxy.port()));
+        other = serve(redis.url());
+    }
+
+    @AfterEach
+    void stop() throws IOException {
+        if (redis != null) {
+            one.close();
+            other.close();
+            proxy.close();
+            redis.close();
+        }
+    }
+
+    private static TestServer serve(String url) {
+        var options = FakeBackend.Options.DEFAULT
+                .withSlots(8, 8)
+                .withTimes(Duration.ofMillis(4).toNanos(), 0);
+        return TestServer.start(
+                options,
+                Optional.of(new WordTokenizer(TestServer.VOCAB_SIZE)),
+                "--redis-url",
+                url,
+                "--redis-timeout",
+                "200ms");
+    }
+
+    private static String create(TestServer server) {
+        var answer = server.send("POST", "/v1/sessions", "{}", JSON);
+        assertEquals(200, answer.status(), answer.body());
+        return answer.json().path("id").asText();
+    }
+
+    private static String turn(String id, String prompt, int maxTokens) {
+        return "{\"session\":\"" + id + "\",\"prompt\":\"" + prompt + "\",\"max_tokens\":" + maxTokens
+                + ",\"ignore_eos\":true,\"temperature\":0}";
+    }
+
+    private static String text(TestServer.Answer answer) {
+        assertEquals(200, answer.status(), answer.body());
+        return answer.json().path("choices").path(0).path("text").asText();
+    }
+
+    private static String code(TestServer.Answer answer) {
+        return answer.error().path("code").asText();
+    }
+
+    private static String metric(TestServer server, String name) {
+        return server.get("/metrics")
+                .body()
+                .lines()
+                .filter(line -> line.startsWith(name + " ") || line.startsWith(name + "{"))
+                .findFirst()
+                .map(line -> line.substring(line.lastIndexOf(' ') + 1))
+                .orElse("");
+    }
+
+    @Test
+    void ofTwoServersThatCommitTheSameSessionOneWins() {
+        String id = create(one);
+        text(one.complete(turn(id, "a", 5)));
+        long tokens = one.get("/v1/sessions/" + id).json().path("tokens").asLong();
+        var slow = CompletableFuture.supplyAsync(() -> one.complete(turn(id, "b", 100)));
+        TestServer.await("the turn", () -> one.stats().busySlotCount() > 0);
+
+        String kept = text(other.complete(turn(id, "c", 5)));
+        TestServer.Answer late = slow.join();
+
+        assertEquals(409, late.status(), late.body());
+        assertEquals("session_conflict", code(late));
+        assertEquals(
+                tokens + 6, one.get("/v1/sessions/" + id).json().path("tokens").asLong());
+        assertEquals("1.0", metric(one, "basalt_session_store_conflicts_total"));
+        String alone = create(other);
+        text(other.complete(turn(alone, "a", 5)));
+        assertEquals(kept, text(other.complete(turn(alone, "c", 5))));
+        assertEquals(text(other.complete(turn(alone, "d", 9))), text(one.complete(turn(id, "d", 9))));
+    }
+
+    @Test
+    void withoutRedisAllButSessionsIsServedAndItComesBack() {
+        String id = create(one);
+        text(one.complete(turn(id, "a", 5)));
+        assertEquals("up", one.get("/health/ready").json().path("session_store").asText());
+        assertEquals("1.0", metric(one, "basalt_session_store_up"));
+
+        proxy.become(CutProxy.State.CUT);
+
+        TestServer.await(
+                "the cut to be noticed",
+                () -> metric(one, "basalt_session_store_up").equals("0.0"));
+        var ready = one.get("/health/ready");
+        assertEquals(200, ready.status());
+        assertEquals("down", ready.json().path("session_store").asText());
+        text(one.complete("{\"prompt\":\"a\",\"max_tokens\":5}"));
+        for (var answer : List.of(
+                one.complete(turn(id, "b", 5)),
+                one.send("POST", "/v1/sessions", "{}", JSON),
+                one.get("/v1/sessions/" + id),
+                one.get("/v1/sessions"))) {
+            assertEquals(503, answer.status(), answer.body());
+            assertEquals("sessions_unavailable", code(answer));
+            assertTrue(Integer.parseInt(answer.header("retry-after")) >= 1);
+        }
+        assertTrue(Double.parseDouble(metric(one, "basalt_session_store_failures_total")) >= 4);
+        String elsewhere = text(other.complete(turn(id, "b", 5)));
+
+        proxy.become(CutProxy.State.WHOLE);
+
+        TestServer.await(
+                "Redis again", () -> metric(one, "basalt_session_store_up").equals("1.0"));
+        String here = text(one.complete(turn(id, "c", 5)));
+        String alone = create(other);
+        text(other.complete(turn(alone, "a", 5)));
+        assertEquals(elsewhere, text(other.complete(turn(alone, "b", 5))));
+        assertEquals(here, text(other.complete(turn(alone, "c", 5))));
+    }
+
+    @Test
+    void turnThatEndsWhileRedisIsAwayIsNotCommittedAndSaysSo() {
+        String id = create(one);
+        text(one.complete(turn(id, "a", 5)));
+        var running = CompletableFuture.supplyAsync(
+                () -> one.complete(turn(id, "b", 100).replace("\"temperature\"", "\"stream\":true,\"temperature\"")));
+        TestServer.await("the turn", () -> one.stats().busySlotCount() > 0);
+
+        proxy.become(CutProxy.State.SILENT);
+
+        TestServer.Answer answer = running.join();
+        assertTrue(answer.body().contains("\"code\":\"sessions_unavailable\""), answer.body());
+        assertEquals(6, other.get("/v1/sessions/" + id).json().path("tokens").asInt());
+        TestServer.await(
+                "the silence to be noticed",
+                () -> metric(one, "basalt_session_store_up").equals("0.0"));
+        proxy.become(CutProxy.State.WHOLE);
+        TestServer.await(
+                "Redis again", () -> metric(one, "basalt_session_store_up").equals("1.0"));
+        String alone = create(other);
+        text(other.complete(turn(alone, "a", 5)));
+        assertEquals(text(other.complete(turn(alone, "d", 9))), text(one.complete(turn(id, "d", 9))));
+    }
+
+    @Test
+    void forksListsAndDeletionsAreSeenByBoth() {
+        String id = create(one);
+        text(one.complete(turn(id, "a", 5)));
+
+        String fork = other.send("POST", "/v1/sessions/" + id + "/fork", "{}", JSON)
+                .json()
+                .path("data")
+                .path(0)
+                .path("id")
+                .asText();
+
+        assertEquals(text(one.complete(turn(id, "b", 5))), text(one.complete(turn(fork, "b", 5))));
+        assertEquals(2, other.get("/v1/sessions").json().path("data").size());
+        assertEquals(
+                200, one.send("DELETE", "/v1/sessions/" + fork, "", Map.of()).status());
+        assertEquals(404, other.get("/v1/sessions/" + fork).status());
+        assertEquals(1, other.get("/v1/sessions").json().path("data").size());
+    }
+
+    @Test
+    void serverThatLeavesHandsItsStatesOver() throws InterruptedException {
+        String id = create(one);
+        text(one.complete(turn(id, "a", 40)));
+
+        one.application().drain();
+        one.close();
+
+        assertEquals(
+                "archive", other.get("/v1/sessions/" + id).json().path("tier").asText());
+        var answer = other.complete(turn(id, "b", 5));
+        assertEquals(
+                40,
+                answer.json()
+                        .path("usage")
+                        .path("prompt_tokens_details")
+                        .path("cached_tokens")
+                        .asInt(),
+                answer.body());
+    }
+}

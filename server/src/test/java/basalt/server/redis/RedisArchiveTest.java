@@ -1,0 +1,287 @@
+package basalt.server.redis;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+import basalt.engine.EngineException;
+import basalt.engine.session.SessionArchive.Label;
+import basalt.server.fixture.CutProxy;
+import basalt.server.fixture.RedisServer;
+import java.io.IOException;
+import java.net.URI;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.List;
+import java.util.OptionalLong;
+import java.util.Set;
+import java.util.TreeSet;
+import java.util.concurrent.locks.LockSupport;
+import java.util.random.RandomGenerator;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import redis.clients.jedis.RedisClient;
+
+/** Two servers' archives over one real Redis; the first one's network can be cut. */
+class RedisArchiveTest {
+    private static final String MODEL = "model";
+    private static final String ID = "sess_00000000000000000000000000000001";
+    private static final String OTHER_ID = "sess_00000000000000000000000000000002";
+    private static final String OWNER = "tenant";
+    private static final byte[] JOURNAL = "begin".getBytes(StandardCharsets.UTF_8);
+    private static final byte[] ENTRY = " more".getBytes(StandardCharsets.UTF_8);
+    private static final Duration TIMEOUT = Duration.ofMillis(200);
+    private static final Duration LIFE = Duration.ofHours(1);
+
+    @TempDir
+    private Path folder;
+
+    private RedisServer server;
+    private CutProxy proxy;
+    private RedisArchive one;
+    private RedisArchive other;
+    private RedisClient redis;
+
+    @BeforeEach
+    void start() throws IOException {
+        assumeTrue(RedisServer.isInstalled(), RedisServer.whyNot());
+        server = RedisServer.start(folder);
+        proxy = new CutProxy(server.port());
+        one = open(RedisServer.url(proxy.port()), LIFE);
+        other = open(server.url(), LIFE);
+        redis = RedisClient.create("127.0.0.1", server.port());
+    }
+
+    @AfterEach
+    void stop() throws IOException {
+        if (server != null) {
+            one.close();
+            other.close();
+            redis.close();
+            proxy.close();
+            server.close();
+        }
+    }
+
+    private static RedisArchive open(String url, Duration life) {
+        return RedisArchive.open(new RedisConfig(URI.create(url), TIMEOUT, life), MODEL);
+    }
+
+    private static Label label(String id, Duration life) {
+        return new Label(id, OWNER, life.toMillis());
+    }
+
+    private void awaitHealth(boolean isAvailable) {
+        long began = System.nanoTime();
+        while (one.health().isAvailable() != isAvailable) {
+            assertTrue(System.nanoTime() - began < 20_000_000_000L, "availability stays " + !isAvailable);
+            LockSupport.parkNanos(5_000_000);
+        }
+    }
+
+    @Test
+    void ofWritesWithTheSameVersionOneSucceeds() {
+        long made = one.create(label(ID, Duration.ZERO), 0, JOURNAL);
+        assertEquals(OptionalLong.of(made), other.version(OWNER, ID));
+
+        long written = other.append(ID, made, ENTRY);
+
+        assertEquals(made + 1, written);
+        assertThrows(EngineException.SessionConflict.class, () -> one.append(ID, made, ENTRY));
+        assertThrows(EngineException.SessionConflict.class, () -> one.create(label(ID, LIFE), made, JOURNAL));
+        assertArrayEquals(
+                "begin more".getBytes(StandardCharsets.UTF_8), one.journal(ID).orElseThrow());
+        assertEquals(2, one.health().conflictCount());
+        assertEquals(written + 1, one.create(label(ID, LIFE), written, ENTRY));
+        assertArrayEquals(ENTRY, other.journal(ID).orElseThrow());
+    }
+
+    @Test
+    void writeWhoseAnswerIsLostIsDoneOnce() {
+        long version = one.create(label(ID, Duration.ZERO), 0, JOURNAL);
+        for (int i = 0; i < 5; i++) {
+            proxy.loseAnswers(1);
+
+            version = one.append(ID, version, ENTRY);
+        }
+
+        assertEquals(
+                "begin more more more more more", new String(one.journal(ID).orElseThrow(), StandardCharsets.UTF_8));
+        assertEquals(6, version);
+    }
+
+    @Test
+    void keysAreThoseOfTheDocumentAndEnd() {
+        one.create(label(ID, Duration.ofSeconds(100)), 0, JOURNAL);
+        one.create(label(OTHER_ID, Duration.ZERO), 0, JOURNAL);
+        one.putImage(ID, 7, new byte[100]);
+        // The beginning of the SHA-256 of "model".
+        String tenant = "basalt:1:9372c470eeadd5ec:tenant:";
+
+        assertEquals(
+                Set.of(
+                        tenant + ID + ":head",
+                        tenant + ID + ":journal",
+                        tenant + ID + ":images",
+                        tenant + OTHER_ID + ":head",
+                        tenant + OTHER_ID + ":journal",
+                        tenant + "sessions"),
+                new TreeSet<>(redis.keys("*")));
+        for (String part : List.of(":head", ":journal", ":images")) {
+            long left = redis.pttl(tenant + ID + part);
+            assertTrue(left > 90_000 && left <= 100_000, part + " lives for " + left);
+        }
+        long left = redis.pttl(tenant + OTHER_ID + ":journal");
+        assertTrue(left > LIFE.toMillis() - 10_000 && left <= LIFE.toMillis(), "lives for " + left);
+        redis.pexpire(tenant + ID + ":journal", 50_000);
+        other.version(OWNER, ID);
+        assertTrue(redis.pttl(tenant + ID + ":journal") > 90_000, "a look is a use");
+        try (var eternal = open(server.url(), Duration.ZERO)) {
+            eternal.create(label("sess_00000000000000000000000000000003", Duration.ZERO), 0, JOURNAL);
+            assertEquals(-1, redis.pttl(tenant + "sess_00000000000000000000000000000003:journal"));
+        }
+    }
+
+    @Test
+    void whatEndedIsGoneEverywhere() {
+        one.create(label(ID, Duration.ofMillis(50)), 0, JOURNAL);
+        one.create(label(OTHER_ID, Duration.ZERO), 0, JOURNAL);
+        long began = System.nanoTime();
+        while (redis.exists("basalt:1:9372c470eeadd5ec:tenant:" + ID + ":journal")) {
+            assertTrue(System.nanoTime() - began < 20_000_000_000L, "it lives on");
+            LockSupport.parkNanos(5_000_000);
+        }
+
+        assertEquals(OptionalLong.empty(), other.version(OWNER, ID));
+        assertThrows(EngineException.SessionNotFound.class, () -> one.append(ID, 1, ENTRY));
+        assertEquals(List.of(OTHER_ID), other.ids(OWNER));
+        one.delete(OTHER_ID);
+        assertEquals(List.of(), other.ids(OWNER));
+        assertEquals(Set.of(), redis.keys("*"));
+    }
+
+    @Test
+    void tenantsAndModelsAreApart() {
+        one.create(label(ID, Duration.ZERO), 0, JOURNAL);
+
+        assertEquals(OptionalLong.empty(), other.version("another", ID));
+        assertEquals(List.of(), other.ids("another"));
+        try (var foreign = RedisArchive.open(new RedisConfig(URI.create(server.url()), TIMEOUT, LIFE), "foreign")) {
+            assertEquals(OptionalLong.empty(), foreign.version(OWNER, ID));
+        }
+        assertTrue(one.version(OWNER, ID).isPresent());
+    }
+
+    @Test
+    void imagesComeBackAsTheyWere() {
+        var random = RandomGenerator.of("L64X128MixRandom");
+        var image = new byte[300_001];
+        random.nextBytes(image);
+        one.create(label(ID, Duration.ZERO), 0, JOURNAL);
+        one.putImage(ID, 5, image);
+        one.putImage(ID, 1_000, new byte[0]);
+
+        other.version(OWNER, ID);
+
+        assertEquals(List.of(5L, 1_000L), other.images(ID));
+        assertArrayEquals(image, other.image(ID, 5).orElseThrow());
+        assertArrayEquals(new byte[0], other.image(ID, 1_000).orElseThrow());
+        assertTrue(other.image(ID, 6).isEmpty());
+        assertEquals(one.imageBytes(ID), other.imageBytes(ID));
+        other.copyImage(ID, OTHER_ID, 5);
+        other.create(label(OTHER_ID, Duration.ZERO), 0, JOURNAL);
+        one.version(OWNER, OTHER_ID);
+        assertArrayEquals(image, one.image(OTHER_ID, 5).orElseThrow());
+        one.deleteImage(ID, 5);
+        assertTrue(one.image(ID, 5).isEmpty());
+        assertEquals(List.of(1_000L), one.images(ID));
+    }
+
+    @Test
+    void whatIsSetAsideIsNotThere() {
+        String tenant = "basalt:1:9372c470eeadd5ec:tenant:";
+        one.create(label(ID, Duration.ZERO), 0, JOURNAL);
+        one.putImage(ID, 9, new byte[3]);
+
+        one.setAsideImage(ID, 9, "a test");
+
+        assertTrue(one.image(ID, 9).isEmpty());
+        assertEquals(List.of(), one.images(ID));
+        one.setAside(ID, "a test");
+        assertEquals(Set.of(tenant + ID + ":journal:aside"), redis.keys("*"));
+        assertEquals(OptionalLong.empty(), other.version(OWNER, ID));
+        assertEquals(List.of(), other.ids(OWNER));
+    }
+
+    @Test
+    void cutNetworkFailsFastAndComesBack() {
+        long version = one.create(label(ID, Duration.ZERO), 0, JOURNAL);
+        proxy.become(CutProxy.State.CUT);
+        assertThrows(EngineException.ArchiveUnavailable.class, () -> one.append(ID, version, ENTRY));
+        awaitHealth(false);
+
+        long began = System.nanoTime();
+        assertThrows(EngineException.ArchiveUnavailable.class, () -> one.append(ID, version, ENTRY));
+        assertTrue(System.nanoTime() - began < 50_000_000, "a call took " + (System.nanoTime() - began));
+        assertTrue(one.health().failureCount() >= 2);
+
+        proxy.become(CutProxy.State.WHOLE);
+        awaitHealth(true);
+        assertEquals(version + 1, one.append(ID, version, ENTRY));
+    }
+
+    @Test
+    void silentNetworkTimesOut() {
+        long version = one.create(label(ID, Duration.ZERO), 0, JOURNAL);
+        proxy.become(CutProxy.State.SILENT);
+
+        long began = System.nanoTime();
+        assertThrows(EngineException.ArchiveUnavailable.class, () -> one.append(ID, version, ENTRY));
+        long millis = (System.nanoTime() - began) / 1_000_000;
+
+        assertTrue(millis < 3_000, "a call took " + millis + " ms");
+        awaitHealth(false);
+        proxy.become(CutProxy.State.WHOLE);
+        awaitHealth(true);
+        // Whether it was written is told by the version.
+        long now = one.version(OWNER, ID).orElseThrow();
+        assertEquals(now + 1, one.append(ID, now, ENTRY));
+    }
+
+    @Test
+    void fullRedisRefusesAWriteAndKeepsTheRest() {
+        long version = one.create(label(ID, Duration.ZERO), 0, JOURNAL);
+        redis.configSet("maxmemory", "1");
+
+        assertThrows(EngineException.ArchiveUnavailable.class, () -> one.append(ID, version, ENTRY));
+
+        assertTrue(one.health().isAvailable(), "others can still be read");
+        assertArrayEquals(JOURNAL, one.journal(ID).orElseThrow());
+        redis.configSet("maxmemory", "0");
+        assertEquals(version + 1, one.append(ID, version, ENTRY));
+    }
+
+    @Test
+    void serverThatIsNotThereYetIsWaitedForAndOneThatRefusesIsNot() {
+        proxy.become(CutProxy.State.CUT);
+        try (var early = open(RedisServer.url(proxy.port()), LIFE)) {
+            assertFalse(early.health().isAvailable());
+            assertThrows(EngineException.ArchiveUnavailable.class, () -> early.version(OWNER, ID));
+        }
+        redis.configSet("requirepass", "secret");
+
+        var refused = assertThrows(EngineException.ArchiveFailure.class, () -> open(server.url(), LIFE));
+        assertTrue(String.valueOf(refused.getMessage()).contains("NOAUTH"), refused.getMessage());
+        String wrong = "redis://:wrong@127.0.0.1:" + server.port();
+        refused = assertThrows(EngineException.ArchiveFailure.class, () -> open(wrong, LIFE));
+        assertTrue(String.valueOf(refused.getMessage()).contains("WRONGPASS"), refused.getMessage());
+        assertFalse(String.valueOf(refused.getMessage()).contains("wrong@"), refused.getMessage());
+        open("redis://:secret@127.0.0.1:" + server.port() + "/2", LIFE).close();
+    }
+}
