@@ -3,23 +3,58 @@ package basalt.bench;
 import java.io.IOException;
 import java.io.PrintStream;
 import java.util.Arrays;
+import java.util.Map;
 
 /** {@code basalt bench}: picks a measurement by its first argument. */
 public final class Main {
     private static final String USAGE = """
-            Usage: basalt bench KIND [OPTIONS]
+        Usage: basalt bench KIND [OPTIONS]
 
-              engine    prefill and decode of the embedded engine
-              serve     concurrent streams against a running server
-              overload  many times the capacity of a running server
-              streams   thousands of streams of a running server: rate, gaps, memory
-              bare      a server that only writes events, to compare streams with
-              long      one long prompt and answer: memory, speed, loss against position
-              recall    numbers that a running server finds again in its prompt
-              jmh       single operations; options are those of JMH, such as a pattern of names
+          engine    prefill and decode of the embedded engine
+          serve     concurrent streams against a running server
+          overload  many times the capacity of a running server
+          streams   thousands of streams of a running server: rate, gaps, memory
+          bare      a server that only writes events, to compare streams with
+          long      one long prompt and answer: memory, speed, loss against position
+          sessions  what a known past saves: turns, shared beginnings, forks
+          recall    numbers that a running server finds again in its prompt
+          jmh       single operations; options are those of JMH, such as a pattern of names
 
-            "basalt bench KIND --help" lists the options of a kind.
-            """;
+        "basalt bench KIND --help" lists the options of a kind.
+        """;
+
+    /** Measures and prints; false if what was measured is not as it must be. */
+    private interface Measurement {
+        boolean run(String[] arguments, PrintStream out) throws IOException;
+    }
+
+    private record Kind(String usage, Measurement measurement) {}
+
+    private static final Map<String, Kind> KINDS = Map.of(
+            "engine",
+                    new Kind(EngineBench.USAGE, (rest, out) -> {
+                        new EngineBench(rest, out).run();
+                        return true;
+                    }),
+            "serve", new Kind(ServeBench.USAGE, (rest, out) -> new ServeBench(rest, out).run()),
+            "overload", new Kind(OverloadBench.USAGE, (rest, out) -> new OverloadBench(rest, out).run()),
+            "streams", new Kind(StreamsBench.USAGE, (rest, out) -> new StreamsBench(rest, out).run()),
+            "bare",
+                    new Kind(BareServer.USAGE, (rest, out) -> {
+                        new BareServer(rest, out).run();
+                        return true;
+                    }),
+            "long",
+                    new Kind(LongBench.USAGE, (rest, out) -> {
+                        new LongBench(rest, out).run();
+                        return true;
+                    }),
+            "sessions",
+                    new Kind(SessionBench.USAGE, (rest, out) -> {
+                        new SessionBench(rest, out).run();
+                        return true;
+                    }),
+            "recall", new Kind(RecallBench.USAGE, (rest, out) -> new RecallBench(rest, out).run()));
 
     private Main() {}
 
@@ -29,64 +64,22 @@ public final class Main {
     }
 
     static int run(String[] arguments, PrintStream out, PrintStream err) throws IOException {
-        var kind = arguments.length == 0 ? "help" : arguments[0];
+        var name = arguments.length == 0 ? "help" : arguments[0];
         var rest = arguments.length == 0 ? arguments : Arrays.copyOfRange(arguments, 1, arguments.length);
-        boolean wantsHelp = Arrays.asList(rest).contains("--help");
+        var kind = KINDS.get(name);
         try {
-            switch (kind) {
-                case "engine" -> {
-                    if (wantsHelp) {
-                        out.print(EngineBench.USAGE);
-                    } else {
-                        new EngineBench(rest, out).run();
-                    }
-                }
-                case "serve" -> {
-                    if (wantsHelp) {
-                        out.print(ServeBench.USAGE);
-                    } else if (!new ServeBench(rest, out).run()) {
-                        return 1;
-                    }
-                }
-                case "overload" -> {
-                    if (wantsHelp) {
-                        out.print(OverloadBench.USAGE);
-                    } else if (!new OverloadBench(rest, out).run()) {
-                        return 1;
-                    }
-                }
-                case "streams" -> {
-                    if (wantsHelp) {
-                        out.print(StreamsBench.USAGE);
-                    } else if (!new StreamsBench(rest, out).run()) {
-                        return 1;
-                    }
-                }
-                case "bare" -> {
-                    if (wantsHelp) {
-                        out.print(BareServer.USAGE);
-                    } else {
-                        new BareServer(rest, out).run();
-                    }
-                }
-                case "long" -> {
-                    if (wantsHelp) {
-                        out.print(LongBench.USAGE);
-                    } else {
-                        new LongBench(rest, out).run();
-                    }
-                }
-                case "recall" -> {
-                    if (wantsHelp) {
-                        out.print(RecallBench.USAGE);
-                    } else if (!new RecallBench(rest, out).run()) {
-                        return 1;
-                    }
-                }
+            if (kind != null && Arrays.asList(rest).contains("--help")) {
+                out.print(kind.usage());
+                return 0;
+            }
+            if (kind != null) {
+                return kind.measurement().run(rest, out) ? 0 : 1;
+            }
+            switch (name) {
                 case "jmh" -> org.openjdk.jmh.Main.main(rest);
                 case "help", "-h", "--help" -> out.print(USAGE);
                 default -> {
-                    err.println("basalt bench: unknown kind: " + kind);
+                    err.println("basalt bench: unknown kind: " + name);
                     err.print(USAGE);
                     return 2;
                 }

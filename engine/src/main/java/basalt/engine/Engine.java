@@ -3,7 +3,7 @@ package basalt.engine;
 import basalt.engine.backend.Backend;
 import basalt.engine.model.ModelConfig;
 import basalt.engine.schedule.Front;
-import basalt.engine.state.PrefixCache;
+import basalt.engine.state.PrefixUse;
 import basalt.engine.state.SessionState;
 import basalt.engine.state.StateLayout;
 import basalt.engine.state.StatePool;
@@ -95,13 +95,10 @@ public final class Engine implements AutoCloseable {
 
     /**
      * As {@link #submit(List)}, but a prompt that begins like another of the scope is not read again from its start.
-     *
-     * @param cache of this engine's model
-     * @param scope whose prompts; it sees no other's
      */
-    public List<Generation> submit(List<GenerationRequest> requests, PrefixCache cache, String scope) {
+    public List<Generation> submit(List<GenerationRequest> requests, PrefixUse prefixes) {
         check(requests);
-        return front.submit(requests, cache, scope);
+        return front.submit(requests, prefixes);
     }
 
     private void check(List<GenerationRequest> requests) {

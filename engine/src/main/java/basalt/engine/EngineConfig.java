@@ -11,6 +11,7 @@ import java.time.Duration;
  * @param queueRequestsMax requests that may wait for a slot
  * @param queueTokensMax prompt tokens that may wait for a slot
  * @param slowReaderTimeout how long a choice whose reader does not read keeps its slot
+ * @param sessionSlotsMax slots of a device that hold sessions at rest at most, while no request needs them
  */
 public record EngineConfig(
         int batchRowsMax,
@@ -18,10 +19,34 @@ public record EngineConfig(
         long stepTargetMillis,
         int queueRequestsMax,
         long queueTokensMax,
-        Duration slowReaderTimeout) {
+        Duration slowReaderTimeout,
+        int sessionSlotsMax) {
 
     /** Used where nothing else is asked for. */
     public static final EngineConfig DEFAULT = new EngineConfig(32, 128, 50, 256, 16_000_000, Duration.ofSeconds(30));
+
+    /** No session keeps its slot. */
+    public EngineConfig(
+            int batchRowsMax,
+            int chunkTokensMax,
+            long stepTargetMillis,
+            int queueRequestsMax,
+            long queueTokensMax,
+            Duration slowReaderTimeout) {
+        this(batchRowsMax, chunkTokensMax, stepTargetMillis, queueRequestsMax, queueTokensMax, slowReaderTimeout, 0);
+    }
+
+    /** The same with slots for sessions at rest. */
+    public EngineConfig withSessionSlots(int max) {
+        return new EngineConfig(
+                batchRowsMax,
+                chunkTokensMax,
+                stepTargetMillis,
+                queueRequestsMax,
+                queueTokensMax,
+                slowReaderTimeout,
+                max);
+    }
 
     /** Checks the bounds. */
     public EngineConfig {
@@ -30,6 +55,7 @@ public record EngineConfig(
         Checks.argument(stepTargetMillis > 0, "stepTargetMillis", stepTargetMillis);
         Checks.argument(queueRequestsMax > 0, "queueRequestsMax", queueRequestsMax);
         Checks.argument(queueTokensMax > 0, "queueTokensMax", queueTokensMax);
+        Checks.argument(sessionSlotsMax >= 0, "sessionSlotsMax", sessionSlotsMax);
         Checks.argument(!slowReaderTimeout.isNegative(), "slowReaderTimeout", slowReaderTimeout);
     }
 }

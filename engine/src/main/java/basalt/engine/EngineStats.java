@@ -5,6 +5,8 @@ package basalt.engine;
  *
  * @param slotCount slots in all
  * @param busySlotCount slots held by requests
+ * @param residentSlotCount slots that no request holds and that hold a session at rest
+ * @param residentHitCount turns that began in such a slot
  * @param runningRequestCount requests that hold slots
  * @param waitingRequestCount requests in the admission queue
  * @param waitingTokenCount prompt tokens of those
@@ -19,6 +21,8 @@ package basalt.engine;
 public record EngineStats(
         int slotCount,
         int busySlotCount,
+        int residentSlotCount,
+        long residentHitCount,
         int runningRequestCount,
         int waitingRequestCount,
         long waitingTokenCount,

@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import basalt.engine.backend.cpu.CpuBackend;
 import basalt.engine.model.Checkpoint;
 import basalt.engine.session.DirectoryArchive;
+import basalt.engine.session.Durability;
 import basalt.engine.session.SessionConfig;
 import basalt.engine.session.SessionStore;
 import basalt.engine.session.TurnRequest;
@@ -220,7 +221,7 @@ class SessionCpuPropertyTest {
             byte[] moved = {};
             for (int i = 0; i < 4; i++) {
                 // One directory twice, then another that the state is carried to.
-                var archive = DirectoryArchive.open(directory.resolve("server" + i / 2));
+                var archive = DirectoryArchive.open(directory.resolve("server" + i / 2), Durability.OFF);
                 var config = new SessionConfig(checkpoint.fingerprint(), 10, 1 << 24, 1 << 24, 1);
                 try (var engine = start(checkpoint, random);
                         var store = SessionStore.open(engine, config, archive, () -> 1)) {

@@ -65,18 +65,17 @@ final class Application implements AutoCloseable {
 
         LoadedModel model = load(config, loader, listening);
         SessionStore sessions = SessionSetup.open(config.sessions(), model);
-        var serving = Serving.of(
-                model.engine(),
-                sessions,
-                SessionSetup.seal(config.sessions()),
-                new PrefixCache(config.sessions().prefixBytesMax()),
-                model.served());
+        var prefixes = new PrefixCache(config.sessions().prefixBytesMax());
+        var serving =
+                Serving.of(model.engine(), sessions, SessionSetup.seal(config.sessions()), prefixes, model.served());
         WarmUp.run(serving, config.lifecycle().warmUp());
         EngineStats baseline = model.engine().stats();
         metrics.bindEngine(model.engine()::stats, baseline);
         if (sessions.sharedHealth().isPresent()) {
             metrics.bindSessionStore(() -> sessions.sharedHealth().orElseThrow());
         }
+        metrics.bindSessions(sessions::stats);
+        metrics.bindPrefixes(prefixes::stats);
         HttpServer http = result(listening);
         gate.open(serving);
         var application = new Application(config, model, sessions, metrics, tracing, gate, http);

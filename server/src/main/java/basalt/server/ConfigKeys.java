@@ -1,5 +1,6 @@
 package basalt.server;
 
+import basalt.engine.session.Durability;
 import basalt.server.ServerConfig.BackendKind;
 import basalt.server.ServerConfig.LogFormat;
 import basalt.server.ServerConfig.LogLevel;
@@ -61,8 +62,12 @@ final class ConfigKeys {
             "queue-tokens-max", 16_000_000, 1, 10_000_000_000L, "prompt tokens that may wait for a slot");
     static final ConfigKey<Duration> SLOW_READER_TIMEOUT = ConfigKey.time(
             "slow-reader-timeout", "30s", ZERO, HOUR, "how long a client that does not read keeps its slot");
-    static final ConfigKey<Long> BODY_BYTES_MAX =
-            ConfigKey.size("body-bytes-max", "16MiB", 1 << 10, 1 << 30, "size of a request's body at most");
+    static final ConfigKey<Long> BODY_BYTES_MAX = ConfigKey.size(
+            "body-bytes-max",
+            "16MiB",
+            1 << 10,
+            1 << 30,
+            "size of a request's body at most; the upload of a state has a bound of its own");
     static final ConfigKey<Long> CONNECTIONS_MAX = ConfigKey.whole(
             "connections-max", 0, 0, 1_000_000, "open connections at most; 0 takes what file descriptors allow");
     static final ConfigKey<Duration> HEAD_TIMEOUT = ConfigKey.time(
@@ -83,6 +88,22 @@ final class ConfigKeys {
             Duration.ofMillis(100),
             HOUR,
             "pause after which a silent stream gets a comment");
+    static final ConfigKey<Duration> RESUME_WINDOW = ConfigKey.time(
+            "resume-window",
+            "30s",
+            Duration.ofMillis(100),
+            HOUR,
+            "how long a resumable stream is kept while nobody reads it");
+    static final ConfigKey<Long> RESUME_BUFFER_MAX = ConfigKey.size(
+            "resume-buffer-max", "1MiB", 1 << 12, 1 << 30, "size of the last events that a resumable stream keeps");
+    static final ConfigKey<Long> RESUMABLE_STREAMS_MAX =
+            ConfigKey.whole("resumable-streams-max", 256, 0, 1_000_000, "resumable streams kept at most");
+    static final ConfigKey<Duration> RESPONSES_TTL = ConfigKey.time(
+            "responses-ttl",
+            "24h",
+            Duration.ofSeconds(1),
+            Duration.ofDays(366),
+            "how long a response of /v1/responses is stored without use");
     static final ConfigKey<String> API_KEYS = ConfigKey.text(
             "api-keys", "", "KEY,KEY", "keys of which every request under /v1 must carry one; none asks for none");
     static final ConfigKey<String> API_KEYS_FILE =
@@ -107,8 +128,18 @@ final class ConfigKeys {
             "step-timeout", "60s", Duration.ofMillis(100), HOUR, "length of a step beyond which liveness fails");
     static final ConfigKey<String> SESSIONS_DIR =
             ConfigKey.text("sessions-dir", "", "DIR", "where sessions outlive the process; in memory only if not set");
+    static final ConfigKey<Durability> SESSIONS_FSYNC = ConfigKey.choice(
+            "sessions-fsync",
+            Durability.SECOND,
+            "when turns outlive a power failure: before they are acknowledged, within a second, or whenever");
     static final ConfigKey<Long> SESSIONS_MAX =
             ConfigKey.whole("sessions-max", 100_000, 1, 10_000_000, "sessions kept at most");
+    static final ConfigKey<Long> SESSION_SLOTS = ConfigKey.whole(
+            "session-slots",
+            1_000_000,
+            0,
+            1_000_000,
+            "slots of a device that hold sessions at rest at most, while no request needs them");
     static final ConfigKey<Long> SESSIONS_MEMORY_MAX =
             ConfigKey.size("sessions-memory-max", "256MiB", 0, 1L << 50, "memory of the states of sessions that rest");
     static final ConfigKey<Long> SESSIONS_DISK_MAX = ConfigKey.size(
@@ -177,6 +208,10 @@ final class ConfigKeys {
             IDLE_TIMEOUT,
             WRITE_TIMEOUT,
             KEEP_ALIVE_INTERVAL,
+            RESUME_WINDOW,
+            RESUME_BUFFER_MAX,
+            RESUMABLE_STREAMS_MAX,
+            RESPONSES_TTL,
             API_KEYS,
             API_KEYS_FILE,
             KEY_REQUESTS_MAX,
@@ -189,7 +224,9 @@ final class ConfigKeys {
             DRAIN_TIMEOUT,
             STEP_TIMEOUT,
             SESSIONS_DIR,
+            SESSIONS_FSYNC,
             SESSIONS_MAX,
+            SESSION_SLOTS,
             SESSIONS_MEMORY_MAX,
             SESSIONS_DISK_MAX,
             REDIS_URL,

@@ -1,6 +1,7 @@
 package basalt.server;
 
 import basalt.engine.EngineConfig;
+import basalt.engine.session.Durability;
 import basalt.server.http.HttpConfig;
 import basalt.server.hub.HubException;
 import basalt.server.hub.HubSettings;
@@ -120,7 +121,7 @@ record ServerConfig(
         record Memory() implements SessionPlace {}
 
         /** In a directory of this server alone. */
-        record Directory(Path path) implements SessionPlace {}
+        record Directory(Path path, Durability durability) implements SessionPlace {}
 
         /** In a Redis that servers share. */
         record Redis(RedisConfig config) implements SessionPlace {}
@@ -206,7 +207,12 @@ record ServerConfig(
                         sources.get(ConfigKeys.IDLE_TIMEOUT),
                         sources.get(ConfigKeys.WRITE_TIMEOUT),
                         sources.get(ConfigKeys.KEEP_ALIVE_INTERVAL)),
-                access(sources));
+                access(sources),
+                new HttpConfig.Resume(
+                        sources.get(ConfigKeys.RESUME_WINDOW),
+                        sources.get(ConfigKeys.RESUME_BUFFER_MAX),
+                        Math.toIntExact(sources.get(ConfigKeys.RESUMABLE_STREAMS_MAX))),
+                sources.get(ConfigKeys.RESPONSES_TTL));
     }
 
     private static HttpConfig.Access access(ConfigSources sources) {
@@ -261,7 +267,8 @@ record ServerConfig(
                 sources.get(ConfigKeys.STEP_TARGET).toMillis(),
                 Math.toIntExact(sources.get(ConfigKeys.QUEUE_REQUESTS_MAX)),
                 sources.get(ConfigKeys.QUEUE_TOKENS_MAX),
-                sources.get(ConfigKeys.SLOW_READER_TIMEOUT));
+                sources.get(ConfigKeys.SLOW_READER_TIMEOUT),
+                Math.toIntExact(sources.get(ConfigKeys.SESSION_SLOTS)));
     }
 
     private static Compute compute(ConfigSources sources) {
@@ -296,11 +303,14 @@ record ServerConfig(
 
     private static SessionPlace sessionPlace(ConfigSources sources) {
         String directory = sources.get(ConfigKeys.SESSIONS_DIR);
+        Durability durability = sources.get(ConfigKeys.SESSIONS_FSYNC);
         String redis = sources.get(ConfigKeys.REDIS_URL);
         Duration timeout = sources.get(ConfigKeys.REDIS_TIMEOUT);
         Duration life = sources.get(ConfigKeys.REDIS_LIFE);
         if (redis.isEmpty()) {
-            return directory.isEmpty() ? new SessionPlace.Memory() : new SessionPlace.Directory(Path.of(directory));
+            return directory.isEmpty()
+                    ? new SessionPlace.Memory()
+                    : new SessionPlace.Directory(Path.of(directory), durability);
         }
         if (!directory.isEmpty()) {
             throw new StartException(sources.origin(ConfigKeys.REDIS_URL) + " and "

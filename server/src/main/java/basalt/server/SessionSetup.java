@@ -2,6 +2,7 @@ package basalt.server;
 
 import basalt.engine.EngineException;
 import basalt.engine.session.DirectoryArchive;
+import basalt.engine.session.Durability;
 import basalt.engine.session.MemoryArchive;
 import basalt.engine.session.SessionArchive;
 import basalt.engine.session.SessionConfig;
@@ -34,7 +35,8 @@ final class SessionSetup {
         try {
             SessionArchive archive = switch (config.place()) {
                 case ServerConfig.SessionPlace.Memory() -> new MemoryArchive();
-                case ServerConfig.SessionPlace.Directory(Path path) -> DirectoryArchive.open(path);
+                case ServerConfig.SessionPlace.Directory(Path path, Durability durability) ->
+                    DirectoryArchive.open(path, durability);
                 case ServerConfig.SessionPlace.Redis(RedisConfig redis) ->
                     RedisArchive.open(redis, model.stateFingerprint());
             };
@@ -60,7 +62,7 @@ final class SessionSetup {
         }
         var secret = new byte[SECRET_BYTES];
         new SecureRandom().nextBytes(secret);
-        if (config.place() instanceof ServerConfig.SessionPlace.Directory(Path path)) {
+        if (config.place() instanceof ServerConfig.SessionPlace.Directory(Path path, Durability _)) {
             secret = kept(path.resolve("secret"), secret);
         }
         return new StateSeal(secret, config.takesUnsealed());

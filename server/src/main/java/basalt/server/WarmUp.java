@@ -91,11 +91,13 @@ final class WarmUp {
 
     private static void runHttp(Serving serving, long endNanos) {
         var gate = new Gate(PATIENCE);
-        gate.open(serving);
+        gate.open(serving.withoutPrefixes());
         String loopback = InetAddress.getLoopbackAddress().getHostAddress();
         var timeouts = new HttpConfig.Timeouts(PATIENCE, PATIENCE, PATIENCE, PATIENCE, PATIENCE);
         var limits = new HttpConfig.Limits(BODY_BYTES_MAX, 1);
-        var config = new HttpConfig(loopback, 0, OptionalInt.empty(), limits, timeouts, HttpConfig.Access.OPEN);
+        var resume = new HttpConfig.Resume(PATIENCE, BODY_BYTES_MAX, 0);
+        var access = HttpConfig.Access.OPEN;
+        var config = new HttpConfig(loopback, 0, OptionalInt.empty(), limits, timeouts, access, resume, PATIENCE);
         try (var metrics = new Metrics("warm-up");
                 var http = HttpServer.start(config, gate, metrics, Tracing.off())) {
             do {

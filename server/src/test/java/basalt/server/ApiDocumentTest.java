@@ -43,7 +43,13 @@ class ApiDocumentTest {
     void exampleIsInTheContract(String path, String body, boolean isStream, String answer) {
         String method = body.isEmpty() ? "GET" : "POST";
         int status = answer.startsWith("{\"error\"") ? 400 : 200;
-        var headers = Map.of("content-type", isStream ? "text/event-stream" : "application/json", "x-request-id", "x");
+        var headers = Map.of(
+                "content-type",
+                isStream ? "text/event-stream" : "application/json",
+                "x-request-id",
+                "x",
+                "x-stream-id",
+                "x");
 
         if (status == 200 && !body.isEmpty()) {
             CONTRACT.checkRequest(method, path, body);

@@ -16,6 +16,7 @@ import com.openai.errors.NotFoundException;
 import com.openai.errors.OpenAIIoException;
 import com.openai.errors.RateLimitException;
 import com.openai.errors.UnauthorizedException;
+import com.openai.helpers.ResponseAccumulator;
 import com.openai.models.chat.completions.ChatCompletion;
 import com.openai.models.chat.completions.ChatCompletionChunk;
 import com.openai.models.chat.completions.ChatCompletionCreateParams;
@@ -23,8 +24,13 @@ import com.openai.models.chat.completions.ChatCompletionStreamOptions;
 import com.openai.models.completions.Completion;
 import com.openai.models.completions.CompletionChoice;
 import com.openai.models.completions.CompletionCreateParams;
+import com.openai.models.responses.Response;
+import com.openai.models.responses.ResponseCreateParams;
+import com.openai.models.responses.ResponseStatus;
+import com.openai.models.responses.ResponseStreamEvent;
 import java.time.Duration;
 import java.util.List;
+import java.util.Map;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -271,5 +277,74 @@ class OpenAiJavaIT {
         assertThrows(OpenAIIoException.class, () -> client.chat().completions().create(params, options));
 
         server.awaitFree();
+    }
+
+    private static ResponseCreateParams.Builder response() {
+        return ResponseCreateParams.builder()
+                .model(ClientServer.MODEL)
+                .instructions("A talk about the sea.")
+                .input("Tell me of the ship.")
+                .maxOutputTokens(24)
+                .putAdditionalBodyProperty("seed", JsonValue.from(7))
+                .putAdditionalBodyProperty("ignore_eos", JsonValue.from(true));
+    }
+
+    private static String text(Response response) {
+        return response.output()
+                .getFirst()
+                .asMessage()
+                .content()
+                .getFirst()
+                .asOutputText()
+                .text();
+    }
+
+    @Test
+    void respondsAndIsFollowed() {
+        Response first = client.responses().create(response().build());
+
+        assertEquals(content(client.chat().completions().create(chat().build())), text(first));
+        assertEquals(ResponseStatus.INCOMPLETE, first.status().orElseThrow());
+        assertEquals(24, first.usage().orElseThrow().outputTokens());
+        Response second = client.responses()
+                .create(response().previousResponseId(first.id()).build());
+        Response again = client.responses()
+                .create(response().previousResponseId(first.id()).build());
+        assertEquals(text(second), text(again));
+        assertTrue(second.usage().orElseThrow().inputTokensDetails().cachedTokens() > 24);
+        assertEquals(text(second), text(client.responses().retrieve(second.id())));
+        client.responses().delete(second.id());
+        assertThrows(NotFoundException.class, () -> client.responses().retrieve(second.id()));
+        assertEquals(text(again), text(client.responses().retrieve(again.id())));
+    }
+
+    @Test
+    void streamsAResponse() {
+        Response whole = client.responses().create(response().build());
+        var text = new StringBuilder();
+        var accumulator = ResponseAccumulator.create();
+
+        try (StreamResponse<ResponseStreamEvent> stream =
+                client.responses().createStreaming(response().build())) {
+            stream.stream()
+                    .peek(accumulator::accumulate)
+                    .forEach(event -> event.outputTextDelta().ifPresent(delta -> text.append(delta.delta())));
+        }
+
+        assertEquals(text(whole), text.toString());
+        assertEquals(text(whole), text(accumulator.response()));
+        assertEquals(whole.usage(), accumulator.response().usage());
+    }
+
+    @Test
+    void responseThatCannotWorkIsItsException() {
+        var params = response()
+                .putAdditionalBodyProperty("reasoning", JsonValue.from(Map.of("effort", "low")))
+                .build();
+
+        var thrown =
+                assertThrows(BadRequestException.class, () -> client.responses().create(params));
+
+        assertEquals("reasoning", thrown.param().orElseThrow());
     }
 }

@@ -1,6 +1,7 @@
 package basalt.server;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.util.Map;
 import org.junit.jupiter.api.Test;
@@ -46,6 +47,51 @@ class PrefixCacheIT {
             assertEquals(513, cached(complete(server, "one", body("xyz", ""))));
             assertEquals(0, cached(complete(server, "two", body("x", ""))));
             assertEquals(0, cached(complete(server, "one", body("x", "salt"))));
+        }
+    }
+
+    private static String chat(String head, String tail, String options) {
+        return "{\"messages\":[{\"role\":\"system\",\"content\":\"Be brief.\"},{\"role\":\"user\",\"content\":["
+                + "{\"type\":\"text\",\"text\":\"" + head + "\",\"prompt_cache_breakpoint\":{\"mode\":\"explicit\"}},"
+                + "{\"type\":\"text\",\"text\":\"" + tail + "\"}]}],\"max_tokens\":5,\"seed\":1,\"ignore_eos\":true"
+                + options + "}";
+    }
+
+    @Test
+    void stateIsKeptExactlyAtABreakpointOfAChat() {
+        try (var server = TestServer.start()) {
+            String json = "{\"prompt\":\"Be brief.\\n\\nUser: abcdef\"}";
+            int count = server.send("POST", "/tokenize", json, Map.of("Content-Type", "application/json"))
+                    .json()
+                    .path("count")
+                    .asInt();
+            var first = server.chat(chat("abcdef", "x", ",\"prompt_cache_options\":{\"mode\":\"explicit\"}"));
+            var second = server.chat(chat("abcdef", "yz", ""));
+            var alone = server.chat(chat("abcdef", "yz", ",\"cache_salt\":\"other\""));
+            var shorter = server.chat(chat("abcde", "f", ""));
+
+            assertEquals(0, cached(first));
+            assertEquals(count, details(first, "cache_write_tokens"));
+            assertEquals(count, cached(second));
+            assertEquals(0, cached(alone));
+            assertEquals(alone.json().path("choices"), second.json().path("choices"));
+            assertEquals(0, cached(shorter));
+        }
+    }
+
+    @Test
+    void metricsTellOfHits() {
+        try (var server = TestServer.start()) {
+            complete(server, "", body("x", ""));
+            complete(server, "", body("x", ""));
+
+            String metrics = server.get("/metrics").body();
+
+            assertTrue(
+                    metrics.contains("basalt_prefix_cache_hits_total{engine=\"0\",model_name=\"test\"} 1.0"), metrics);
+            assertTrue(metrics.contains("basalt_prefix_cache_misses_total{engine=\"0\",model_name=\"test\"} 1.0"));
+            assertTrue(metrics.contains("vllm:prefix_cache_queries_total{engine=\"0\",model_name=\"test\"} 1026.0"));
+            assertTrue(metrics.contains("vllm:prefix_cache_hits_total{engine=\"0\",model_name=\"test\"} 256.0"));
         }
     }
 

@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import basalt.engine.backend.fake.FakeBackend;
 import basalt.server.fixture.WordTokenizer;
+import basalt.server.observe.Metrics;
 import com.fasterxml.jackson.databind.JsonNode;
 import java.io.IOException;
 import java.net.Socket;
@@ -411,5 +412,75 @@ class SessionsIT {
         assertEquals(429, answer.status());
         assertEquals("sessions_full", answer.error().path("code").asText());
         assertEquals("60", answer.header("retry-after"));
+    }
+
+    private double metric(String name, String tier) {
+        var search = server.application().metrics().registry().get(name);
+        if (!tier.isEmpty()) {
+            search = search.tag("tier", tier);
+        }
+        return search.meter().measure().iterator().next().getValue();
+    }
+
+    @Test
+    void metricsTellOfTurnsAndTiers() {
+        restart("--sessions-dir", directory.toString(), "--sessions-memory-max", "0B");
+        String id = create("{\"prompt\":\"abc\"}");
+        server.complete(turn(id, "de", 1));
+        server.complete(turn(id, "f", 1));
+        create("{}");
+
+        TestServer.await("two demotions", () -> metric(Metrics.SESSION_DEMOTIONS, "") >= 2);
+        TestServer.await("in the archive", () -> metric(Metrics.SESSIONS, "archive") == 1);
+        assertEquals(3, metric(Metrics.SESSION_COMMITS, ""));
+        assertEquals(1, metric(Metrics.SESSIONS, "tokens"));
+        assertEquals(0, metric(Metrics.SESSIONS, "memory"));
+        assertTrue(metric(Metrics.SESSION_BYTES, "archive") > 0);
+        assertEquals(
+                2,
+                metric(Metrics.SESSION_TURNS, "memory")
+                        + metric(Metrics.SESSION_TURNS, "archive")
+                        + metric(Metrics.SESSION_TURNS, "tokens"));
+        assertEquals(metric(Metrics.SESSION_TURNS, "archive"), metric(Metrics.SESSION_PROMOTIONS, ""));
+        assertEquals(0, metric(Metrics.SESSION_RESTORE_FAILURES, ""));
+    }
+
+    @Test
+    void turnThatEndsByItsDeadlineAnswersAndLeavesTheSessionAsItWas() {
+        server.close();
+        server = slow();
+        String id = create("{\"prompt\":\"abc\"}");
+        var before = session(id);
+
+        var late = server.complete("{\"session\":\"" + id
+                + "\",\"prompt\":\"x\",\"max_tokens\":100000,\"ignore_eos\":true,\"deadline_seconds\":0.3}");
+
+        var choice = late.json().path("choices").path(0);
+        assertEquals(200, late.status());
+        assertEquals("length", choice.path("finish_reason").asText());
+        assertEquals("deadline", choice.path("stop_reason").asText());
+        assertFalse(choice.path("text").asText().isEmpty());
+        assertEquals(before.path("digest"), session(id).path("digest"));
+        assertFalse(session(id).path("busy").asBoolean());
+        assertEquals(
+                whole(bytes("abcde"), 4), ids(server.complete(turn(id, "de", 4)).json()));
+    }
+
+    @Test
+    void stateLargerThanOtherBodiesIsUploaded() throws Exception {
+        restart("--body-bytes-max", "1KiB", "--state-secret", "s3cret");
+        String id = create("{\"prompt\":\"" + "abcd".repeat(100) + "\"}");
+        server.complete(turn(id, "de", 1));
+        byte[] sealed = state("GET", id, new byte[0], "").body();
+        String copy = create("{}");
+
+        assertTrue(sealed.length > 1_024, "only " + sealed.length);
+        assertEquals(200, state("PUT", copy, sealed, "").statusCode());
+        assertEquals(session(id).path("digest"), session(copy).path("digest"));
+        assertEquals(413, state("PUT", copy, new byte[16 << 20], "").statusCode());
+        assertEquals(
+                413,
+                post("/v1/sessions", "{\"prompt\":\"" + "x".repeat(2_000) + "\"}")
+                        .status());
     }
 }

@@ -60,8 +60,9 @@ final class TestServer implements AutoCloseable {
         List<JsonNode> chunks() {
             var chunks = new ArrayList<JsonNode>();
             for (String event : body.split("\n\n", -1)) {
-                if (event.startsWith("data: {")) {
-                    chunks.add(parse(event.substring("data: ".length())));
+                String data = event.substring(event.lastIndexOf('\n') + 1);
+                if (data.startsWith("data: {")) {
+                    chunks.add(parse(data.substring("data: ".length())));
                 }
             }
             return chunks;

@@ -2,6 +2,7 @@ package basalt.engine.backend;
 
 import basalt.engine.state.StateImage;
 import basalt.engine.state.StateLayout;
+import java.util.concurrent.CompletableFuture;
 
 /**
  * A device that holds the states of all slots and advances them, a batch a step. Confined to the engine thread.
@@ -50,6 +51,20 @@ public interface Backend extends AutoCloseable {
 
     /** Writes the state of a slot into an image of {@link #layout}; waits for the steps in flight. */
     void save(int slot, StateImage image);
+
+    /**
+     * Begins to write the state of a slot into an image, as it is in the order of the calls: the slot may be
+     * overwritten at once. No step in flight has a row of it. A backend that can waits for nothing here, and ends it on
+     * another thread.
+     *
+     * @return the image once it is written; fails with {@link basalt.engine.EngineException.DeviceFailure} if the
+     *     device does
+     */
+    default CompletableFuture<StateImage> beginSave(int slot) {
+        var image = new StateImage(layout());
+        save(slot, image);
+        return CompletableFuture.completedFuture(image);
+    }
 
     /** Overwrites a slot's state and token count by an image. */
     void load(int slot, StateImage image);

@@ -7,7 +7,7 @@ import basalt.engine.Generation;
 import basalt.engine.GenerationRequest;
 import basalt.engine.Turn;
 import basalt.engine.model.ModelConfig;
-import basalt.engine.state.PrefixCache;
+import basalt.engine.state.PrefixUse;
 import basalt.engine.state.SessionState;
 import basalt.engine.state.StateLayout;
 import basalt.engine.state.StatePool;
@@ -152,13 +152,9 @@ public final class Front implements AutoCloseable {
         return submitAll(requests.stream().map(SequenceGroup.Work::of).toList());
     }
 
-    /**
-     * As {@link #submit(List)}, but looks for beginnings of the prompts that are read already, and keeps some.
-     *
-     * @param scope whose beginnings; no other's are seen
-     */
-    public List<Generation> submit(List<GenerationRequest> requests, PrefixCache cache, String scope) {
-        var prefixes = new SequenceGroup.Prefixes(cache, scope);
+    /** As {@link #submit(List)}, but looks for beginnings of the prompts that are read already, and keeps some. */
+    public List<Generation> submit(List<GenerationRequest> requests, PrefixUse use) {
+        var prefixes = new SequenceGroup.Prefixes(use);
         return submitAll(requests.stream().map(prefixes::work).toList());
     }
 
@@ -358,6 +354,8 @@ public final class Front implements AutoCloseable {
     private EngineStats readStats() {
         int slots = 0;
         long busy = 0;
+        long resident = 0;
+        long hits = 0;
         long running = 0;
         long waiting = 0;
         long waitingTokens = 0;
@@ -379,16 +377,20 @@ public final class Front implements AutoCloseable {
             sampled += counters.sampledTokens.get();
             steps += counters.steps.get();
             rows += counters.rows.get();
+            hits += counters.residentHits.get();
             if (device.isAlive) {
                 isAlive = true;
                 slots += device.slotCount;
                 busy += counters.busySlots.get();
+                resident += counters.residentSlots.get();
                 lastTurn = Math.min(lastTurn, counters.lastTurnNanos.get());
             }
         }
         return new EngineStats(
                 slots,
                 (int) busy,
+                (int) resident,
+                hits,
                 (int) running,
                 (int) waiting,
                 waitingTokens,

@@ -18,6 +18,10 @@ final class LoopCounters {
     final AtomicLong releasedSlots = new AtomicLong();
     /** Slots held. */
     final AtomicLong busySlots = new AtomicLong();
+    /** Slots that hold a session at rest. */
+    final AtomicLong residentSlots = new AtomicLong();
+    /** Turns that began in such a slot. */
+    final AtomicLong residentHits = new AtomicLong();
     /** Tokens prefilled. */
     final AtomicLong promptTokens = new AtomicLong();
     /** Tokens sampled. */

@@ -1,11 +1,13 @@
 package basalt.engine.schedule;
 
-import basalt.engine.state.PrefixCache;
+import basalt.engine.state.PrefixUse;
 import basalt.engine.state.StateImage;
+import java.util.concurrent.CompletableFuture;
 
 /**
- * At which tokens of a prompt its state is kept for other prompts that begin so: at its end, at even distances before,
- * and where it parts from a prompt that was kept before. Confined to the engine thread after construction.
+ * At which tokens of a prompt its state is kept for other prompts that begin so: where the request says so, at its end,
+ * at even distances before, and where it parts from a prompt that was kept before. Confined to the engine thread after
+ * construction.
  */
 final class PrefixPlan {
     /** Beginnings shorter than this are read faster than they are worth, and distances are multiples of it. */
@@ -16,8 +18,7 @@ final class PrefixPlan {
     /** Less in common is by chance. */
     private static final int SHARED_MIN = 64;
 
-    private final PrefixCache cache;
-    private final String scope;
+    private final PrefixUse use;
     private final int[] prompt;
     private final int end;
     private final int interval;
@@ -31,18 +32,27 @@ final class PrefixPlan {
      * @param from tokens of the prompt that are read already
      * @param end tokens that one state reads before choices part
      */
-    PrefixPlan(PrefixCache cache, String scope, int[] prompt, int from, int end) {
-        this.cache = cache;
-        this.scope = scope;
+    PrefixPlan(PrefixUse use, int[] prompt, int from, int end) {
+        this.use = use;
         this.prompt = prompt;
         this.end = end;
         interval = INTERVAL * Math.ceilDiv(end, INTERVAL * SNAPSHOTS_MAX);
-        sharedCount = cache.sharedCount(scope, prompt);
-        due = end < INTERVAL ? Integer.MAX_VALUE : next(from);
+        sharedCount = use.isExplicit() ? 0 : use.cache().sharedCount(use.scope(), prompt);
+        due = next(from);
     }
 
     private int next(int from) {
-        if (from >= end) {
+        int next = nextImplicit(from);
+        for (int breakpoint : use.breakpoints()) {
+            if (breakpoint > from && breakpoint <= end) {
+                next = Math.min(next, breakpoint);
+            }
+        }
+        return next;
+    }
+
+    private int nextImplicit(int from) {
+        if (from >= end || end < INTERVAL || use.isExplicit()) {
             return Integer.MAX_VALUE;
         }
         int next = (from / interval + 1) * interval;
@@ -62,10 +72,14 @@ final class PrefixPlan {
         return prefillCount == due;
     }
 
-    /** Keeps the state. */
-    void keep(StateImage image) {
-        cache.put(scope, prompt, image);
-        writtenCount = (int) image.tokenCount();
+    /**
+     * Keeps the state once it is saved; one that cannot be is not kept.
+     *
+     * @param count tokens that it has read
+     */
+    void keep(int count, CompletableFuture<StateImage> saved) {
+        var _ = saved.thenAccept(image -> use.cache().put(use.scope(), prompt, image));
+        writtenCount = count;
         due = next(due);
     }
 

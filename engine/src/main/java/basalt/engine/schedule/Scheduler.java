@@ -32,7 +32,6 @@ final class Scheduler {
     static final int PREFILL_SHARERS_MAX = 4;
 
     private final Backend backend;
-    private final StatePool statePool;
     private final AdmissionQueue queue;
     private final Waker waker;
     private final LoopCounters counters;
@@ -58,11 +57,10 @@ final class Scheduler {
             LoopCounters counters,
             Waker waker) {
         this.backend = backend;
-        this.statePool = statePool;
         this.queue = queue;
         this.counters = counters;
         this.waker = waker;
-        turns = new TurnStates(statePool);
+        turns = new TurnStates(statePool, new ResidentSlots(statePool, config.sessionSlotsMax(), counters));
         rowCountMax = Math.min(config.batchRowsMax(), backend.rowCountMax());
         slowReaderNanos = config.slowReaderTimeout().toNanos();
         int chunkTokensMax = Math.min(config.chunkTokensMax(), backend.tokenCountMax());
@@ -179,7 +177,8 @@ final class Scheduler {
     }
 
     /** Plans the next step, or returns null if nothing can be computed now. Its batch is then to be enqueued. */
-    @Nullable Step plan(long nowNanos) {
+    @Nullable
+    Step plan(long nowNanos) {
         assert hasRoomInFlight() : inFlightCount();
         for (var late = deadlines.late(nowNanos); late != null; late = deadlines.late(nowNanos)) {
             end(late, FinishReason.DEADLINE, nowNanos);
@@ -226,7 +225,7 @@ final class Scheduler {
 
     private void admit(long nowNanos) {
         for (var group = queue.peek(); group != null; group = queue.peek()) {
-            if (group.slotCount() > statePool.freeCount()) {
+            if (group.slotCount() > turns.freeSlotCount()) {
                 return; // the next one never overtakes it, or it might wait for ever
             }
             queue.remove(group);
@@ -249,11 +248,10 @@ final class Scheduler {
         holdEstimate.passed(nowNanos, counters.busySlots.getPlain(), 0);
         for (int choice = 0; choice < group.choiceSlotCount(); choice++) {
             var sequence = group.sequence(choice);
-            sequence.hold(statePool.acquire());
+            sequence.hold(turns.acquire(group, choice));
             backend.configure(sequence.slotIndex(), sequence.sampling());
             holdEstimate.admitted(sequence.sampling().maxTokens());
         }
-        turns.begin(group);
         LoopCounters.add(counters.busySlots, group.slotCount());
         for (int choice = group.choiceSlotCount(); choice < group.choiceCount(); choice++) {
             finish(group.sequence(choice), FinishReason.LENGTH, nowNanos);
@@ -471,7 +469,7 @@ final class Scheduler {
             return;
         }
         sequence.hold(null);
-        statePool.release(slot);
+        turns.giveBack(sequence.group(), slot);
         released++;
         holdEstimate.passed(nowNanos, counters.busySlots.getPlain(), 0);
         LoopCounters.add(counters.busySlots, -released);

@@ -5,7 +5,7 @@ import basalt.engine.Generation;
 import basalt.engine.GenerationRequest;
 import basalt.engine.Usage;
 import basalt.engine.backend.RowSampling;
-import basalt.engine.state.PrefixCache;
+import basalt.engine.state.PrefixUse;
 import basalt.engine.text.TokenBytes;
 import java.time.Duration;
 import java.util.Arrays;
@@ -61,21 +61,24 @@ final class SequenceGroup {
     }
 
     /** Where beginnings of prompts are kept, and for whom. */
-    record Prefixes(PrefixCache cache, String scope) {
+    record Prefixes(PrefixUse use) {
         /** A request that begins where the longest known beginning of its prompt ends. */
         Work work(GenerationRequest request) {
-            if (request.scoresPrompt() || request.maxTokens() == 0 || !cache.isEnabled()) {
+            if (request.scoresPrompt()
+                    || request.maxTokens() == 0
+                    || !use.cache().isEnabled()) {
                 return Work.of(request);
             }
             int[] prompt = request.prompt();
-            var origin = cache.longest(scope, prompt, prompt.length - 1)
+            var origin = use.cache()
+                    .longest(use.scope(), prompt, prompt.length - 1)
                     .map(image -> new Origin(Optional.of(image), (int) image.tokenCount(), new int[0]))
                     .orElse(Origin.NONE);
             return new Work(request, origin, null, false, Optional.of(this));
         }
 
         PrefixPlan plan(int[] prompt, int from, int end) {
-            return new PrefixPlan(cache, scope, prompt, from, end);
+            return new PrefixPlan(use, prompt, from, end);
         }
     }
 
@@ -138,12 +141,14 @@ final class SequenceGroup {
     }
 
     /** What is kept of it as a turn of a session, or null. */
-    @Nullable TurnRecord turn() {
+    @Nullable
+    TurnRecord turn() {
         return turn;
     }
 
     /** What is kept of its prompt for others, or null. */
-    @Nullable PrefixPlan prefix() {
+    @Nullable
+    PrefixPlan prefix() {
         return prefix;
     }
 
@@ -323,12 +328,14 @@ final class SequenceGroup {
         }
     }
 
-    @Nullable EngineException failure() {
+    @Nullable
+    EngineException failure() {
         return failure;
     }
 
     /** The reader's thread while it waits. */
-    @Nullable Thread waiter() {
+    @Nullable
+    Thread waiter() {
         return waiter;
     }
 

@@ -7,6 +7,7 @@ import basalt.engine.state.StateImage;
 import basalt.engine.text.TextCut;
 import basalt.engine.text.TokenBytes;
 import java.util.Arrays;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import org.jspecify.annotations.Nullable;
@@ -27,6 +28,7 @@ final class TurnRecord {
     private @Nullable Slot spare;
     private boolean isSpareSet;
     private @Nullable TextCut end;
+    private ResidentSlots.@Nullable Resident left;
 
     /**
      * A copy of the state of a running or ended turn.
@@ -64,7 +66,8 @@ final class TurnRecord {
     }
 
     /** Where the text ended; null before, and if the turn is to be dropped. */
-    @Nullable TextCut end() {
+    @Nullable
+    TextCut end() {
         return end;
     }
 
@@ -76,7 +79,8 @@ final class TurnRecord {
         return tokenCount;
     }
 
-    @Nullable Slot spare() {
+    @Nullable
+    Slot spare() {
         return spare;
     }
 
@@ -94,6 +98,15 @@ final class TurnRecord {
         isSpareSet = true;
     }
 
+    /** The slot with the state that the turn leaves behind; null if it leaves none. */
+    ResidentSlots.@Nullable Resident left() {
+        return left;
+    }
+
+    void left(ResidentSlots.Resident value) {
+        left = value;
+    }
+
     /** The state at the end, empty if the turn was dropped. */
     CompletableFuture<Optional<Copy>> outcome() {
         return outcome;
@@ -108,12 +121,17 @@ final class TurnRecord {
         return fork != null;
     }
 
-    /** Answers whoever waits for a copy. */
-    void forked(Optional<Copy> copy) {
-        var waiting = fork;
+    /** Whoever waits for a copy and is to get one; the turn need not pause any longer. */
+    CompletableFuture<Optional<Copy>> takeFork() {
+        var waiting = Objects.requireNonNull(fork);
         fork = null;
-        if (waiting != null) {
-            waiting.complete(copy);
+        return waiting;
+    }
+
+    /** Tells whoever waits for a copy that there is none. */
+    void endFork() {
+        if (fork != null) {
+            takeFork().complete(Optional.empty());
         }
     }
 

@@ -7,25 +7,54 @@ import basalt.engine.state.StateImage;
 import basalt.engine.state.StateLayout;
 import basalt.engine.state.StatePool;
 import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
+import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 
 /** Copies states into slots and out of them where requests begin, fork and end. Confined to the engine thread. */
 final class TurnStates {
     private final Backend backend;
     private final StatePool statePool;
+    private final ResidentSlots residents;
 
-    TurnStates(StatePool statePool) {
+    TurnStates(StatePool statePool, ResidentSlots residents) {
         this.statePool = statePool;
+        this.residents = residents;
         backend = statePool.backend();
     }
 
-    /** Loads what a request goes on from into the slot of its first choice, and takes its spare slot. */
-    void begin(SequenceGroup group) {
-        int slot = group.first().slotIndex();
-        group.origin().image().ifPresent(image -> backend.load(slot, image));
+    /** Slots that a request can have now. */
+    int freeSlotCount() {
+        return residents.freeCount();
+    }
+
+    /** The slot of a choice: the first one's has what the request goes on from, and the spare slot comes with it. */
+    Slot acquire(SequenceGroup group, int choice) {
+        if (choice > 0) {
+            return residents.acquire();
+        }
+        var image = group.origin().image();
+        var slot = image.map(residents::take).orElse(null);
+        if (slot == null) {
+            slot = residents.acquire();
+            int index = slot.index();
+            image.ifPresent(state -> backend.load(index, state));
+        }
         var turn = group.turn();
         if (turn != null && group.hasSpare()) {
-            turn.spare(statePool.acquire());
+            turn.spare(residents.acquire());
+        }
+        return slot;
+    }
+
+    /** Gives a slot back that a request held; one with the state that a turn left behind may go on holding it. */
+    void giveBack(SequenceGroup group, Slot slot) {
+        var turn = group.turn();
+        var left = turn == null ? null : turn.left();
+        if (left != null && left.slot() == slot) {
+            residents.rest(left);
+        } else {
+            statePool.release(slot);
         }
     }
 
@@ -33,7 +62,7 @@ final class TurnStates {
     void snapshot(SequenceGroup group) {
         var prefix = group.prefix();
         if (prefix != null && group.isSnapshotDue() && group.first().isIdle() && !group.isFinished()) {
-            prefix.keep(save(group.first().slotIndex()));
+            prefix.keep(group.prefillCount(), backend.beginSave(group.first().slotIndex()));
         }
     }
 
@@ -54,9 +83,12 @@ final class TurnStates {
     void fork(Sequence sequence) {
         var turn = sequence.group().turn();
         if (turn != null && turn.isForkDue() && sequence.isIdle() && !sequence.isFinished()) {
-            var image = save(sequence.slotIndex());
-            turn.forked(
-                    Optional.of(new TurnRecord.Copy(Optional.of(image), turn.tokens(turn.tokenCount()), new byte[0])));
+            var waiting = turn.takeFork();
+            int[] sampled = turn.tokens(turn.tokenCount());
+            complete(
+                    waiting,
+                    Optional.of(backend.beginSave(sequence.slotIndex())),
+                    image -> new TurnRecord.Copy(image, sampled, new byte[0]));
         }
     }
 
@@ -73,15 +105,15 @@ final class TurnStates {
             return 0;
         }
         if (!turn.outcome().isDone()) {
-            turn.forked(Optional.empty());
-            turn.outcome().complete(copy(sequence, turn));
+            turn.endFork();
+            end(sequence, turn);
         }
         var spare = turn.spare();
         if (spare == null) {
             return 0;
         }
         turn.spare(null);
-        statePool.release(spare);
+        giveBack(sequence.group(), spare);
         return 1;
     }
 
@@ -94,24 +126,48 @@ final class TurnStates {
         boolean isWhole = reason == FinishReason.LENGTH || reason == FinishReason.STOP;
         if (prefix != null && slot != null && isWhole && group.isSnapshotDue()) {
             if (backend.tokenCount(slot.index()) == group.prefillCount()) {
-                prefix.keep(save(slot.index()));
+                prefix.keep(group.prefillCount(), backend.beginSave(slot.index()));
             }
         }
     }
 
-    private Optional<TurnRecord.Copy> copy(Sequence sequence, TurnRecord turn) {
+    private void end(Sequence sequence, TurnRecord turn) {
         var end = turn.end();
         if (end == null) {
-            return Optional.empty();
+            turn.outcome().complete(Optional.empty());
+            return;
         }
         var group = sequence.group();
         long position = group.origin().promptStart() + group.promptCount() + end.keptCount();
-        var image = imageAt(sequence.slot(), turn, position);
-        return Optional.of(new TurnRecord.Copy(image, turn.tokens(end.keptCount()), end.rest()));
+        int[] sampled = turn.tokens(end.keptCount());
+        var left = leave(sequence.slot(), turn, position);
+        left.ifPresent(turn::left);
+        complete(
+                turn.outcome(),
+                left.map(ResidentSlots.Resident::image),
+                image -> new TurnRecord.Copy(image, sampled, end.rest()));
+    }
+
+    /** Answers whoever waits once the image is there; without one at once. */
+    private static void complete(
+            CompletableFuture<Optional<TurnRecord.Copy>> waiting,
+            Optional<CompletableFuture<StateImage>> saved,
+            Function<Optional<StateImage>, TurnRecord.Copy> copy) {
+        if (saved.isEmpty()) {
+            waiting.complete(Optional.of(copy.apply(Optional.empty())));
+            return;
+        }
+        var _ = saved.get().whenComplete((image, failure) -> {
+            if (image != null) {
+                waiting.complete(Optional.of(copy.apply(Optional.of(image))));
+            } else {
+                waiting.completeExceptionally(failure);
+            }
+        });
     }
 
     /** The state when it had consumed at most so many tokens; none if it is gone, or there is none. */
-    private Optional<StateImage> imageAt(@Nullable Slot slot, TurnRecord turn, long position) {
+    private Optional<ResidentSlots.Resident> leave(@Nullable Slot slot, TurnRecord turn, long position) {
         if (slot == null) {
             return Optional.empty();
         }
@@ -129,7 +185,7 @@ final class TurnStates {
         if (wanted < backend.tokenCount(source.index())) {
             backend.rollback(source.index(), wanted);
         }
-        return Optional.of(save(source.index()));
+        return Optional.of(new ResidentSlots.Resident(source, backend.beginSave(source.index())));
     }
 
     private boolean isWithinReach(Slot slot, long position) {
@@ -137,11 +193,5 @@ final class TurnStates {
         return position <= count
                 && count - position <= StateLayout.ROLLBACK_TOKENS
                 && !StateLayout.foldsBetween(position, count);
-    }
-
-    private StateImage save(int slot) {
-        var image = new StateImage(backend.layout());
-        backend.save(slot, image);
-        return image;
     }
 }

@@ -26,8 +26,8 @@ import java.util.regex.Pattern;
  * grow, by one write an entry. What cannot be read is renamed to {@code *.aside}. One process at a time holds the
  * directory, by a lock on its file {@code lock}, so versions are not compared.
  *
- * <p>Written data survives the end of the process, however it ends. A power failure may tear the last writes; the
- * checksums inside the files tell.
+ * <p>Written data survives the end of the process, however it ends. What a power failure may take is a matter of {@link
+ * Durability}; what it tears the checksums inside the files tell.
  */
 public final class DirectoryArchive implements SessionArchive {
     private static final System.Logger LOG = System.getLogger(DirectoryArchive.class.getName());
@@ -36,12 +36,15 @@ public final class DirectoryArchive implements SessionArchive {
 
     private final Path directory;
     private final FileChannel lockChannel;
+    private final Durability durability;
+    private final DiskWriter disk = new DiskWriter();
     /** Of each session, the bytes of its images by their token counts. */
     private final ConcurrentHashMap<String, ConcurrentSkipListMap<Long, Long>> images = new ConcurrentHashMap<>();
 
-    private DirectoryArchive(Path directory, FileChannel lockChannel) {
+    private DirectoryArchive(Path directory, FileChannel lockChannel, Durability durability) {
         this.directory = directory;
         this.lockChannel = lockChannel;
+        this.durability = durability;
     }
 
     /**
@@ -49,7 +52,7 @@ public final class DirectoryArchive implements SessionArchive {
      *
      * @throws EngineException.ArchiveFailure if it cannot be had, or another process holds it
      */
-    public static DirectoryArchive open(Path directory) {
+    public static DirectoryArchive open(Path directory, Durability durability) {
         try {
             Files.createDirectories(directory);
             var channel =
@@ -68,8 +71,11 @@ public final class DirectoryArchive implements SessionArchive {
             if (!isHeld) {
                 throw new IOException("another process uses it");
             }
-            var archive = new DirectoryArchive(directory, channel);
+            var archive = new DirectoryArchive(directory, channel, durability);
             archive.removeUnfinished();
+            if (durability == Durability.SECOND) {
+                archive.disk.start();
+            }
             return archive;
         } catch (IOException e) {
             throw failure(directory, "open", e);
@@ -148,8 +154,25 @@ public final class DirectoryArchive implements SessionArchive {
     private void write(Path path, byte[] bytes) {
         Path unfinished = directory.resolve(path.getFileName() + ".new");
         try {
-            Files.write(unfinished, bytes);
+            try (var channel = FileChannel.open(
+                    unfinished,
+                    StandardOpenOption.CREATE,
+                    StandardOpenOption.TRUNCATE_EXISTING,
+                    StandardOpenOption.WRITE)) {
+                var buffer = ByteBuffer.wrap(bytes);
+                while (buffer.hasRemaining()) {
+                    channel.write(buffer);
+                }
+                if (durability != Durability.OFF) {
+                    channel.force(false); // or the name could be on the disk before the content
+                }
+            }
             Files.move(unfinished, path, StandardCopyOption.ATOMIC_MOVE);
+            switch (durability) {
+                case OFF -> {}
+                case SECOND -> disk.later(directory);
+                case COMMIT -> DiskWriter.force(directory);
+            }
         } catch (IOException e) {
             throw failure(path, "write", e);
         }
@@ -166,11 +189,17 @@ public final class DirectoryArchive implements SessionArchive {
                 while (buffer.hasRemaining()) {
                     channel.write(buffer, end + buffer.position());
                 }
+                if (durability == Durability.COMMIT) {
+                    channel.force(false);
+                }
                 isWhole = true;
             } finally {
                 if (!isWhole) {
                     channel.truncate(end); // or the next entry would come behind a torn one
                 }
+            }
+            if (durability == Durability.SECOND) {
+                disk.later(path);
             }
             return version + 1;
         } catch (IOException e) {
@@ -287,6 +316,7 @@ public final class DirectoryArchive implements SessionArchive {
 
     @Override
     public void close() {
+        disk.close();
         try {
             lockChannel.close();
         } catch (IOException e) {

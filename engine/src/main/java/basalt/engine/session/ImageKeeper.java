@@ -26,6 +26,7 @@ final class ImageKeeper implements AutoCloseable {
     private final SessionConfig config;
     private final SessionArchive archive;
     private final Collection<Session> sessions;
+    private final SessionCounters counters;
     private final Runnable sweep;
     private final ImageMemory memory = new ImageMemory();
     private final ReentrantLock lock = new ReentrantLock();
@@ -42,8 +43,14 @@ final class ImageKeeper implements AutoCloseable {
      * @param sessions all there are
      * @param sweep done once a second
      */
-    ImageKeeper(SessionConfig config, SessionArchive archive, Collection<Session> sessions, Runnable sweep) {
+    ImageKeeper(
+            SessionConfig config,
+            SessionArchive archive,
+            Collection<Session> sessions,
+            SessionCounters counters,
+            Runnable sweep) {
         this.config = config;
+        this.counters = counters;
         this.archive = archive;
         this.sessions = sessions;
         this.sweep = sweep;
@@ -190,6 +197,7 @@ final class ImageKeeper implements AutoCloseable {
                     saveIfPossible(session);
                     session.state(null);
                     memory.remove(session);
+                    counters.demotions.increment();
                 } finally {
                     session.lock.unlock();
                 }
@@ -244,6 +252,11 @@ final class ImageKeeper implements AutoCloseable {
         long before = archive.imageBytes(session.id);
         deleteImages(session, archive.images(session.id));
         return before - archive.imageBytes(session.id);
+    }
+
+    /** Sessions with an image in memory. */
+    long memoryCount() {
+        return memory.count();
     }
 
     long memoryBytes() {

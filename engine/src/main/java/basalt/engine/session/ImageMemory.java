@@ -17,6 +17,7 @@ final class ImageMemory {
     private final LinkedHashMap<Session, Optional<StateImage>> images = new LinkedHashMap<>(16, 0.75f, true);
     private final IdentityHashMap<StateImage, Integer> shares = new IdentityHashMap<>();
     private long bytes;
+    private long count; // of sessions with an image
 
     /** Notes a session's use and its image. */
     void put(Session session, Optional<StateImage> image) {
@@ -42,12 +43,14 @@ final class ImageMemory {
     }
 
     private void share(StateImage image) {
+        count++;
         if (shares.merge(image, 1, Integer::sum) == 1) {
             bytes += bytes(image);
         }
     }
 
     private void unshare(StateImage image) {
+        count--;
         if (shares.merge(image, -1, Integer::sum) == 0) {
             shares.remove(image);
             bytes -= bytes(image);
@@ -59,6 +62,16 @@ final class ImageMemory {
         return image.layout().tensors().stream()
                 .mapToLong(tensor -> (long) Float.BYTES * tensor.elementCount())
                 .sum();
+    }
+
+    /** Sessions with an image. */
+    long count() {
+        lock.lock();
+        try {
+            return count;
+        } finally {
+            lock.unlock();
+        }
     }
 
     long bytes() {

@@ -19,6 +19,7 @@ final class Journal {
     private static final byte BASE = 1;
     private static final byte TURN = 2;
     private static final byte REWIND = 3;
+    private static final byte NOTE = 4;
     private static final int TEXT_BYTES_MAX = 4_096;
 
     private Journal() {}
@@ -45,6 +46,10 @@ final class Journal {
 
         /** The session went back. */
         record Rewound(long millis, long tokenCount) implements Entry {}
+
+        /** What the owner wants to know of it; the last one counts. */
+        @SuppressWarnings("ArrayRecordComponent") // never compared
+        record Noted(byte[] note) implements Entry {}
     }
 
     /**
@@ -82,6 +87,7 @@ final class Journal {
             }
             case Entry.Rewound(var millis, var count) ->
                 buffer(REWIND, 2 * Long.BYTES).putLong(millis).putLong(count);
+            case Entry.Noted(var note) -> buffer(NOTE, note.length).put(note);
         };
         var all = new byte[body.flip().remaining()];
         body.get(all);
@@ -161,6 +167,11 @@ final class Journal {
                     yield new Entry.Turned(millis, promptCount, tokens);
                 }
                 case REWIND -> new Entry.Rewound(in.getLong(), in.getLong());
+                case NOTE -> {
+                    var note = new byte[in.remaining()];
+                    in.get(note);
+                    yield new Entry.Noted(note);
+                }
                 default -> throw new EngineException.InvalidState("entry " + index + " is of the unknown kind " + type);
             };
         } catch (BufferUnderflowException e) {

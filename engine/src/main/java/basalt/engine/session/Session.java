@@ -1,7 +1,6 @@
 package basalt.engine.session;
 
 import basalt.engine.state.SessionState;
-import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
@@ -17,7 +16,7 @@ final class Session {
     private boolean isBusy;
     private @Nullable SessionTurn turn; // that runs, once it is started
     private boolean isDeleted;
-    private @Nullable SessionState state; // null if it is not in memory
+    private volatile @Nullable SessionState state; // null if it is not in memory; written under lock
     private long version; // of the journal that the state is of
     private volatile long tokenCount;
     private volatile long usedMillis;
@@ -66,7 +65,8 @@ final class Session {
     }
 
     /** The turn that runs, or null. Call only when holding lock. */
-    @Nullable SessionTurn turn() {
+    @Nullable
+    SessionTurn turn() {
         return turn;
     }
 
@@ -88,7 +88,8 @@ final class Session {
     }
 
     /** The state if it is in memory. Call only when holding lock. */
-    @Nullable SessionState state() {
+    @Nullable
+    SessionState state() {
         return state;
     }
 
@@ -105,6 +106,12 @@ final class Session {
     /** Call only when holding lock. */
     void version(long value) {
         version = value;
+    }
+
+    /** Whether its image is in memory. May be asked by any thread. */
+    boolean hasImage() {
+        var now = state;
+        return now != null && now.image().isPresent();
     }
 
     long tokenCount() {
@@ -126,10 +133,5 @@ final class Session {
 
     boolean isExpired(long nowMillis) {
         return lifeMillis > 0 && nowMillis - usedMillis > lifeMillis;
-    }
-
-    /** For waits without a bound of their own. */
-    static long nanos(long millis) {
-        return TimeUnit.MILLISECONDS.toNanos(millis);
     }
 }

@@ -5,6 +5,7 @@ import basalt.engine.state.TokenHistory;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Optional;
 
 /** What a journal adds up to. Confined to one thread. */
 final class SessionLog {
@@ -17,6 +18,7 @@ final class SessionLog {
     private long promptTokens;
     private long answerTokens;
     private long usedMillis;
+    private Optional<byte[]> note = Optional.empty();
 
     /** @throws InvalidState if the entries cannot follow each other */
     SessionLog(List<Journal.Entry> entries) {
@@ -53,6 +55,7 @@ final class SessionLog {
                 usedMillis = millis;
                 ends.removeIf(later -> later > end);
             }
+            case Journal.Entry.Noted(var text) -> note = Optional.of(text);
         }
     }
 
@@ -112,6 +115,11 @@ final class SessionLog {
 
     long answerTokens() {
         return answerTokens;
+    }
+
+    /** What the owner wants to know of it. */
+    Optional<byte[]> note() {
+        return note;
     }
 
     /** When it was last changed. */

@@ -10,7 +10,6 @@ import java.util.ArrayList;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Optional;
-import java.util.OptionalLong;
 import java.util.function.LongSupplier;
 
 /**
@@ -34,9 +33,11 @@ public final class SessionStore implements AutoCloseable {
     private final SessionArchive archive;
     private final LongSupplier millis;
     private final SecureRandom random = new SecureRandom();
+    private final SessionCounters counters = new SessionCounters();
     private final StateLoader loader;
     private final SessionTable table;
     private final ImageKeeper keeper;
+    private final SessionSummaries summaries;
 
     private SessionStore(Engine engine, SessionConfig config, SessionArchive archive, LongSupplier millis) {
         this.engine = engine;
@@ -44,9 +45,10 @@ public final class SessionStore implements AutoCloseable {
         this.archive = archive;
         this.millis = millis;
         loader = new StateLoader(
-                archive, config.fingerprint(), engine.layout(), engine.model().vocabSize());
-        table = new SessionTable(config, archive, loader, millis, this::left);
-        keeper = new ImageKeeper(config, archive, table.all(), table::expire);
+                archive, config.fingerprint(), engine.layout(), engine.model().vocabSize(), counters);
+        table = new SessionTable(config, archive, loader, millis, counters, this::left);
+        summaries = new SessionSummaries(archive, loader);
+        keeper = new ImageKeeper(config, archive, table.all(), counters, table::expire);
     }
 
     /**
@@ -123,6 +125,17 @@ public final class SessionStore implements AutoCloseable {
         return state;
     }
 
+    /** Call only when holding the session's lock. */
+    private SessionState loadForTurn(Session session) {
+        boolean isInMemory = session.state() != null;
+        var state = load(session);
+        if (state.tokenCount() > 0) {
+            boolean hasImage = state.image().isPresent();
+            (!hasImage ? counters.tokenTurns : isInMemory ? counters.memoryTurns : counters.archiveTurns).increment();
+        }
+        return state;
+    }
+
     /**
      * Starts a turn.
      *
@@ -134,6 +147,7 @@ public final class SessionStore implements AutoCloseable {
         var session = table.lock(owner, id);
         try {
             if (!session.acquire(wait.toNanos())) {
+                counters.conflicts.increment();
                 throw new EngineException.SessionBusy(
                         "A turn of session " + id + " runs; send the next one after its end, or fork the session.");
             }
@@ -142,8 +156,10 @@ public final class SessionStore implements AutoCloseable {
                 if (session.isDeleted()) {
                     throw new EngineException.SessionNotFound("There is no session " + id + ".");
                 }
-                var state = load(session);
-                int[] prompt = state.tokenCount() == 0 ? request.opening() : request.prompt();
+                var state = loadForTurn(session);
+                int[] prompt = state.tokenCount() == 0
+                        ? request.opening()
+                        : request.promptAfter(state.pending(), engine.model().endOfSequence());
                 var start = state.append(prompt);
                 if (start.pendingCount() == 0) {
                     throw new EngineException.InvalidRequest(
@@ -178,6 +194,7 @@ public final class SessionStore implements AutoCloseable {
                 throw new EngineException.SessionNotFound("Session " + session.id + " was deleted meanwhile.");
             }
             session.version(archive.append(session.id, turn.version(), Journal.bytes(entry(turn, outcome))));
+            counters.commits.increment();
             keep(session, outcome.state());
         } finally {
             session.lock.unlock();
@@ -205,6 +222,7 @@ public final class SessionStore implements AutoCloseable {
         SessionTurn running;
         try {
             running = session.turn();
+            session.used(millis.getAsLong());
         } finally {
             session.lock.unlock();
         }
@@ -215,6 +233,7 @@ public final class SessionStore implements AutoCloseable {
             var entries = new ArrayList<>(loader.entries(id));
             table.requireUnchanged(session);
             entries.removeFirst();
+            entries.removeIf(Journal.Entry.Noted.class::isInstance);
             SessionState state;
             if (copy.isPresent() && running != null && running == session.turn()) {
                 entries.add(entry(running, copy.get()));
@@ -292,6 +311,11 @@ public final class SessionStore implements AutoCloseable {
         return StateFile.bytes(state, config.fingerprint());
     }
 
+    /** The size of what {@link #importState} takes at most. */
+    public long exportBytesMax() {
+        return StateFile.bytesMax(engine.layout(), engine.model().vocabSize());
+    }
+
     /**
      * Replaces the state of a session by one that was written down. What it went through before is forgotten.
      *
@@ -321,45 +345,43 @@ public final class SessionStore implements AutoCloseable {
         }
     }
 
-    /** What there is to know of a session. */
-    public SessionSummary summary(String owner, String id) {
+    /**
+     * Writes down what the owner wants to know of a session; a note before is forgotten. Forks have none.
+     *
+     * @throws EngineException.SessionNotFound if there is none, or another's
+     * @throws EngineException.SessionConflict if another process has changed it since
+     */
+    public void note(String owner, String id, byte[] note) {
         var session = table.lock(owner, id);
         try {
-            return summary(session);
+            session.version(archive.append(id, session.version(), Journal.bytes(new Journal.Entry.Noted(note))));
         } finally {
             session.lock.unlock();
         }
     }
 
-    /** Call only when holding the session's lock. */
-    private SessionSummary summary(Session session) {
-        var log = loader.log(session.id);
-        var state = session.state();
-        long archived = archive.imageBytes(session.id);
-        boolean isInMemory = state != null && state.image().isPresent();
-        long inMemory = isInMemory && state != null
-                ? state.image().map(ImageMemory::bytes).orElse(0L)
-                : 0;
-        var tier = isInMemory
-                ? SessionSummary.Tier.MEMORY
-                : archived > 0 ? SessionSummary.Tier.ARCHIVE : SessionSummary.Tier.TOKENS;
-        var history = state != null ? state.history() : loader.history(session.id, log);
-        return new SessionSummary(
-                session.id,
-                session.createdMillis,
-                session.usedMillis(),
-                session.lifeMillis > 0
-                        ? OptionalLong.of(session.usedMillis() + session.lifeMillis)
-                        : OptionalLong.empty(),
-                log.tokenCount(),
-                log.turnCount(),
-                log.promptTokens(),
-                log.answerTokens(),
-                history.digestText(),
-                tier,
-                Math.max(inMemory, archived),
-                log.ends(),
-                session.isBusy());
+    /**
+     * The note of a session.
+     *
+     * @throws EngineException.SessionNotFound if there is none, or another's
+     */
+    public Optional<byte[]> note(String owner, String id) {
+        var session = table.lock(owner, id);
+        try {
+            return loader.log(id).note();
+        } finally {
+            session.lock.unlock();
+        }
+    }
+
+    /** What there is to know of a session. */
+    public SessionSummary summary(String owner, String id) {
+        var session = table.lock(owner, id);
+        try {
+            return summaries.of(session);
+        } finally {
+            session.lock.unlock();
+        }
     }
 
     /** All sessions of an owner, the oldest first, after one of them, at most so many. */
@@ -402,14 +424,21 @@ public final class SessionStore implements AutoCloseable {
         return table.size();
     }
 
-    /** Bytes of images in memory. */
-    public long memoryBytes() {
-        return keeper.memoryBytes();
-    }
-
-    /** Bytes of images in the archive. */
-    public long archiveBytes() {
-        return keeper.archiveBytes();
+    /** Readings, for which all sessions are looked at. */
+    public SessionStats stats() {
+        long inMemory = keeper.memoryCount();
+        long archived = table.all().stream()
+                .filter(session -> !session.hasImage() && archive.imageBytes(session.id) > 0)
+                .count();
+        return new SessionStats(
+                new SessionStats.Tier(inMemory, keeper.memoryBytes(), counters.memoryTurns.sum()),
+                new SessionStats.Tier(archived, keeper.archiveBytes(), counters.archiveTurns.sum()),
+                new SessionStats.Tier(Math.max(0, table.size() - inMemory - archived), 0, counters.tokenTurns.sum()),
+                counters.archiveTurns.sum(),
+                counters.demotions.sum(),
+                counters.commits.sum(),
+                counters.conflicts.sum(),
+                counters.restoreFailures.sum());
     }
 
     /** Ends as a killed process would, for tests: nothing more is written. */

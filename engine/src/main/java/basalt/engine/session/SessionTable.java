@@ -25,6 +25,7 @@ final class SessionTable {
     private final Optional<SharedArchive> shared;
     private final StateLoader loader;
     private final LongSupplier millis;
+    private final SessionCounters counters;
     private final Consumer<Session> left;
     private final ConcurrentHashMap<String, Session> sessions = new ConcurrentHashMap<>();
 
@@ -38,12 +39,14 @@ final class SessionTable {
             SessionArchive archive,
             StateLoader loader,
             LongSupplier millis,
+            SessionCounters counters,
             Consumer<Session> left) {
         this.config = config;
         this.archive = archive;
         this.shared = archive instanceof SharedArchive known ? Optional.of(known) : Optional.empty();
         this.loader = loader;
         this.millis = millis;
+        this.counters = counters;
         this.left = left;
     }
 
@@ -62,6 +65,7 @@ final class SessionTable {
                     foreign++;
                 }
             } catch (EngineException.InvalidState e) {
+                counters.restoreFailures.increment();
                 archive.setAside(id, String.valueOf(e.getMessage()));
             }
         }
@@ -131,6 +135,7 @@ final class SessionTable {
         try {
             log = loader.log(id);
         } catch (EngineException.InvalidState e) {
+            counters.restoreFailures.increment();
             archive.setAside(id, String.valueOf(e.getMessage()));
             return null;
         }

@@ -37,7 +37,21 @@ public final class StateFile {
 
     private static final int BF16_SHIFT = 16;
 
+    /** Pending tokens of a state from elsewhere; more than a turn has, so that what was not read yet fits too. */
+    private static final int PENDING_COUNT_MAX = 1 << 20;
+
     private StateFile() {}
+
+    /** The size of a state from elsewhere at most, whatever the types of its elements. */
+    static long bytesMax(StateLayout layout, int vocabSize) {
+        long elements = layout.tensors().stream()
+                .mapToLong(tensor -> tensor.elementCount())
+                .sum();
+        return FIXED_BYTES
+                + tableBytes(layout)
+                + Float.BYTES * elements
+                + (long) Integer.BYTES * (vocabSize + PENDING_COUNT_MAX);
+    }
 
     /** Writes a state of a model. */
     public static byte[] bytes(SessionState state, String fingerprint) {

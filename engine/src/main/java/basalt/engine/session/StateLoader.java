@@ -14,12 +14,15 @@ final class StateLoader {
     private final String fingerprint;
     private final StateLayout layout;
     private final int vocabSize;
+    private final SessionCounters counters;
 
-    StateLoader(SessionArchive archive, String fingerprint, StateLayout layout, int vocabSize) {
+    StateLoader(
+            SessionArchive archive, String fingerprint, StateLayout layout, int vocabSize, SessionCounters counters) {
         this.archive = archive;
         this.fingerprint = fingerprint;
         this.layout = layout;
         this.vocabSize = vocabSize;
+        this.counters = counters;
     }
 
     /**
@@ -54,7 +57,7 @@ final class StateLoader {
                     return state.get().append(log.tokens(at, log.tokenCount()));
                 }
                 if (state.isPresent()) {
-                    archive.setAsideImage(id, at, "it is not of the tokens in the journal");
+                    setAside(id, at, "it is not of the tokens in the journal");
                 }
             }
         }
@@ -82,9 +85,14 @@ final class StateLoader {
             }
             return Optional.of(state);
         } catch (InvalidState e) {
-            archive.setAsideImage(id, tokenCount, String.valueOf(e.getMessage()));
+            setAside(id, tokenCount, String.valueOf(e.getMessage()));
             return Optional.empty();
         }
+    }
+
+    private void setAside(String id, long tokenCount, String reason) {
+        counters.restoreFailures.increment();
+        archive.setAsideImage(id, tokenCount, reason);
     }
 
     TokenHistory history(String id, SessionLog log) {

@@ -10,6 +10,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.TreeMap;
+import java.util.concurrent.atomic.LongAdder;
 import java.util.concurrent.locks.ReentrantLock;
 
 /**
@@ -28,6 +29,22 @@ public final class PrefixCache {
     private final Map<String, TreeMap<Integer, Integer>> lengths = new HashMap<>();
 
     private long bytes;
+    private final LongAdder hits = new LongAdder();
+    private final LongAdder misses = new LongAdder();
+    private final LongAdder queriedTokens = new LongAdder();
+    private final LongAdder cachedTokens = new LongAdder();
+
+    /**
+     * Readings, for metrics. What is counted is counted since the start.
+     *
+     * @param hits prompts of which a beginning was known
+     * @param misses the others
+     * @param queriedTokens of all those prompts
+     * @param cachedTokens that need not be read again
+     * @param entries kept now
+     * @param bytes of those
+     */
+    public record Stats(long hits, long misses, long queriedTokens, long cachedTokens, long entries, long bytes) {}
 
     private record Key(String scope, int length, long hash) {}
 
@@ -51,6 +68,14 @@ public final class PrefixCache {
      * @param countMax tokens that it may have read at most
      */
     public Optional<StateImage> longest(String scope, int[] prompt, int countMax) {
+        var found = find(scope, prompt, countMax);
+        (found.isPresent() ? hits : misses).increment();
+        queriedTokens.add(prompt.length);
+        found.ifPresent(image -> cachedTokens.add(image.tokenCount()));
+        return found;
+    }
+
+    private Optional<StateImage> find(String scope, int[] prompt, int countMax) {
         lock.lock();
         try {
             var known = lengths.get(scope);
@@ -169,11 +194,11 @@ public final class PrefixCache {
         }
     }
 
-    /** Bytes of all entries. */
-    public long bytes() {
+    /** Readings. */
+    public Stats stats() {
         lock.lock();
         try {
-            return bytes;
+            return new Stats(hits.sum(), misses.sum(), queriedTokens.sum(), cachedTokens.sum(), entries.size(), bytes);
         } finally {
             lock.unlock();
         }

@@ -68,8 +68,13 @@ class TurnPropertyTest {
         var options = new FakeBackend.Options(
                 SteppedEngine.VOCAB_SIZE, slots, rows, rows + random.nextInt(100), 1 + random.nextInt(4), 0, 0);
         var config = new EngineConfig(
-                1 + random.nextInt(8), 1 + random.nextInt(150), 50, TURNS, 10_000_000, Duration.ofSeconds(1));
-        var engine = new SteppedEngine(new FakeBackend(options), config);
+                        1 + random.nextInt(8), 1 + random.nextInt(150), 50, TURNS, 10_000_000, Duration.ofSeconds(1))
+                .withSessionSlots(seed % 4 == 0 ? 0 : (int) (seed % 7));
+        var backend = new FakeBackend(options);
+        if (seed % 2 == 1) {
+            backend.saveLate(Thread::startVirtualThread);
+        }
+        var engine = new SteppedEngine(backend, config);
         List<Conversation> resting = new ArrayList<>();
         List<Running> running = new ArrayList<>();
         for (int i = 0; i < 6; i++) {
@@ -95,7 +100,7 @@ class TurnPropertyTest {
         }
         engine.run();
 
-        assertEquals(slots, engine.freeSlotCount());
+        assertEquals(slots, engine.freeSlotCount() + engine.stats().residentSlotCount());
         assertEquals(0, engine.stats().busySlotCount());
         assertEquals(0, engine.stats().waitingRequestCount());
     }

@@ -60,7 +60,7 @@ class SessionStorePropertyTest {
             for (String id : histories.keySet()) {
                 store.delete(OWNER, id);
             }
-            assertEquals(0, store.archiveBytes());
+            assertEquals(0, store.stats().archive().bytes());
             store.close();
             try (var files = java.nio.file.Files.list(directory)) {
                 assertEquals(
@@ -71,7 +71,7 @@ class SessionStorePropertyTest {
     }
 
     private SessionStore open(Engine engine, SessionConfig config) {
-        return SessionStore.open(engine, config, DirectoryArchive.open(directory), () -> 1_000);
+        return SessionStore.open(engine, config, DirectoryArchive.open(directory, Durability.OFF), () -> 1_000);
     }
 
     /** As after a kill: nothing is written, only the lock is free. */

@@ -9,15 +9,20 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import basalt.engine.Engine;
 import basalt.engine.EngineException;
+import basalt.engine.GenerationRequest;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
+import java.util.Optional;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.concurrent.locks.LockSupport;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
 
 class SessionStoreTest {
     private static final SessionConfig CONFIG = StoreFixture.config(1 << 20, 1 << 20, 1);
@@ -39,7 +44,7 @@ class SessionStoreTest {
     }
 
     private SessionStore open(SessionConfig config) {
-        return SessionStore.open(engine, config, DirectoryArchive.open(directory), millis::get);
+        return SessionStore.open(engine, config, DirectoryArchive.open(directory, Durability.OFF), millis::get);
     }
 
     private List<Path> files(String suffix) throws IOException {
@@ -240,5 +245,97 @@ class SessionStoreTest {
             assertEquals(0, store.count());
             assertThrows(EngineException.ArchiveFailure.class, this::open);
         }
+    }
+
+    @ParameterizedTest
+    @EnumSource(Durability.class)
+    void turnsAreThereAgainWhateverTheDurability(Durability durability) throws Exception {
+        String id;
+        int[] history = PROMPT;
+        try (var store = SessionStore.open(engine, CONFIG, DirectoryArchive.open(directory, durability), millis::get)) {
+            id = store.create(OWNER, Duration.ZERO);
+            for (int turn = 0; turn < 5; turn++) {
+                int[] prompt = turn == 0 ? PROMPT : new int[] {turn};
+                history = turn == 0 ? PROMPT : StoreFixture.concat(history, turn);
+                history = StoreFixture.concat(history, StoreFixture.answer(store, id, prompt, 20, turn));
+            }
+        }
+
+        try (var store = SessionStore.open(engine, CONFIG, DirectoryArchive.open(directory, durability), millis::get)) {
+            assertEquals(history.length, store.summary(OWNER, id).tokenCount());
+            assertArrayEquals(StoreFixture.expected(history, 5, 0), StoreFixture.answer(store, id, new int[0], 5, 0));
+        }
+    }
+
+    @Test
+    void importedStateOutlivesMemoryWithoutADirectory() throws Exception {
+        byte[] bytes;
+        try (var store = SessionStore.open(engine, CONFIG, new MemoryArchive(), millis::get)) {
+            String id = store.create(OWNER, Duration.ZERO);
+            StoreFixture.answer(store, id, PROMPT, 100, 0);
+            bytes = store.exported(OWNER, id);
+        }
+        int[] history = StoreFixture.concat(PROMPT, StoreFixture.expected(PROMPT, 100, 0));
+        try (var store = SessionStore.open(engine, StoreFixture.config(0, 0, 1), new MemoryArchive(), millis::get)) {
+            String id = store.create(OWNER, Duration.ZERO);
+            store.importState(OWNER, id, bytes);
+            String fork = store.fork(OWNER, id, 1, Duration.ZERO).getFirst();
+            for (var session : List.of(id, fork)) {
+                long end = System.nanoTime() + Duration.ofSeconds(20).toNanos();
+                while (store.stats().memory().sessions() > 0 && System.nanoTime() < end) {
+                    LockSupport.parkNanos(100_000);
+                }
+                assertArrayEquals(
+                        StoreFixture.expected(history, 5, 0), StoreFixture.answer(store, session, new int[0], 5, 0));
+            }
+        }
+    }
+
+    @Test
+    void noteIsKeptAndForksHaveNone() throws Exception {
+        String id;
+        try (var store = open()) {
+            id = store.create(OWNER, Duration.ZERO);
+            StoreFixture.answer(store, id, PROMPT, 5, 0);
+            assertTrue(store.note(OWNER, id).isEmpty());
+            store.note(OWNER, id, new byte[] {1});
+            store.note(OWNER, id, new byte[] {2, 3});
+        }
+        try (var store = open()) {
+            assertArrayEquals(new byte[] {2, 3}, store.note(OWNER, id).orElseThrow());
+            String fork = store.fork(OWNER, id, 1, Duration.ZERO).getFirst();
+            assertTrue(store.note(OWNER, fork).isEmpty());
+            assertEquals(8, store.summary(OWNER, fork).tokenCount());
+            assertThrows(EngineException.SessionNotFound.class, () -> store.note("other", id));
+        }
+    }
+
+    @Test
+    void stopIdThatEndsTheSessionIsNotReadTwice() {
+        var template = StoreFixture.request(PROMPT, 1, 0).template();
+        var stopped = new GenerationRequest(
+                PROMPT,
+                1,
+                template.sampling(),
+                0,
+                1,
+                List.of(),
+                new int[] {7},
+                true,
+                0,
+                -1,
+                false,
+                0,
+                Optional.empty());
+        var turn = new TurnRequest(PROMPT, new int[] {7, 1, 2}, stopped, true);
+
+        assertArrayEquals(new int[] {1, 2}, turn.promptAfter(new int[] {5, 7}, -1));
+        assertArrayEquals(new int[] {7, 1, 2}, turn.promptAfter(new int[] {7, 5}, -1));
+        assertArrayEquals(new int[] {7, 1, 2}, turn.promptAfter(new int[0], -1));
+        var other = new TurnRequest(PROMPT, new int[] {8, 1}, stopped, true);
+        assertArrayEquals(new int[] {8, 1}, other.promptAfter(new int[] {8}, -1));
+        assertArrayEquals(new int[] {1}, other.promptAfter(new int[] {8}, 8));
+        var text = new TurnRequest(PROMPT, new int[] {7, 1}, stopped, false);
+        assertArrayEquals(new int[] {7, 1}, text.promptAfter(new int[] {7}, -1));
     }
 }

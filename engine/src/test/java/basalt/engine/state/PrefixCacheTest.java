@@ -79,21 +79,21 @@ class PrefixCacheTest {
         assertTrue(cache.longest("a", prompts[0], 999).isPresent());
         assertTrue(cache.longest("a", prompts[1], 999).isEmpty());
         assertTrue(cache.longest("a", prompts[2], 999).isPresent());
-        assertEquals(2 * each, cache.bytes());
+        assertEquals(2 * each, cache.stats().bytes());
         cache.put("a", Arrays.copyOf(prompts[2], 1_000), image(1_000)); // larger than what is left
-        assertTrue(cache.bytes() <= 2 * each);
+        assertTrue(cache.stats().bytes() <= 2 * each);
     }
 
     @Test
     void sameBeginningTakesItsPlace() {
         var cache = new PrefixCache(1 << 20);
         cache.put("a", PROMPT, image(500));
-        long bytes = cache.bytes();
+        long bytes = cache.stats().bytes();
         var newer = image(500);
 
         cache.put("a", PROMPT, newer);
 
-        assertEquals(bytes, cache.bytes());
+        assertEquals(bytes, cache.stats().bytes());
         assertSame(newer, cache.longest("a", PROMPT, 999).orElseThrow());
     }
 }

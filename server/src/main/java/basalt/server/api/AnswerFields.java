@@ -53,6 +53,7 @@ final class AnswerFields {
     private OptionalInt maxCompletionTokens = OptionalInt.empty();
     private OptionalInt bestOf = OptionalInt.empty();
     private boolean isStreamed;
+    private boolean isResumable;
     private boolean includesUsage;
     private boolean hasStreamOptions;
     private boolean returnsTokenIds;
@@ -62,6 +63,7 @@ final class AnswerFields {
     private Duration sessionWait = Duration.ZERO;
     private Optional<Duration> deadline = Optional.empty();
     private String cacheSalt = "";
+    private boolean cachesExplicitly;
 
     /**
      * None collected yet.
@@ -86,11 +88,13 @@ final class AnswerFields {
                 maxCompletionTokens = OptionalInt.of(json.integer(name, 0, Integer.MAX_VALUE));
             case "best_of" -> bestOf = OptionalInt.of(json.integer(name, 1, SamplingFields.CHOICE_COUNT_MAX));
             case "stream" -> isStreamed = json.bool(name);
+            case "resumable" -> isResumable = json.bool(name);
             case "stream_options" -> readStreamOptions(json);
             case "return_token_ids" -> returnsTokenIds = json.bool(name);
             case "return_tokens_as_token_ids" -> namesTokensById = json.bool(name);
             case "response_format" -> readResponseFormat(json);
             case "cache_salt" -> cacheSalt = json.text(name);
+            case "prompt_cache_options" -> readCacheOptions(json);
             case "session" -> session = Optional.of(json.text(name));
             case "session_wait" -> sessionWait = Duration.ofSeconds(json.integer(name, 0, SESSION_WAIT_SECONDS_MAX));
             case "deadline_seconds" -> deadline = Optional.of(Deadline.of(json.number(name, 0, Deadline.SECONDS_MAX)));
@@ -108,7 +112,7 @@ final class AnswerFields {
     private static boolean readIdle(String name, JsonReader json) {
         switch (name) {
             case "user", "safety_identifier", "prompt_cache_key" -> json.text(name);
-            case "metadata", "prompt_cache_options" -> json.object(name, (field, value) -> value.skip());
+            case "metadata" -> json.object(name, (field, value) -> value.skip());
             // No tokenizer here adds special tokens, and special tokens have no text to put spaces between.
             case "add_special_tokens", "spaces_between_special_tokens" -> json.bool(name);
             case "skip_special_tokens" -> requireOnly(name, json.bool(name), "true");
@@ -155,6 +159,25 @@ final class AnswerFields {
         });
     }
 
+    private void readCacheOptions(JsonReader json) {
+        json.object("prompt_cache_options", (name, value) -> {
+            switch (name) {
+                case "prompt_cache_options.mode" -> {
+                    String mode = value.text(name);
+                    if (!Set.of("implicit", "explicit").contains(mode)) {
+                        throw JsonReader.outOfBounds(name, "implicit or explicit");
+                    }
+                    cachesExplicitly = mode.equals("explicit");
+                }
+                // The least recently used goes, however old it is.
+                case "prompt_cache_options.ttl" -> value.text(name);
+                default ->
+                    throw new ProblemException(Problem.of(
+                            ProblemCode.UNKNOWN_PARAMETER, name, name + " is no option of caches; leave it out."));
+            }
+        });
+    }
+
     private static void readResponseFormat(JsonReader json) {
         json.object("response_format", (name, value) -> {
             if (!name.equals("response_format.type") || !value.text(name).equals("text")) {
@@ -173,6 +196,7 @@ final class AnswerFields {
      * @param stopStrings beside those of the request
      * @param stopTokenIds beside those of the request
      * @param continuation the prompt of a session that has tokens already
+     * @param breakpoints token counts of beginnings that others will have too
      */
     record Own(
             List<int[]> prompts,
@@ -181,14 +205,13 @@ final class AnswerFields {
             boolean echoesPrompt,
             int logprobCount,
             List<String> stopStrings,
-            int[] stopTokenIds) {}
+            int[] stopTokenIds,
+            int[] breakpoints) {}
 
     /** Checks what spans fields, and converts. */
     CompletionRequest request(CompletionRequest.Form form, Own own, RandomGenerator seeds) {
-        if (hasStreamOptions && !isStreamed) {
-            throw new ProblemException(
-                    Problem.of(ProblemCode.INVALID_VALUE, "stream_options", "stream_options needs \"stream\": true."));
-        }
+        requireStream(hasStreamOptions, "stream_options");
+        requireStream(isResumable, "resumable");
         if (!sampling.stopStrings().isEmpty() && model.tokenizer().isEmpty()) {
             throw new ProblemException(Problem.of(
                     ProblemCode.TOKENIZER_MISSING,
@@ -218,10 +241,18 @@ final class AnswerFields {
                         sampling.includesStopString()),
                 sampling.choiceCount(),
                 isStreamed,
+                isResumable,
                 includesUsage,
                 id,
                 session.map(used -> new CompletionRequest.SessionUse(used, own.continuation(), sessionWait)),
-                cacheSalt);
+                new CompletionRequest.CacheUse(cacheSalt, own.breakpoints(), cachesExplicitly));
+    }
+
+    private void requireStream(boolean isAsked, String param) {
+        if (isAsked && !isStreamed) {
+            throw new ProblemException(
+                    Problem.of(ProblemCode.INVALID_VALUE, param, param + " needs \"stream\": true."));
+        }
     }
 
     /** A turn continues one sequence by one choice. */

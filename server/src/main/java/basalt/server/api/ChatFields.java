@@ -19,7 +19,7 @@ final class ChatFields implements JsonReader.FieldReader {
 
     private final ServedModel model;
     private final AnswerFields common;
-    private List<ChatMessage> messages = List.of();
+    private ChatInput input = ChatInput.NONE;
     private boolean hasLogprobs;
     private OptionalInt topLogprobs = OptionalInt.empty();
     private Optional<Boolean> opensAnswer = Optional.empty();
@@ -33,7 +33,7 @@ final class ChatFields implements JsonReader.FieldReader {
     @Override
     public void read(String name, JsonReader json) {
         switch (name) {
-            case MESSAGES -> messages = MessageFields.messages(json);
+            case MESSAGES -> input = MessageFields.messages(json);
             case "logprobs" -> hasLogprobs = json.bool(name);
             case "top_logprobs" ->
                 topLogprobs = OptionalInt.of(json.integer(name, 0, GenerationRequest.LOGPROB_COUNT_MAX));
@@ -47,7 +47,7 @@ final class ChatFields implements JsonReader.FieldReader {
 
     /** Checks what spans fields, and converts. */
     CompletionRequest request(RandomGenerator seeds) {
-        if (messages.isEmpty()) {
+        if (input.messages().isEmpty()) {
             throw new ProblemException(
                     Problem.of(ProblemCode.MISSING_PARAMETER, MESSAGES, "messages are missing: what was said?"));
         }
@@ -56,14 +56,16 @@ final class ChatFields implements JsonReader.FieldReader {
                     Problem.of(ProblemCode.INVALID_VALUE, "top_logprobs", "top_logprobs needs \"logprobs\": true."));
         }
         ChatTemplate template = model.chat();
+        int[] prompt = encode(template);
         var own = new AnswerFields.Own(
-                List.of(encode(template)),
+                List.of(prompt),
                 common.isTurn() ? continuation(template) : new int[0],
                 MAX_TOKENS_DEFAULT,
                 false,
                 hasLogprobs ? topLogprobs.orElse(0) : -1,
                 template.stopStrings(),
-                template.stopTokenIds());
+                template.stopTokenIds(),
+                input.breakpoints(prompt, template, model.tokenizer().orElseThrow()));
         return common.request(CompletionRequest.Form.CHAT, own, seeds);
     }
 
@@ -74,7 +76,7 @@ final class ChatFields implements JsonReader.FieldReader {
                         MESSAGES,
                         "The checkpoint has no tokenizer; use /v1/completions with token ids.")));
         try {
-            int[] prompt = template.encode(messages, opening(), tokenizer);
+            int[] prompt = template.encode(input.messages(), opening(), tokenizer);
             return CompletionRequest.begun(prompt, MESSAGES, model);
         } catch (ChatTemplateException e) {
             throw new ProblemException(
@@ -87,7 +89,8 @@ final class ChatFields implements JsonReader.FieldReader {
             throw AnswerFields.unsupported("continue_final_message", "A session goes on by itself; send new messages.");
         }
         try {
-            return template.encodeNext(messages, opening(), model.tokenizer().orElseThrow());
+            return template.encodeNext(
+                    input.messages(), opening(), model.tokenizer().orElseThrow());
         } catch (ChatTemplateException e) {
             throw new ProblemException(
                     Problem.of(ProblemCode.INVALID_REQUEST, MESSAGES, String.valueOf(e.getMessage())));
@@ -105,7 +108,7 @@ final class ChatFields implements JsonReader.FieldReader {
                     "continue_final_message goes on with the last message and add_generation_prompt begins a new one;"
                             + " set one of them."));
         }
-        if (messages.getLast().role() != ChatMessage.Role.ASSISTANT) {
+        if (input.messages().getLast().role() != ChatMessage.Role.ASSISTANT) {
             throw new ProblemException(Problem.of(
                     ProblemCode.INVALID_VALUE,
                     "continue_final_message",

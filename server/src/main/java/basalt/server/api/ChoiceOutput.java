@@ -128,6 +128,16 @@ public final class ChoiceOutput {
         return finished != null && !isFinishShown;
     }
 
+    /** Why the choice ended, once that is known and was not shown. */
+    Optional<FinishReason> takeFinishReason() {
+        var end = finished;
+        if (end == null || isFinishShown) {
+            return Optional.empty();
+        }
+        isFinishShown = true;
+        return Optional.of(end.reason());
+    }
+
     /** Whether this is the first call. */
     boolean opens() {
         boolean isFirst = !isOpened;

@@ -90,6 +90,7 @@ final class CompletionFields implements JsonReader.FieldReader {
                 echoes,
                 logprobCount,
                 List.of(),
+                new int[0],
                 new int[0]);
         return common.request(CompletionRequest.Form.TEXT, own, seeds);
     }

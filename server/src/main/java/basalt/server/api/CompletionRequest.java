@@ -1,6 +1,8 @@
 package basalt.server.api;
 
 import basalt.engine.GenerationRequest;
+import basalt.engine.state.PrefixCache;
+import basalt.engine.state.PrefixUse;
 import basalt.engine.text.Tokenizer;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -15,20 +17,22 @@ import java.util.random.RandomGenerator;
  * @param output what the answer shows
  * @param choicesPerPrompt n; a generation has more where only the best are shown
  * @param isStreamed whether the answer is a stream of events
+ * @param isResumable whether the stream outlives its connection
  * @param includesUsage whether the stream tells the usage
  * @param id of the answer, if the client chose one
  * @param session that the one generation is a turn of
- * @param cacheSalt beginnings of prompts are shared with requests of the same salt only
+ * @param cache how beginnings of prompts are kept
  */
 public record CompletionRequest(
         List<GenerationRequest> generations,
         Output output,
         int choicesPerPrompt,
         boolean isStreamed,
+        boolean isResumable,
         boolean includesUsage,
         Optional<String> id,
         Optional<SessionUse> session,
-        String cacheSalt) {
+        CacheUse cache) {
 
     /**
      * How a session is used.
@@ -39,6 +43,21 @@ public record CompletionRequest(
      */
     @SuppressWarnings("ArrayRecordComponent") // never compared
     public record SessionUse(String id, int[] prompt, Duration patience) {}
+
+    /**
+     * How beginnings of prompts are kept.
+     *
+     * @param salt they are shared with requests of the same one only
+     * @param breakpoints token counts where the client wants it
+     * @param isExplicit and nowhere else
+     */
+    @SuppressWarnings("ArrayRecordComponent") // never compared
+    public record CacheUse(String salt, int[] breakpoints, boolean isExplicit) {
+        /** For the engine. */
+        public PrefixUse of(PrefixCache cache, String tenant) {
+            return new PrefixUse(cache, tenant + " " + salt, breakpoints, isExplicit);
+        }
+    }
 
     /** Seconds that a request may take, as a header. */
     public static final String DEADLINE_HEADER = "X-Deadline-Seconds";
@@ -111,7 +130,7 @@ public record CompletionRequest(
                         .orElse(generation))
                 .toList();
         return new CompletionRequest(
-                hurried, output, choicesPerPrompt, isStreamed, includesUsage, id, session, cacheSalt);
+                hurried, output, choicesPerPrompt, isStreamed, isResumable, includesUsage, id, session, cache);
     }
 
     /** Token ids of prompts. */

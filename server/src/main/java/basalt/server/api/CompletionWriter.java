@@ -6,8 +6,8 @@ import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
 
-/** Writes the answer to one {@link CompletionRequest}, whole or as events of a stream. Safe for use by any thread. */
-public final class CompletionWriter {
+/** The form of the answer to one {@link CompletionRequest}. */
+public final class CompletionWriter implements AnswerWriter {
     private static final String DONE = "data: [DONE]\n\n";
 
     private final CompletionRequest request;
@@ -50,12 +50,12 @@ public final class CompletionWriter {
         return out.raw(",\"choices\":[").toByteArray();
     }
 
-    /** Whether prompts are shown with their log-probabilities. */
+    @Override
     public boolean showsScores() {
         return request.generations().getFirst().scoresPrompt();
     }
 
-    /** Outputs of the choices of one prompt. */
+    @Override
     public List<ChoiceOutput> outputs(int promptIndex) {
         GenerationRequest generation = request.generations().get(promptIndex);
         var outputs = new ArrayList<ChoiceOutput>();
@@ -71,7 +71,10 @@ public final class CompletionWriter {
         return outputs;
     }
 
-    /** Appends events with what a choice has since the last ones. */
+    @Override
+    public void writeBegin(JsonBuffer out) {}
+
+    @Override
     public void writeChunks(JsonBuffer out, ChoiceOutput output) {
         switch (form) {
             case TEXT -> {
@@ -122,7 +125,8 @@ public final class CompletionWriter {
         }
     }
 
-    /** Appends the end of a stream: the usage if asked for, and the mark. */
+    /** The usage if asked for, and the mark. */
+    @Override
     public void writeEnd(JsonBuffer out, Usage usage) {
         if (request.includesUsage()) {
             out.raw(chunkHead).raw("],\"usage\":");
@@ -132,14 +136,14 @@ public final class CompletionWriter {
         out.raw(DONE);
     }
 
-    /** Appends the end of a stream that failed. */
-    public static void writeFailure(JsonBuffer out, Problem problem) {
+    @Override
+    public void writeFailure(JsonBuffer out, Problem problem) {
         out.raw("data: ");
         problem.write(out);
         out.raw("\n\n").raw(DONE);
     }
 
-    /** A whole answer. */
+    @Override
     public byte[] whole(List<ChoiceOutput> outputs, Usage usage) {
         var out = new JsonBuffer();
         out.raw(head);

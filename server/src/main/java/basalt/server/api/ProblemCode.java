@@ -38,6 +38,10 @@ public enum ProblemCode {
     MODEL_NOT_FOUND(404, Type.INVALID_REQUEST),
     /** No such session, or another tenant's. */
     SESSION_NOT_FOUND(404, Type.INVALID_REQUEST),
+    /** No such stored response, or another tenant's. */
+    RESPONSE_NOT_FOUND(404, Type.INVALID_REQUEST),
+    /** No such resumable stream, another tenant's, or one whose time is over. */
+    STREAM_NOT_FOUND(404, Type.INVALID_REQUEST),
     /** No such path. */
     NOT_FOUND(404, Type.INVALID_REQUEST),
     /** The path exists, the method on it does not. */
@@ -50,6 +54,8 @@ public enum ProblemCode {
     SESSION_BUSY(409, Type.INVALID_REQUEST),
     /** Another server has committed a turn of the session meanwhile. */
     SESSION_CONFLICT(409, Type.INVALID_REQUEST),
+    /** Events of a stream that are no longer kept. */
+    EVENTS_GONE(410, Type.INVALID_REQUEST),
     /** The body is larger than {@code body-bytes-max}. */
     BODY_TOO_LARGE(413, Type.INVALID_REQUEST),
     /** The URL is too long. */
@@ -64,6 +70,8 @@ public enum ProblemCode {
     KEY_RATE_EXCEEDED(429, Type.RATE_LIMIT),
     /** As many sessions are kept as there may be. */
     SESSIONS_FULL(429, Type.RATE_LIMIT),
+    /** As many resumable streams are open as there may be. */
+    STREAMS_FULL(429, Type.RATE_LIMIT),
     /** Our fault. */
     SERVER_ERROR(500, Type.SERVER),
     /** The device failed. */

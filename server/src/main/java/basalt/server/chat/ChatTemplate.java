@@ -9,7 +9,7 @@ public interface ChatTemplate {
     enum Opening {
         /** After the words or tokens that open an answer of the model. */
         NEW_MESSAGE,
-        /** Inside the last message, which is the beginning of the answer. */
+        /** Inside the last message: it is the beginning of an answer, or of a message of which more is to come. */
         LAST_MESSAGE,
         /** After the last message, as if anyone could go on. */
         NONE
@@ -18,20 +18,19 @@ public interface ChatTemplate {
     /**
      * Token ids of a chat.
      *
-     * @param messages at least one; the last one is the model's if the opening is {@link Opening#LAST_MESSAGE}
+     * @param messages at least one
      * @throws ChatTemplateException if this template cannot render such a chat
      */
     int[] encode(List<ChatMessage> messages, Opening opening, Tokenizer tokenizer);
 
     /**
-     * Token ids of messages that go on with a chat whose last answer has ended, with the token that ended it.
+     * Token ids of messages that go on with a chat after an answer. They begin with what the template writes behind an
+     * answer, such as the token that ends it; whoever knows that it is there already leaves it out.
      *
      * @param messages the new ones
      * @throws ChatTemplateException if this template cannot render such messages
      */
-    default int[] encodeNext(List<ChatMessage> messages, Opening opening, Tokenizer tokenizer) {
-        return encode(messages, opening, tokenizer);
-    }
+    int[] encodeNext(List<ChatMessage> messages, Opening opening, Tokenizer tokenizer);
 
     /** Texts that end an answer, beside those that a request names. */
     List<String> stopStrings();

@@ -13,10 +13,12 @@ import com.hubspot.jinjava.interpret.TemplateError;
 import com.hubspot.jinjava.lib.Importable;
 import com.hubspot.jinjava.lib.fn.ELFunctionDefinition;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.Collection;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.FutureTask;
@@ -35,6 +37,10 @@ import jinjava.javax.el.CompositeELResolver;
  * and its strings, loops and collections are bounded, and so is its time. What messages say is never a template.
  */
 final class JinjaTemplate implements ChatTemplate {
+    /** Stand for the past of a chat. */
+    private static final String QUESTION = "What?";
+
+    private static final String ANSWER = "ThePastAnswer";
     private static final Duration TIME_MAX = Duration.ofSeconds(2);
     private static final int RENDER_DEPTH_MAX = 20;
     private static final int COLLECTION_SIZE_MAX = 100_000;
@@ -139,6 +145,26 @@ final class JinjaTemplate implements ChatTemplate {
     @Override
     public int[] encode(List<ChatMessage> messages, Opening opening, Tokenizer tokenizer) {
         return specials.encode(render(messages, opening), tokenizer);
+    }
+
+    /**
+     * What comes behind the answer in a chat that has one: the rendering of a question, an answer and these messages,
+     * after the answer. So what a template writes only at the beginning, such as a system message of its own, is not
+     * written again, and the messages have their places in a chat. A template that refuses such a chat refuses these
+     * messages.
+     */
+    @Override
+    public int[] encodeNext(List<ChatMessage> messages, Opening opening, Tokenizer tokenizer) {
+        var chat = new ArrayList<ChatMessage>(messages.size() + 2);
+        chat.add(new ChatMessage(ChatMessage.Role.USER, QUESTION, Optional.empty()));
+        chat.add(new ChatMessage(ChatMessage.Role.ASSISTANT, ANSWER, Optional.empty()));
+        chat.addAll(messages);
+        String text = render(chat, opening);
+        int at = text.indexOf(ANSWER); // the first one, whatever the messages say
+        if (at < 0) {
+            throw new ChatTemplateException("The chat template leaves answers out, so a session cannot use it.");
+        }
+        return specials.encode(text.substring(at + ANSWER.length()), tokenizer);
     }
 
     private String render(List<ChatMessage> messages, Opening opening) {

@@ -43,10 +43,14 @@ public final class PlainTemplate implements ChatTemplate {
         }
         switch (opening) {
             case NEW_MESSAGE -> text.append("Assistant:");
-            case LAST_MESSAGE -> text.setLength(text.length() - 1);
+            case LAST_MESSAGE -> text.setLength(text.length() - (isSystem(messages.getLast()) ? 2 : 1));
             case NONE -> {}
         }
         return text.toString();
+    }
+
+    private static boolean isSystem(ChatMessage message) {
+        return message.role() == ChatMessage.Role.SYSTEM;
     }
 
     private static void line(StringBuilder text, String speaker, ChatMessage message) {

@@ -6,8 +6,8 @@ import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 
 /**
- * What must happen although nothing happens: comments in silent streams, the end of writes that a client does not read.
- * One thread, which never writes itself.
+ * What must happen although nothing happens: comments in silent streams, the end of writes that a client does not read,
+ * and of streams that nobody comes back to. One thread, which never writes itself.
  */
 final class Clock implements AutoCloseable {
     private static final Duration TICK_MAX = Duration.ofMillis(250);
@@ -15,12 +15,14 @@ final class Clock implements AutoCloseable {
 
     private final Connections connections;
     private final HttpConfig.Timeouts timeouts;
+    private final ReplayStreams replays;
     private final Set<EventStream> streams = ConcurrentHashMap.newKeySet();
     private final Duration tick;
     private final Thread thread;
 
-    Clock(Connections connections, HttpConfig.Timeouts timeouts) {
+    Clock(Connections connections, HttpConfig.Timeouts timeouts, ReplayStreams replays) {
         this.connections = connections;
+        this.replays = replays;
         this.timeouts = timeouts;
         long shortest = Math.min(
                 timeouts.write().toNanos(), timeouts.keepAliveInterval().toNanos());
@@ -49,6 +51,7 @@ final class Clock implements AutoCloseable {
 
     private void tick() {
         connections.interruptStuckWrites(timeouts.write());
+        replays.expire();
         long interval = timeouts.keepAliveInterval().toNanos();
         for (EventStream stream : streams) {
             if (stream.silentNanos() > interval) {

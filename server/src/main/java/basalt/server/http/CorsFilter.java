@@ -15,7 +15,7 @@ import java.util.Optional;
 final class CorsFilter implements Filter {
     private static final String ANY = "*";
     private static final String METHODS = "GET, POST, PUT, DELETE, OPTIONS";
-    private static final String EXPOSED = "X-Request-Id, Retry-After";
+    private static final String EXPOSED = "X-Request-Id, X-Stream-Id, Retry-After";
     private static final String PREFLIGHT_SECONDS = "600";
     private static final HeaderName ALLOW_ORIGIN = HeaderNames.create("Access-Control-Allow-Origin");
     private static final HeaderName ALLOW_METHODS = HeaderNames.create("Access-Control-Allow-Methods");

@@ -10,7 +10,7 @@ import java.nio.charset.StandardCharsets;
 import java.util.concurrent.locks.ReentrantLock;
 
 /** An answer of server-sent events. Safe for use by several threads, whose events do not mix. */
-final class EventStream implements AutoCloseable {
+final class EventStream implements EventSink, AutoCloseable {
     private static final byte[] COMMENT = ": keep-alive\n\n".getBytes(StandardCharsets.US_ASCII);
 
     private final OutputStream out;
@@ -27,8 +27,8 @@ final class EventStream implements AutoCloseable {
         writeComment();
     }
 
-    /** Sends events. */
-    void write(JsonBuffer events) {
+    @Override
+    public void write(JsonBuffer events) {
         lock.lock();
         try {
             events.writeTo(out);

@@ -4,8 +4,8 @@ import basalt.engine.EngineException;
 import basalt.engine.FinishReason;
 import basalt.engine.Generation;
 import basalt.engine.Usage;
+import basalt.server.api.AnswerWriter;
 import basalt.server.api.ChoiceOutput;
-import basalt.server.api.CompletionWriter;
 import basalt.server.api.Problem;
 import basalt.server.api.ProblemException;
 import basalt.server.observe.Metrics;
@@ -39,7 +39,7 @@ final class GenerationReaders implements AutoCloseable {
      */
     GenerationReaders(
             List<Generation> generations,
-            CompletionWriter writer,
+            AnswerWriter writer,
             Metrics metrics,
             RequestSpan span,
             Supplier<RuntimeException> cancellation) {

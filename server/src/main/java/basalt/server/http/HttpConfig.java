@@ -15,8 +15,18 @@ import java.util.OptionalInt;
  * @param limits bounds of what clients may send and hold
  * @param timeouts bounds of how long
  * @param access who may use it, and how much
+ * @param resume bounds of streams that outlive their connections
+ * @param responseLife how long a response is stored without use
  */
-public record HttpConfig(String host, int port, OptionalInt opsPort, Limits limits, Timeouts timeouts, Access access) {
+public record HttpConfig(
+        String host,
+        int port,
+        OptionalInt opsPort,
+        Limits limits,
+        Timeouts timeouts,
+        Access access,
+        Resume resume,
+        Duration responseLife) {
 
     /**
      * Who may use it, and how much.
@@ -64,4 +74,13 @@ public record HttpConfig(String host, int port, OptionalInt opsPort, Limits limi
      * @param keepAliveInterval of comments in a stream that has nothing to say
      */
     public record Timeouts(Duration head, Duration body, Duration idle, Duration write, Duration keepAliveInterval) {}
+
+    /**
+     * Bounds of streams that outlive their connections.
+     *
+     * @param window how long one is kept without a reader
+     * @param bufferBytesMax of events that one keeps
+     * @param countMax of them
+     */
+    public record Resume(Duration window, long bufferBytesMax, int countMax) {}
 }

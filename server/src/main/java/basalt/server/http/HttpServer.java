@@ -35,6 +35,9 @@ public final class HttpServer implements AutoCloseable {
     /** Helidon's clock for idle connections; ours is shorter and knows what a connection does. */
     private static final Duration IDLE_BACKSTOP = Duration.ofHours(2);
 
+    /** No state is larger; how large one may be is known when the model is. Handlers bound other bodies themselves. */
+    private static final long STATE_BYTES_MAX = 1L << 30;
+
     private static final Duration POLL = Duration.ofMillis(5);
     private static final Duration STOP_GRACE = Duration.ofMillis(500);
 
@@ -42,14 +45,21 @@ public final class HttpServer implements AutoCloseable {
     private final WebServer server;
     private final Connections connections;
     private final Clock clock;
+    private final ReplayStreams streams;
     private final Optional<TlsFiles> tls;
 
     private HttpServer(
-            HttpConfig config, WebServer server, Connections connections, Clock clock, Optional<TlsFiles> tls) {
+            HttpConfig config,
+            WebServer server,
+            Connections connections,
+            Clock clock,
+            ReplayStreams streams,
+            Optional<TlsFiles> tls) {
         this.config = config;
         this.server = server;
         this.connections = connections;
         this.clock = clock;
+        this.streams = streams;
         this.tls = tls;
     }
 
@@ -73,22 +83,27 @@ public final class HttpServer implements AutoCloseable {
      */
     public static HttpServer start(HttpConfig config, Gate gate, Metrics metrics, Tracing tracing) {
         var connections = new Connections(config);
-        metrics.bindConnections(connections::count);
-        var clock = new Clock(connections, config.timeouts());
+        var streams = new ReplayStreams(config.resume());
+        metrics.bindHttp(connections::count, streams::count);
+        var clock = new Clock(connections, config.timeouts(), streams);
+        var answers = new Answers(gate, connections, clock, streams, metrics);
         var filter = new RequestFilter(connections, metrics);
         var tenants = new Tenants(!config.access().apiKeys().isEmpty());
-        var routes = new Routes(gate, metrics, contract());
+        var bodies = new RequestBody(config.limits().bodyBytesMax());
+        var routes = new Routes(gate, metrics, bodies, contract());
 
         var routing = HttpRouting.builder()
                 .addFilter(filter)
                 .addFilter(new TracingFilter(tracing))
                 .addFilter(new CorsFilter(config.access().corsOrigins()))
                 .addFilter(new ApiKeyFilter(config.access()));
-        new SessionsHandler(gate, connections, tenants).addTo(routing);
+        new SessionsHandler(gate, connections, tenants, bodies).addTo(routing);
+        new ResponsesHandler(gate, answers, tenants, bodies, config.responseLife()).addTo(routing);
+        new StreamsHandler(streams, answers, tenants).addTo(routing);
         routes.addAll(
                 routing,
-                new CompletionsHandler(CompletionRequest.Form.TEXT, gate, connections, clock, metrics, tenants),
-                new CompletionsHandler(CompletionRequest.Form.CHAT, gate, connections, clock, metrics, tenants));
+                new CompletionsHandler(CompletionRequest.Form.TEXT, gate, answers, tenants, bodies),
+                new CompletionsHandler(CompletionRequest.Form.CHAT, gate, answers, tenants, bodies));
         var builder = WebServer.builder().shutdownHook(false);
         listen(builder, config, config.port(), connectionsMax(config), connections);
         builder.routing(routing);
@@ -107,7 +122,7 @@ public final class HttpServer implements AutoCloseable {
             clock.close();
             throw new UncheckedIOException(new IOException("the address cannot be bound"));
         }
-        return new HttpServer(config, server, connections, clock, tls);
+        return new HttpServer(config, server, connections, clock, streams, tls);
     }
 
     private static TlsFiles tls(HttpConfig.TlsPaths paths) {
@@ -129,7 +144,7 @@ public final class HttpServer implements AutoCloseable {
                 .protocolsDiscoverServices(false)
                 .addConnectionSelector(connections.selector())
                 .directHandlers(ProblemResponses.directHandlers())
-                .maxPayloadSize(config.limits().bodyBytesMax())
+                .maxPayloadSize(Math.max(STATE_BYTES_MAX, config.limits().bodyBytesMax()))
                 .maxTcpConnections(connectionsMax)
                 .idleConnectionTimeout(IDLE_BACKSTOP)
                 .shutdownGracePeriod(STOP_GRACE)
@@ -196,6 +211,7 @@ public final class HttpServer implements AutoCloseable {
     @Override
     public void close() {
         clock.close();
+        streams.close();
         tls.ifPresent(TlsFiles::close);
         server.stop();
     }

@@ -44,6 +44,7 @@ final class Inbound implements Supplier<byte[]> {
     private final DataReader source;
     private final HttpConfig.Timeouts timeouts;
     private final long requestBytesMax;
+    private long allowedBytes; // of the request that is being read
     private final ReentrantLock lock = new ReentrantLock();
     private final Condition changed = lock.newCondition();
     private final ArrayDeque<byte[]> ahead = new ArrayDeque<>();
@@ -60,6 +61,7 @@ final class Inbound implements Supplier<byte[]> {
         this.source = source;
         this.timeouts = config.timeouts();
         this.requestBytesMax = HEAD_BYTES_MAX + FRAMING_FACTOR * config.limits().bodyBytesMax();
+        allowedBytes = requestBytesMax;
         enter(Phase.IDLE, timeouts.idle());
     }
 
@@ -96,7 +98,7 @@ final class Inbound implements Supplier<byte[]> {
             enter(Phase.HEAD, timeouts.head());
         }
         requestBytes += bytes;
-        if (requestBytes > requestBytesMax) {
+        if (requestBytes > allowedBytes) {
             throw refusal(Status.REQUEST_ENTITY_TOO_LARGE_413, "The request is too large.");
         }
     }
@@ -116,6 +118,16 @@ final class Inbound implements Supplier<byte[]> {
                 .setKeepAlive(false)
                 .message(message)
                 .build();
+    }
+
+    /** Lets the request have a body of so many bytes. */
+    void allow(long bodyBytes) {
+        lock.lock();
+        try {
+            allowedBytes = Math.max(allowedBytes, HEAD_BYTES_MAX + FRAMING_FACTOR * bodyBytes);
+        } finally {
+            lock.unlock();
+        }
     }
 
     /** The request line is read. */
@@ -167,6 +179,7 @@ final class Inbound implements Supplier<byte[]> {
         try {
             onGone = null;
             requestBytes = 0;
+            allowedBytes = requestBytesMax;
             enter(Phase.IDLE, timeouts.idle());
         } finally {
             lock.unlock();

@@ -7,18 +7,24 @@ import io.helidon.common.buffers.DataReader;
 import io.helidon.http.DirectHandler;
 import io.helidon.http.HttpMediaType;
 import io.helidon.http.RequestException;
+import io.helidon.http.Status;
 import io.helidon.webserver.CloseConnectionException;
 import io.helidon.webserver.http.ServerRequest;
 import java.io.IOException;
 import java.io.InputStream;
 import java.util.Optional;
 
-/** Reads the bodies of requests. Their size is bounded by the listener. */
+/** Reads the bodies of requests, up to a bound. */
 final class RequestBody {
-    private RequestBody() {}
+    private final long bytesMax;
+
+    /** @param bytesMax of a body, unless a caller says otherwise */
+    RequestBody(long bytesMax) {
+        this.bytesMax = bytesMax;
+    }
 
     /** The bytes of a body that says it is JSON, or says nothing. */
-    static byte[] json(ServerRequest request) {
+    byte[] json(ServerRequest request) {
         Optional<HttpMediaType> type;
         try {
             type = request.headers().contentType();
@@ -28,24 +34,41 @@ final class RequestBody {
         if (type.isPresent() && !isJson(type.get())) {
             throw unsupported();
         }
-        if (!request.content().hasEntity()) {
-            return new byte[0];
-        }
-        return readAll(request.content().inputStream());
+        return octets(request, bytesMax);
     }
 
-    /** The bytes of a body of any type. */
-    static byte[] octets(ServerRequest request) {
-        return request.content().hasEntity() ? readAll(request.content().inputStream()) : new byte[0];
+    /**
+     * The bytes of a body of any type.
+     *
+     * @param most that are read
+     */
+    static byte[] octets(ServerRequest request, long most) {
+        if (request.headers().contentLength().orElse(0) > most) {
+            throw tooLarge();
+        }
+        return request.content().hasEntity() ? readAll(request.content().inputStream(), most) : new byte[0];
+    }
+
+    private static RequestException tooLarge() {
+        return RequestException.builder()
+                .type(DirectHandler.EventType.OTHER)
+                .status(Status.REQUEST_ENTITY_TOO_LARGE_413)
+                .setKeepAlive(false)
+                .message("The body is too large.")
+                .build();
     }
 
     /**
      * Never closes the stream: Helidon would go on reading what it takes for the rest of a body that it did not
      * understand.
      */
-    private static byte[] readAll(InputStream in) {
+    private static byte[] readAll(InputStream in, long most) {
         try {
-            return in.readAllBytes();
+            byte[] body = in.readNBytes((int) Math.min(Integer.MAX_VALUE, most + 1));
+            if (body.length > most) {
+                throw tooLarge();
+            }
+            return body;
         } catch (IOException e) {
             throw new CloseConnectionException("the body did not arrive", e);
         } catch (IllegalArgumentException | DataReader.IncorrectNewLineException e) {

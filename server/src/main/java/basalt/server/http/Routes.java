@@ -24,6 +24,7 @@ final class Routes {
     private static final List<String> PATHS = List.of(
             "/v1/completions",
             "/v1/chat/completions",
+            "/v1/responses",
             "/v1/sessions",
             "/tokenize",
             "/detokenize",
@@ -37,9 +38,11 @@ final class Routes {
 
     private final Gate gate;
     private final Metrics metrics;
+    private final RequestBody bodies;
     private final byte[] contract;
 
-    Routes(Gate gate, Metrics metrics, byte[] contract) {
+    Routes(Gate gate, Metrics metrics, RequestBody bodies, byte[] contract) {
+        this.bodies = bodies;
         this.gate = gate;
         this.metrics = metrics;
         this.contract = contract;
@@ -52,6 +55,12 @@ final class Routes {
         }
         if (path.startsWith("/v1/sessions/")) {
             return SessionsHandler.label(path);
+        }
+        if (path.startsWith("/v1/responses/")) {
+            return ResponsesHandler.PATH;
+        }
+        if (path.startsWith("/v1/streams/")) {
+            return StreamsHandler.PATH;
         }
         return path.startsWith("/v1/models/") ? "/v1/models/{model}" : "other";
     }
@@ -103,7 +112,7 @@ final class Routes {
     private Handler tokens(BiFunction<byte[], ServedModel, byte[]> answer) {
         return (request, response) -> {
             ServedModel model = gate.require().model();
-            sendJson(response, answer.apply(RequestBody.json(request), model));
+            sendJson(response, answer.apply(bodies.json(request), model));
         };
     }
 

@@ -26,4 +26,9 @@ public record Serving(
                 model,
                 new TokenNames(model.tokenizer(), model.config().vocabSize()));
     }
+
+    /** The same, but no beginning of a prompt is kept or looked for. */
+    public Serving withoutPrefixes() {
+        return new Serving(engine, sessions, seal, new PrefixCache(0), model, names);
+    }
 }

@@ -27,8 +27,10 @@ final class SessionsHandler {
     private final Gate gate;
     private final Connections connections;
     private final Tenants tenants;
+    private final RequestBody bodies;
 
-    SessionsHandler(Gate gate, Connections connections, Tenants tenants) {
+    SessionsHandler(Gate gate, Connections connections, Tenants tenants, RequestBody bodies) {
+        this.bodies = bodies;
         this.gate = gate;
         this.connections = connections;
         this.tenants = tenants;
@@ -59,7 +61,7 @@ final class SessionsHandler {
     }
 
     private void create(ServerRequest request, ServerResponse response) {
-        var body = SessionRequest.read(RequestBody.json(request), gate.require().model());
+        var body = SessionRequest.read(bodies.json(request), gate.require().model());
         String tenant = tenants.of(request);
         SessionStore store = store();
         String id;
@@ -131,7 +133,7 @@ final class SessionsHandler {
     }
 
     private void fork(ServerRequest request, ServerResponse response) {
-        var body = SessionRequest.read(RequestBody.json(request), gate.require().model());
+        var body = SessionRequest.read(bodies.json(request), gate.require().model());
         String tenant = tenants.of(request);
         var ids = forks(tenant, id(request), body.count(), body.life());
         var forks = ids.stream().map(id -> store().summary(tenant, id)).toList();
@@ -139,7 +141,7 @@ final class SessionsHandler {
     }
 
     private void rewind(ServerRequest request, ServerResponse response) {
-        var body = SessionRequest.read(RequestBody.json(request), gate.require().model());
+        var body = SessionRequest.read(bodies.json(request), gate.require().model());
         long tokens = body.tokens()
                 .orElseThrow(() -> new ProblemException(Problem.of(
                         ProblemCode.MISSING_PARAMETER, "tokens", "tokens is missing: how many shall be left?")));
@@ -157,7 +159,9 @@ final class SessionsHandler {
 
     private void upload(ServerRequest request, ServerResponse response) {
         String tenant = tenants.of(request);
-        byte[] state = gate.require().seal().open(tenant, RequestBody.octets(request));
+        long most = store().exportBytesMax() + StateSeal.BYTES;
+        connections.currentInbound().allow(most);
+        byte[] state = gate.require().seal().open(tenant, RequestBody.octets(request, most));
         store().importState(tenant, id(request), state);
         Routes.sendJson(response, SessionWriter.one(store().summary(tenant, id(request))));
     }

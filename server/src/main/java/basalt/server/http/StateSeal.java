@@ -19,6 +19,8 @@ public final class StateSeal {
     private static final byte[] MAGIC = "BASALTSL".getBytes(StandardCharsets.US_ASCII);
     private static final String ALGORITHM = "HmacSHA256";
     private static final int MAC_BYTES = 32;
+    /** Of the envelope. */
+    static final int BYTES = MAGIC.length + MAC_BYTES;
 
     private final byte[] secret;
     private final boolean takesUnsealed;

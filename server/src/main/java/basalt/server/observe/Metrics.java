@@ -4,7 +4,9 @@ import basalt.engine.EngineStats;
 import basalt.engine.FinishReason;
 import basalt.engine.Generation;
 import basalt.engine.Usage;
+import basalt.engine.session.SessionStats;
 import basalt.engine.session.SharedArchive;
+import basalt.engine.state.PrefixCache;
 import io.micrometer.core.instrument.Counter;
 import io.micrometer.core.instrument.DistributionSummary;
 import io.micrometer.core.instrument.FunctionCounter;
@@ -28,6 +30,7 @@ import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import java.util.function.Function;
 import java.util.function.Supplier;
 import java.util.function.ToDoubleFunction;
 
@@ -90,6 +93,40 @@ public final class Metrics implements AutoCloseable {
     public static final String HTTP_RESPONSES = "basalt_http_responses";
     /** Open connections. */
     public static final String HTTP_CONNECTIONS = "basalt_http_connections";
+    /** Resumable streams that are kept. */
+    public static final String RESUMABLE_STREAMS = "basalt_resumable_streams";
+    /** Sessions, by where their state is. */
+    public static final String SESSIONS = "basalt_sessions";
+    /** Slots that hold a session at rest. */
+    public static final String SESSION_SLOTS = "basalt_session_slots";
+    /** Turns that began in such a slot. */
+    public static final String SESSION_SLOT_HITS = "basalt_session_slot_hits";
+    /** Bytes of their states, by where they are. */
+    public static final String SESSION_BYTES = "basalt_session_bytes";
+    /** Turns begun, by where the state was. */
+    public static final String SESSION_TURNS = "basalt_session_turns";
+    /** States read from the archive for a turn. */
+    public static final String SESSION_PROMOTIONS = "basalt_session_promotions";
+    /** States dropped from memory. */
+    public static final String SESSION_DEMOTIONS = "basalt_session_demotions";
+    /** Turns that became part of their session. */
+    public static final String SESSION_COMMITS = "basalt_session_commits";
+    /** Turns refused because another one ran. */
+    public static final String SESSION_CONFLICTS = "basalt_session_conflicts";
+    /** Journals and states set aside as they could not be read. */
+    public static final String SESSION_RESTORE_FAILURES = "basalt_session_restore_failures";
+    /** Prompts of which a beginning was known. */
+    public static final String PREFIX_HITS = "basalt_prefix_cache_hits";
+    /** Prompts of which none was. */
+    public static final String PREFIX_MISSES = "basalt_prefix_cache_misses";
+    /** Beginnings kept. */
+    public static final String PREFIX_ENTRIES = "basalt_prefix_cache_entries";
+    /** Bytes of those. */
+    public static final String PREFIX_BYTES = "basalt_prefix_cache_bytes";
+    /** Tokens of prompts that were looked for. */
+    public static final String PREFIX_QUERIED_TOKENS = "vllm:prefix_cache_queries";
+    /** Tokens of those that need not be read again. */
+    public static final String PREFIX_CACHED_TOKENS = "vllm:prefix_cache_hits";
 
     private static final double[] LATENCY_SECONDS = {
         0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680
@@ -205,6 +242,8 @@ public final class Metrics implements AutoCloseable {
                 "Adapters, of which there are none",
                 Tags.of("max_lora", "0", "running_lora_adapters", "", "waiting_lora_adapters", ""));
         gauge(SLOTS_BUSY, "Slots held by requests", stats, EngineStats::busySlotCount);
+        gauge(SESSION_SLOTS, "Slots that hold a session at rest", stats, EngineStats::residentSlotCount);
+        counter(SESSION_SLOT_HITS, "Turns that began in such a slot", stats, EngineStats::residentHitCount);
         gauge(STATE_BYTES_PER_SLOT, "Size of one sequence's state", stats, EngineStats::stateBytesPerSlot);
         gauge(TOKENS_WAITING, "Prompt tokens in the queue", stats, EngineStats::waitingTokenCount);
         counter(PROMPT_TOKENS, "Prompt tokens read", stats, s -> s.promptTokenCount() - baseline.promptTokenCount());
@@ -226,13 +265,56 @@ public final class Metrics implements AutoCloseable {
                 .register(registry);
     }
 
-    /** Adds the number of open connections. */
-    public void bindConnections(Supplier<Number> count) {
-        Gauge.builder(HTTP_CONNECTIONS, count).description("Open connections").register(registry);
+    /** Adds the numbers of open connections and of resumable streams. */
+    public void bindHttp(Supplier<Number> connections, Supplier<Number> streams) {
+        Gauge.builder(HTTP_CONNECTIONS, connections)
+                .description("Open connections")
+                .register(registry);
+        Gauge.builder(RESUMABLE_STREAMS, streams)
+                .description("Resumable streams that are kept")
+                .register(registry);
     }
 
-    private void gauge(
-            String name, String description, Supplier<EngineStats> stats, ToDoubleFunction<EngineStats> value) {
+    /** Adds what is known of sessions. The readings are taken at each scrape, as all sessions are looked at. */
+    public void bindSessions(Supplier<SessionStats> readings) {
+        var stats = new Remembered<>(readings, System::nanoTime);
+        tier("memory", stats, SessionStats::memory);
+        tier("archive", stats, SessionStats::archive);
+        tier("tokens", stats, SessionStats::tokens);
+        counter(SESSION_PROMOTIONS, "States read from the archive", stats, SessionStats::promotions);
+        counter(SESSION_DEMOTIONS, "States dropped from memory", stats, SessionStats::demotions);
+        counter(SESSION_COMMITS, "Turns that became part of their session", stats, SessionStats::commits);
+        counter(SESSION_CONFLICTS, "Turns refused because another one ran", stats, SessionStats::conflicts);
+        counter(SESSION_RESTORE_FAILURES, "Journals and states set aside", stats, SessionStats::restoreFailures);
+    }
+
+    private void tier(String name, Supplier<SessionStats> stats, Function<SessionStats, SessionStats.Tier> tier) {
+        Tags labels = tags.and("tier", name);
+        Gauge.builder(SESSIONS, () -> tier.apply(stats.get()).sessions())
+                .description("Sessions, by where their state is")
+                .tags(labels)
+                .register(registry);
+        Gauge.builder(SESSION_BYTES, () -> tier.apply(stats.get()).bytes())
+                .description("Bytes of states, by where they are")
+                .tags(labels)
+                .register(registry);
+        FunctionCounter.builder(SESSION_TURNS, stats, s -> tier.apply(s.get()).turns())
+                .description("Turns begun, by where the state was")
+                .tags(labels)
+                .register(registry);
+    }
+
+    /** Adds what is known of the beginnings of prompts. */
+    public void bindPrefixes(Supplier<PrefixCache.Stats> stats) {
+        counter(PREFIX_HITS, "Prompts of which a beginning was known", stats, PrefixCache.Stats::hits);
+        counter(PREFIX_MISSES, "Prompts of which none was", stats, PrefixCache.Stats::misses);
+        counter(PREFIX_QUERIED_TOKENS, "Tokens that were looked for", stats, PrefixCache.Stats::queriedTokens);
+        counter(PREFIX_CACHED_TOKENS, "Tokens not read again", stats, PrefixCache.Stats::cachedTokens);
+        gauge(PREFIX_ENTRIES, "Beginnings kept", stats, PrefixCache.Stats::entries);
+        gauge(PREFIX_BYTES, "Bytes of those", stats, PrefixCache.Stats::bytes);
+    }
+
+    private <T> void gauge(String name, String description, Supplier<T> stats, ToDoubleFunction<T> value) {
         Gauge.builder(name, () -> value.applyAsDouble(stats.get()))
                 .description(description)
                 .tags(tags)
@@ -250,8 +332,7 @@ public final class Metrics implements AutoCloseable {
                 .addLabelValues(all.stream().map(Tag::getValue).toArray(String[]::new));
     }
 
-    private void counter(
-            String name, String description, Supplier<EngineStats> stats, ToDoubleFunction<EngineStats> value) {
+    private <T> void counter(String name, String description, Supplier<T> stats, ToDoubleFunction<T> value) {
         FunctionCounter.builder(name, stats, s -> value.applyAsDouble(s.get()))
                 .description(description)
                 .tags(tags)

@@ -12,6 +12,7 @@ import java.io.InputStream;
 import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
+import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Objects;
@@ -58,14 +59,19 @@ class JinjaTemplateGoldenTest {
                 new SpecialTokens(TOKENIZER, TOKENIZER.vocabSize()));
     }
 
-    @ParameterizedTest(name = "{0} {1} {2}")
-    @MethodSource
-    void golden(String template, String chat, boolean opens, JsonNode entry) {
+    private static List<ChatMessage> messages(JsonNode entry) {
         var messages = new ArrayList<ChatMessage>();
         for (JsonNode message : entry.path("messages")) {
             var role = ChatMessage.Role.valueOf(message.path("role").asText().toUpperCase(Locale.ROOT));
             messages.add(new ChatMessage(role, message.path("content").asText(), Optional.empty()));
         }
+        return messages;
+    }
+
+    @ParameterizedTest(name = "{0} {1} {2}")
+    @MethodSource
+    void golden(String template, String chat, boolean opens, JsonNode entry) {
+        var messages = messages(entry);
         var jinja = template(resource(template));
         var opening = opens ? ChatTemplate.Opening.NEW_MESSAGE : ChatTemplate.Opening.NONE;
 
@@ -75,5 +81,32 @@ class JinjaTemplateGoldenTest {
         } else {
             assertEquals(entry.path("text").asText(), TOKENIZER.decode(jinja.encode(messages, opening, TOKENIZER)));
         }
+    }
+
+    /** Chats that end with a question after an answer; that of the macros writes the whole past into each turn. */
+    static Stream<Arguments> turns() {
+        return golden().filter(entry -> {
+            var fields = (JsonNode) Objects.requireNonNull(entry.get()[3]);
+            return fields.path("chat").asText().equals("turns")
+                    && fields.path("opens").asBoolean()
+                    && !fields.has("error")
+                    && !fields.path("template").asText().startsWith("macros");
+        });
+    }
+
+    /** A session's turns add up to what the template makes of the whole chat. */
+    @ParameterizedTest(name = "{0} {1}")
+    @MethodSource("turns")
+    void nextTurnIsWhatTheWholeChatHasBehindTheAnswer(String template, String chat, boolean opens, JsonNode entry) {
+        var messages = messages(entry);
+        var jinja = template(resource(template));
+        int last = messages.size() - 1;
+
+        int[] next = jinja.encodeNext(messages.subList(last, last + 1), ChatTemplate.Opening.NEW_MESSAGE, TOKENIZER);
+
+        String whole = entry.path("text").asText();
+        String said = messages.get(last - 1).content();
+        String answer = whole.contains(said) ? said : said.strip();
+        assertEquals(whole.substring(whole.lastIndexOf(answer) + answer.length()), TOKENIZER.decode(next));
     }
 }

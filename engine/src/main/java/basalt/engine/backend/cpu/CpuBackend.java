@@ -11,6 +11,7 @@ import basalt.engine.model.ModelConfig;
 import basalt.engine.model.Weights;
 import basalt.engine.state.StateImage;
 import basalt.engine.state.StateLayout;
+import java.util.concurrent.CompletableFuture;
 
 /**
  * The model on the CPU, by the Vector API. Confined to the engine thread, which is also one of the workers: a step is
@@ -23,6 +24,7 @@ public final class CpuBackend implements Backend {
     private final ModelConfig config;
     private final StateLayout layout;
     private final CpuSlot[] slots;
+    private final SlotSaver saver;
     private final int rowCountMax;
     private final int tokenCountMax;
     private final WorkerPool pool;
@@ -46,6 +48,7 @@ public final class CpuBackend implements Backend {
         tokens = new int[tokenCountMax];
         headRows = new HeadRows(config.vocabSize(), model, pool, step, rowCountMax);
         requireMemory(slotCount);
+        saver = new SlotSaver(config, layout);
         slots = new CpuSlot[slotCount];
         for (int i = 0; i < slotCount; i++) {
             slots[i] = new CpuSlot(config);
@@ -132,11 +135,13 @@ public final class CpuBackend implements Backend {
     @Override
     public void save(int slot, StateImage image) {
         assert !isInFlight : "save between enqueue and await";
-        int index = 0;
-        for (int layer = 0; layer < slots[slot].layerCount(); layer++) {
-            index = slots[slot].layer(layer).save(image, index);
-        }
-        image.tokenCount(slots[slot].tokenCount());
+        slots[slot].save(image);
+    }
+
+    @Override
+    public CompletableFuture<StateImage> beginSave(int slot) {
+        assert !isInFlight : "save between enqueue and await";
+        return saver.begin(slots[slot]).orElseGet(() -> Backend.super.beginSave(slot));
     }
 
     @Override
@@ -206,6 +211,7 @@ public final class CpuBackend implements Backend {
 
     @Override
     public void close() {
+        saver.close();
         pool.close();
     }
 }

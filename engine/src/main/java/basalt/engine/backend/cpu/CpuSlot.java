@@ -2,6 +2,7 @@ package basalt.engine.backend.cpu;
 
 import basalt.engine.backend.RowSampling;
 import basalt.engine.model.ModelConfig;
+import basalt.engine.state.StateImage;
 import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
 
@@ -99,6 +100,14 @@ final class CpuSlot {
         for (int stop : current.stopTokenIds()) {
             isFrozen |= stop == token;
         }
+    }
+
+    void save(StateImage image) {
+        int index = 0;
+        for (LayerState layer : layers) {
+            index = layer.save(image, index);
+        }
+        image.tokenCount(tokenCount);
     }
 
     void zero() {

@@ -15,6 +15,7 @@ import basalt.engine.state.StateLayout;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
+import java.util.concurrent.CompletableFuture;
 
 /**
  * The model on an NVIDIA GPU. States of all slots, positions, last tokens and random numbers live on the device; a
@@ -40,6 +41,7 @@ public final class CudaBackend implements Backend {
     private final Pass prefill;
     private final int[] buckets; // rows, ascending
     private final int[] graphs; // [buckets]
+    private final SlotSaver saver;
     private final MemorySegment stagedSlot; // one slot, on its way to or from an image
     private final MemorySegment stagedLogits; // f32 [Npad]
     private final long[] tokenCounts; // [S], enqueued ones included
@@ -76,6 +78,7 @@ public final class CudaBackend implements Backend {
         controls = new SlotControls(device, slotCount, config.vocabSize());
         state = device.allocate(slotCount * slotMemory.bytes());
         stagedSlot = device.allocateMapped(slotMemory.bytes());
+        saver = new SlotSaver(device, slotMemory, layout);
         stagedLogits = device.allocateMapped(4L * config.paddedVocabSize());
         tokenCounts = new long[slotCount];
         epochs = new int[slotCount];
@@ -274,7 +277,13 @@ public final class CudaBackend implements Backend {
         image.tokenCount(deviceTokenCount(slot));
     }
 
-    /** The count with what steps in flight, all done by now, have really consumed. */
+    @Override
+    public CompletableFuture<StateImage> beginSave(int slot) {
+        device.bind();
+        return saver.begin(address(slot), deviceTokenCount(slot)).orElseGet(() -> Backend.super.beginSave(slot));
+    }
+
+    /** The count with what steps in flight, as far as they have rows of the slot all done, have really consumed. */
     private long deviceTokenCount(int slot) {
         long count = tokenCounts[slot];
         for (int step = awaitedSteps; step != enqueuedSteps; step++) {
@@ -375,6 +384,7 @@ public final class CudaBackend implements Backend {
 
     @Override
     public void close() {
+        saver.close();
         device.close();
     }
 

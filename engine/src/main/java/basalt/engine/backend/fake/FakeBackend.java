@@ -12,6 +12,8 @@ import basalt.engine.state.StateImage;
 import basalt.engine.state.StateLayout;
 import java.util.Arrays;
 import java.util.List;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.Executor;
 import java.util.concurrent.locks.LockSupport;
 import org.jspecify.annotations.Nullable;
 
@@ -42,6 +44,7 @@ public final class FakeBackend implements Backend {
     private final int[] rowCounts; // [stepsInFlightMax]
     private final int[] flatCounts; // [stepsInFlightMax]; scored tokens
     private volatile long failingStep = Long.MAX_VALUE;
+    private volatile Executor saver = Runnable::run;
     private long enqueuedCount;
     private long awaitedCount;
     private boolean isClosed;
@@ -210,6 +213,20 @@ public final class FakeBackend implements Backend {
             words[i] = (rings[slot][i / HASH_WORDS] >>> (16 * (i % HASH_WORDS))) & 0xffff;
         }
         image.tokenCount(tokenCounts[slot]);
+    }
+
+    /** Lets images that are begun to be saved be ready only when the executor runs; may be called by any thread. */
+    public void saveLate(Executor executor) {
+        saver = executor;
+    }
+
+    @Override
+    public CompletableFuture<StateImage> beginSave(int slot) {
+        var image = new StateImage(layout);
+        save(slot, image);
+        var saved = new CompletableFuture<StateImage>();
+        saver.execute(() -> saved.complete(image));
+        return saved;
     }
 
     @Override

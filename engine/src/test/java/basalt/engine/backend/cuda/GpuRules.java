@@ -8,7 +8,6 @@ import basalt.engine.backend.StepResult;
 import basalt.engine.backend.cpu.CpuBackend;
 import basalt.engine.model.Checkpoint;
 import basalt.engine.model.ElementType;
-import basalt.engine.state.StateImage;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
@@ -220,11 +219,10 @@ final class GpuRules {
             seen[2 * step] = result.tokens[row];
             seen[2 * step + 1] = result.logprobs[row];
             if (way.isSavedBetween() && step == 20) {
-                var image = new StateImage(backend.layout());
                 int last = result.tokens[row];
-                backend.save(slot, image);
+                var saved = backend.beginSave(slot);
                 backend.poison(slot);
-                backend.load(slot, image);
+                backend.load(slot, saved.join());
                 batch.clear();
                 batch.add(slot, new int[] {last}, 0, 1, true);
                 backend.enqueue(batch);

@@ -1,0 +1,59 @@
+package basalt.server.api;
+
+import basalt.engine.text.Tokenizer;
+import basalt.server.chat.ChatMessage;
+import basalt.server.chat.ChatTemplate;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+
+/**
+ * The messages of a request.
+ *
+ * @param beginnings of the messages, up to each breakpoint; the last message may be cut
+ */
+record ChatInput(List<ChatMessage> messages, List<List<ChatMessage>> beginnings) {
+    /** Breakpoints that are heeded at most, the last ones of a request; as OpenAI does. */
+    static final int BREAKPOINTS_MAX = 4;
+
+    static final ChatInput NONE = new ChatInput(List.of(), List.of());
+
+    ChatInput {
+        messages = List.copyOf(messages);
+        beginnings = List.copyOf(beginnings);
+    }
+
+    /** What is said before these messages. */
+    ChatInput after(ChatMessage first) {
+        return new ChatInput(
+                concat(first, messages),
+                beginnings.stream().map(beginning -> concat(first, beginning)).toList());
+    }
+
+    private static List<ChatMessage> concat(ChatMessage first, List<ChatMessage> rest) {
+        var all = new ArrayList<ChatMessage>(rest.size() + 1);
+        all.add(first);
+        all.addAll(rest);
+        return all;
+    }
+
+    /**
+     * Token counts at the breakpoints: what the prompt and the text up to there have in common, which is all but what
+     * a token across the breakpoint would add.
+     */
+    int[] breakpoints(int[] prompt, ChatTemplate template, Tokenizer tokenizer) {
+        return beginnings.subList(Math.max(0, beginnings.size() - BREAKPOINTS_MAX), beginnings.size()).stream()
+                .map(beginning -> template.encode(beginning, ChatTemplate.Opening.LAST_MESSAGE, tokenizer))
+                .mapToInt(beginning -> common(prompt, beginning))
+                .filter(count -> count > 0)
+                .sorted()
+                .distinct()
+                .toArray();
+    }
+
+    private static int common(int[] prompt, int[] beginning) {
+        int length = Math.min(prompt.length, beginning.length);
+        int at = Arrays.mismatch(prompt, 0, length, beginning, 0, length);
+        return at < 0 ? length : at;
+    }
+}

@@ -1,0 +1,120 @@
+package basalt.server.api;
+
+import basalt.engine.GenerationRequest;
+import basalt.engine.text.Tokenizer;
+import basalt.server.chat.ChatMessage;
+import basalt.server.chat.ChatTemplate;
+import basalt.server.chat.ChatTemplateException;
+import java.util.ArrayList;
+import java.util.Optional;
+import java.util.OptionalInt;
+import java.util.random.RandomGenerator;
+
+/**
+ * A {@code POST /v1/responses}, checked as far as it can be without the response that it follows.
+ *
+ * @param completion how the answer is made; its prompt counts for nothing
+ * @param input what is said, with breakpoints of the cache
+ * @param instructions what the system says before it
+ * @param previous the id of the response that this one follows
+ * @param isStored whether others may follow it
+ * @param maxTokens of the answer, if the client said so
+ * @param metadata of the client, as JSON
+ */
+@SuppressWarnings("ArrayRecordComponent") // never compared
+public record ResponseRequest(
+        CompletionRequest completion,
+        ServedModel model,
+        ChatInput input,
+        Optional<String> instructions,
+        Optional<String> previous,
+        boolean isStored,
+        OptionalInt maxTokens,
+        byte[] metadata) {
+
+    /**
+     * Reads a body.
+     *
+     * @param seeds where a seed comes from if the request has none
+     * @throws ProblemException naming the field at fault
+     */
+    public static ResponseRequest read(byte[] body, ServedModel model, RandomGenerator seeds) {
+        var fields = new ResponseFields(model);
+        JsonReader.readObject(body, fields);
+        return fields.request(seeds);
+    }
+
+    /** The same within the time that a header gives, if that is shorter. */
+    public ResponseRequest withDeadline(Optional<String> header) {
+        return new ResponseRequest(
+                completion.withDeadline(header), model, input, instructions, previous, isStored, maxTokens, metadata);
+    }
+
+    /** What the engine is asked for, as a request without a past. */
+    public GenerationRequest generation() {
+        return completion.generations().getFirst().withPrompt(opening());
+    }
+
+    /** Token ids of all that is said, where nothing was said before. */
+    public int[] opening() {
+        var template = model.chat();
+        int[] prompt =
+                encode(() -> template.encode(said(true).messages(), ChatTemplate.Opening.NEW_MESSAGE, tokenizer()));
+        return CompletionRequest.begun(prompt, "input", model);
+    }
+
+    /** How the beginning of {@link #opening} is kept. */
+    public CompletionRequest.CacheUse cache() {
+        var use = completion.cache();
+        int[] breakpoints = encode(() -> said(true).breakpoints(opening(), model.chat(), tokenizer()));
+        return new CompletionRequest.CacheUse(use.salt(), breakpoints, use.isExplicit());
+    }
+
+    /**
+     * Token ids of what is said after another response.
+     *
+     * @param known instructions that the model has read already, and that need not be read again
+     */
+    public int[] continuation(Optional<String> known) {
+        boolean isNew = instructions.isPresent() && !instructions.equals(known);
+        var template = model.chat();
+        return encode(() -> template.encodeNext(said(isNew).messages(), ChatTemplate.Opening.NEW_MESSAGE, tokenizer()));
+    }
+
+    private Tokenizer tokenizer() {
+        return model.tokenizer().orElseThrow();
+    }
+
+    private ChatInput said(boolean isInstructed) {
+        return instructions
+                .filter(text -> isInstructed)
+                .map(text -> input.after(new ChatMessage(ChatMessage.Role.SYSTEM, text, Optional.empty())))
+                .orElse(input);
+    }
+
+    private interface Encoding {
+        int[] encode();
+    }
+
+    private static int[] encode(Encoding encoding) {
+        try {
+            return encoding.encode();
+        } catch (ChatTemplateException e) {
+            throw new ProblemException(
+                    Problem.of(ProblemCode.INVALID_REQUEST, "input", String.valueOf(e.getMessage())));
+        }
+    }
+
+    /** The instructions that a stored response was made by. */
+    public static Optional<String> instructions(byte[] response) {
+        var found = new ArrayList<String>(1);
+        JsonReader.readObject(response, (name, json) -> {
+            if (name.equals("instructions")) {
+                found.add(json.text(name));
+            } else {
+                json.skip();
+            }
+        });
+        return found.stream().findFirst();
+    }
+}
