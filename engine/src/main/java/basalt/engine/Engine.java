@@ -127,7 +127,19 @@ public final class Engine implements AutoCloseable {
                         Checks.argument(image.layout().hasShapesOf(front.layout()), "start", "another model's"));
         RequestCheck.check(request, model, tokenizer.isPresent(), front.slotCountMax());
         RequestCheck.checkPositions(start.tokenCount(), model);
-        return front.resume(start, request, keepsStopToken, spelling);
+        return front.resume(start, request, keepsStopToken, spelling, Optional.empty());
+    }
+
+    /**
+     * Starts the first turn of a sequence, as {@link #resume} from the empty state, but a prompt that begins like
+     * another of the scope is not read again from its start.
+     */
+    public Turn begin(GenerationRequest request, boolean keepsStopToken, PrefixUse prefixes) {
+        Checks.argument(request.choiceCount() == 1, "choiceCount", request.choiceCount());
+        Checks.argument(!request.scoresPrompt(), "scoresPrompt", "true");
+        check(List.of(request));
+        var start = SessionState.EMPTY.append(request.prompt());
+        return front.resume(start, request, keepsStopToken, spelling, Optional.of(prefixes));
     }
 
     /** Order and shapes of this engine's states. */

@@ -80,6 +80,37 @@ class PrefixCacheIT {
     }
 
     @Test
+    void firstTurnOfASessionBeginsAsOthersDo() {
+        var json = Map.of("Content-Type", "application/json");
+        try (var server = TestServer.start()) {
+            var expected = server.complete(body("x", "none")).json().path("choices");
+            for (int i = 0; i < 3; i++) {
+                String id = server.send("POST", "/v1/sessions", "{}", json)
+                        .json()
+                        .path("id")
+                        .asText();
+                var turn =
+                        server.complete(body("x", "").replace("{\"prompt\"", "{\"session\":\"" + id + "\",\"prompt\""));
+
+                assertEquals(i == 0 ? 0 : 256, cached(turn));
+                assertEquals(expected, turn.json().path("choices"));
+                var next = server.complete("{\"session\":\"" + id
+                        + "\",\"prompt\":\"y\",\"max_tokens\":5,\"seed\":2,\"ignore_eos\":true}");
+                assertEquals(517, cached(next));
+            }
+            String response = "{\"input\":\"" + HEAD + "\",\"max_output_tokens\":2}";
+            server.send("POST", "/v1/responses", response, json);
+            var again = server.send("POST", "/v1/responses", response, json).json();
+            assertEquals(
+                    256,
+                    again.path("usage")
+                            .path("input_tokens_details")
+                            .path("cached_tokens")
+                            .asInt());
+        }
+    }
+
+    @Test
     void metricsTellOfHits() {
         try (var server = TestServer.start()) {
             complete(server, "", body("x", ""));

@@ -477,7 +477,7 @@ class SessionsIT {
         assertTrue(sealed.length > 1_024, "only " + sealed.length);
         assertEquals(200, state("PUT", copy, sealed, "").statusCode());
         assertEquals(session(id).path("digest"), session(copy).path("digest"));
-        assertEquals(413, state("PUT", copy, new byte[16 << 20], "").statusCode());
+        assertEquals(413, state("PUT", copy, new byte[5 << 20], "").statusCode());
         assertEquals(
                 413,
                 post("/v1/sessions", "{\"prompt\":\"" + "x".repeat(2_000) + "\"}")

@@ -183,16 +183,25 @@ public final class Front implements AutoCloseable {
      * @param start whose pending tokens are the request's prompt
      * @param keepsStopToken whether a stop id that ends the turn is part of the history
      * @param spelling how bytes are encoded again, empty without a tokenizer
+     * @param prefixes where beginnings of the prompt are looked for and kept; only where nothing is consumed yet
      * @throws EngineException.QueueFull if it exceeds the bounds of the queue
      * @throws EngineException.EngineStopped if the engine is draining or has no device left
      */
     public Turn resume(
-            SessionState start, GenerationRequest request, boolean keepsStopToken, Optional<ByteSpelling> spelling) {
+            SessionState start,
+            GenerationRequest request,
+            boolean keepsStopToken,
+            Optional<ByteSpelling> spelling,
+            Optional<PrefixUse> prefixes) {
         boolean hasSpare = !request.stopStrings().isEmpty() && slotCountMax() > 1;
         boolean isPenalized = request.sampling().repetitionPenalty() != 1;
-        var origin = new Origin(start.image(), 0, isPenalized ? start.history().ids() : new int[0]);
+        var kept = prefixes.filter(use -> use.cache().isEnabled() && request.maxTokens() > 0)
+                .map(SequenceGroup.Prefixes::new);
+        var origin = kept.map(known -> known.origin(request.prompt()))
+                .orElseGet(() -> new Origin(
+                        start.image(), 0, isPenalized ? start.history().ids() : new int[0]));
         var turn = new TurnRecord(keepsStopToken);
-        var group = group(new SequenceGroup.Work(request, origin, turn, hasSpare, Optional.empty()));
+        var group = group(new SequenceGroup.Work(request, origin, turn, hasSpare, kept));
         lock.lock();
         try {
             place(List.of(group)).forEach(Front::send);

@@ -69,12 +69,15 @@ final class SequenceGroup {
                     || !use.cache().isEnabled()) {
                 return Work.of(request);
             }
-            int[] prompt = request.prompt();
-            var origin = use.cache()
+            return new Work(request, origin(request.prompt()), null, false, Optional.of(this));
+        }
+
+        /** Where the longest known beginning of a prompt ends. */
+        Origin origin(int[] prompt) {
+            return use.cache()
                     .longest(use.scope(), prompt, prompt.length - 1)
                     .map(image -> new Origin(Optional.of(image), (int) image.tokenCount(), new int[0]))
                     .orElse(Origin.NONE);
-            return new Work(request, origin, null, false, Optional.of(this));
         }
 
         PrefixPlan plan(int[] prompt, int from, int end) {

@@ -166,7 +166,12 @@ public final class SessionStore implements AutoCloseable {
                             "prompt", "the session has no token that an answer could follow; give a prompt");
                 }
                 var generation = request.template().withPrompt(start.pending());
-                Turn turn = engine.resume(start, generation, request.keepsStopToken());
+                Turn turn = state.tokenCount() == 0 && request.prefixes().isPresent()
+                        ? engine.begin(
+                                generation,
+                                request.keepsStopToken(),
+                                request.prefixes().get())
+                        : engine.resume(start, generation, request.keepsStopToken());
                 var sessionTurn = new SessionTurn(this, session, turn, prompt, session.version());
                 session.turn(sessionTurn);
                 session.used(millis.getAsLong());

@@ -8,6 +8,7 @@ import basalt.engine.Turn;
 import basalt.engine.backend.Backend;
 import basalt.engine.backend.fake.FakeBackend;
 import basalt.engine.model.ModelConfig;
+import basalt.engine.state.PrefixUse;
 import basalt.engine.state.SessionState;
 import basalt.engine.state.StatePool;
 import basalt.engine.text.ByteSpelling;
@@ -54,7 +55,13 @@ final class SteppedEngine {
     /** A turn of a session; the request's prompt goes after the state. */
     Turn resume(SessionState state, GenerationRequest request) {
         var start = state.append(request.prompt());
-        return front.resume(start, request.withPrompt(start.pending()), false, Optional.of(spelling));
+        return front.resume(start, request.withPrompt(start.pending()), false, Optional.of(spelling), Optional.empty());
+    }
+
+    /** The first turn of a session, whose prompt may begin like others. */
+    Turn begin(GenerationRequest request, PrefixUse prefixes) {
+        var start = SessionState.EMPTY.append(request.prompt());
+        return front.resume(start, request, false, Optional.of(spelling), Optional.of(prefixes));
     }
 
     /** One turn of the loop; returns whether it had a step. */

@@ -9,6 +9,8 @@ import basalt.engine.FinishReason;
 import basalt.engine.GenerationRequest;
 import basalt.engine.Turn;
 import basalt.engine.backend.fake.FakeBackend;
+import basalt.engine.state.PrefixCache;
+import basalt.engine.state.PrefixUse;
 import basalt.engine.state.SessionState;
 import basalt.engine.state.StateLayout;
 import basalt.engine.state.TokenHistory;
@@ -75,15 +77,16 @@ class TurnPropertyTest {
             backend.saveLate(Thread::startVirtualThread);
         }
         var engine = new SteppedEngine(backend, config);
+        var cache = new PrefixCache(1 << 20);
         List<Conversation> resting = new ArrayList<>();
         List<Running> running = new ArrayList<>();
-        for (int i = 0; i < 6; i++) {
+        for (int i = 0; i < 12; i++) {
             resting.add(new Conversation());
         }
 
         for (int sent = 0, now = 0; sent < TURNS || !running.isEmpty(); now++) {
             if (sent < TURNS && !resting.isEmpty() && random.nextInt(3) == 0) {
-                running.add(start(engine, resting.remove(random.nextInt(resting.size())), random, now));
+                running.add(start(engine, resting.remove(random.nextInt(resting.size())), cache, random, now));
                 sent++;
             }
             engine.turn();
@@ -105,9 +108,18 @@ class TurnPropertyTest {
         assertEquals(0, engine.stats().waitingRequestCount());
     }
 
-    private static Running start(SteppedEngine engine, Conversation conversation, Random random, int now) {
-        var request = request(random, conversation.history.length == 0);
-        var turn = engine.resume(conversation.state, request);
+    private static Running start(
+            SteppedEngine engine, Conversation conversation, PrefixCache cache, Random random, int now) {
+        boolean isFirst = conversation.history.length == 0;
+        var request = request(random, isFirst);
+        Turn turn;
+        if (isFirst && random.nextInt(2) == 0) {
+            int[] head = Requests.prompt(random.nextInt(2), 300 + 100 * random.nextInt(3));
+            request = request.withPrompt(concat(head, request.prompt()));
+            turn = engine.begin(request, new PrefixUse(cache, "scope", new int[] {1 + random.nextInt(300)}, false));
+        } else {
+            turn = engine.resume(conversation.state, request);
+        }
         var whole = request.withPrompt(concat(conversation.history, request.prompt()));
         return new Running(
                 conversation,

@@ -18,6 +18,7 @@ import io.helidon.webserver.http.Handler;
 import io.helidon.webserver.http.ServerRequest;
 import io.helidon.webserver.http.ServerResponse;
 import java.util.List;
+import java.util.Optional;
 import java.util.concurrent.ThreadLocalRandom;
 
 /** {@code POST /v1/completions} or {@code POST /v1/chat/completions}. Runs on the connection's virtual thread. */
@@ -89,7 +90,12 @@ final class CompletionsHandler implements Handler {
             CompletionRequest completion, CompletionRequest.SessionUse use, Serving serving, String tenant) {
         GenerationRequest generation = completion.generations().getFirst();
         boolean keepsStopToken = completion.output().form() == CompletionRequest.Form.CHAT;
-        var request = new TurnRequest(generation.prompt(), use.prompt(), generation, keepsStopToken);
+        var request = new TurnRequest(
+                generation.prompt(),
+                use.prompt(),
+                generation,
+                Optional.of(completion.cache().of(serving.prefixes(), tenant)),
+                keepsStopToken);
         try {
             return serving.sessions().turn(tenant, use.id(), request, use.patience());
         } catch (InterruptedException e) {

@@ -29,7 +29,7 @@ final class Inbound implements Supplier<byte[]> {
 
     private static final long HEAD_BYTES_MAX = 64 * 1024;
     /** What is read and thrown away of a refused body, so that the client sees the refusal and not a reset. */
-    private static final long LINGER_BYTES_MAX = 4 << 20;
+    private static final long LINGER_BYTES_MAX = 16 << 20;
 
     private static final Duration LINGER = Duration.ofSeconds(1);
 

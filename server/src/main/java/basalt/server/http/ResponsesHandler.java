@@ -159,7 +159,12 @@ final class ResponsesHandler {
                             .submit(List.of(asked.generation()), prefixes)
                             .getFirst();
                 }
-                var turn = new TurnRequest(asked.opening(), asked.continuation(known), asked.generation(), true);
+                var turn = new TurnRequest(
+                        asked.opening(),
+                        asked.continuation(known),
+                        asked.generation(),
+                        Optional.of(asked.cache().of(serving.prefixes(), tenant)),
+                        true);
                 return store().turn(tenant, session.get(), turn, Duration.ZERO);
             } catch (EngineException.InvalidRequest e) {
                 throw new ProblemException(Problem.of(e, CompletionRequest.Form.CHAT));
