@@ -46,8 +46,7 @@ final class ResidentSlots {
     }
 
     /** The slot that holds this image, or null; it rests no more. */
-    @Nullable
-    Slot take(StateImage image) {
+    @Nullable Slot take(StateImage image) {
         for (var it = residents.iterator(); it.hasNext(); ) {
             var resident = it.next();
             if (isDone(resident) && resident.image().getNow(image) == image) {

@@ -177,8 +177,7 @@ final class Scheduler {
     }
 
     /** Plans the next step, or returns null if nothing can be computed now. Its batch is then to be enqueued. */
-    @Nullable
-    Step plan(long nowNanos) {
+    @Nullable Step plan(long nowNanos) {
         assert hasRoomInFlight() : inFlightCount();
         for (var late = deadlines.late(nowNanos); late != null; late = deadlines.late(nowNanos)) {
             end(late, FinishReason.DEADLINE, nowNanos);

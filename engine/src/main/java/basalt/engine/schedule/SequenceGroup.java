@@ -144,14 +144,12 @@ final class SequenceGroup {
     }
 
     /** What is kept of it as a turn of a session, or null. */
-    @Nullable
-    TurnRecord turn() {
+    @Nullable TurnRecord turn() {
         return turn;
     }
 
     /** What is kept of its prompt for others, or null. */
-    @Nullable
-    PrefixPlan prefix() {
+    @Nullable PrefixPlan prefix() {
         return prefix;
     }
 
@@ -331,14 +329,12 @@ final class SequenceGroup {
         }
     }
 
-    @Nullable
-    EngineException failure() {
+    @Nullable EngineException failure() {
         return failure;
     }
 
     /** The reader's thread while it waits. */
-    @Nullable
-    Thread waiter() {
+    @Nullable Thread waiter() {
         return waiter;
     }
 

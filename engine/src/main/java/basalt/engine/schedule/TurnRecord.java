@@ -66,8 +66,7 @@ final class TurnRecord {
     }
 
     /** Where the text ended; null before, and if the turn is to be dropped. */
-    @Nullable
-    TextCut end() {
+    @Nullable TextCut end() {
         return end;
     }
 
@@ -79,8 +78,7 @@ final class TurnRecord {
         return tokenCount;
     }
 
-    @Nullable
-    Slot spare() {
+    @Nullable Slot spare() {
         return spare;
     }
 

@@ -65,8 +65,7 @@ final class Session {
     }
 
     /** The turn that runs, or null. Call only when holding lock. */
-    @Nullable
-    SessionTurn turn() {
+    @Nullable SessionTurn turn() {
         return turn;
     }
 
@@ -88,8 +87,7 @@ final class Session {
     }
 
     /** The state if it is in memory. Call only when holding lock. */
-    @Nullable
-    SessionState state() {
+    @Nullable SessionState state() {
         return state;
     }
 
