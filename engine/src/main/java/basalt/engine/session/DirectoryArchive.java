@@ -147,11 +147,14 @@ public final class DirectoryArchive implements SessionArchive {
 
     @Override
     public long create(Label label, long version, byte[] journal) {
-        write(journalPath(label.id()), journal);
+        Path path = journalPath(label.id());
+        // A new session may be lost with the last second, an old one not by what replaces its journal.
+        write(path, journal, durability == Durability.COMMIT || Files.exists(path));
         return version + 1;
     }
 
-    private void write(Path path, byte[] bytes) {
+    /** @param isForced whether the content has to be on the disk before the name, unless nothing ever has */
+    private void write(Path path, byte[] bytes, boolean isForced) {
         Path unfinished = directory.resolve(path.getFileName() + ".new");
         try {
             try (var channel = FileChannel.open(
@@ -163,14 +166,17 @@ public final class DirectoryArchive implements SessionArchive {
                 while (buffer.hasRemaining()) {
                     channel.write(buffer);
                 }
-                if (durability != Durability.OFF) {
-                    channel.force(false); // or the name could be on the disk before the content
+                if (isForced && durability != Durability.OFF) {
+                    channel.force(false);
                 }
             }
             Files.move(unfinished, path, StandardCopyOption.ATOMIC_MOVE);
             switch (durability) {
                 case OFF -> {}
-                case SECOND -> disk.later(directory);
+                case SECOND -> {
+                    disk.later(path);
+                    disk.later(directory);
+                }
                 case COMMIT -> DiskWriter.force(directory);
             }
         } catch (IOException e) {
@@ -241,7 +247,7 @@ public final class DirectoryArchive implements SessionArchive {
 
     @Override
     public void putImage(String id, long tokenCount, byte[] image) {
-        write(imagePath(id, tokenCount), image);
+        write(imagePath(id, tokenCount), image, true);
         index(id).put(tokenCount, (long) image.length);
     }
 
