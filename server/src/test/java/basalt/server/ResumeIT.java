@@ -281,6 +281,22 @@ class ResumeIT {
     }
 
     @Test
+    void streamWithoutReaderCountsAsOpenOfItsKey() throws IOException {
+        restart("--key-requests-max", "1");
+        String stream =
+                lastId(readAndLose("/v1/completions", body("", 1_000_000), 2)).group(2);
+
+        var refused = server.complete("{\"prompt\":\"a\"}");
+
+        assertEquals(429, refused.status());
+        assertEquals("key_concurrency_exceeded", refused.error().path("code").asText());
+        server.send("DELETE", "/v1/streams/" + stream, "", Map.of());
+        TestServer.await(
+                "room again",
+                () -> server.complete("{\"prompt\":\"a\",\"max_tokens\":1}").status() == 200);
+    }
+
+    @Test
     void resumableNeedsAStream() {
         var answer = server.complete("{\"prompt\":\"a\",\"resumable\":true}");
 

@@ -73,7 +73,7 @@ final class Answers {
      */
     void send(Order order, Supplier<List<Generation>> submission, ServerRequest request, ServerResponse response) {
         if (order.delivery() == Delivery.RESUMABLE) {
-            replay(begin(order, submission), 0, response);
+            replay(begin(order, submission, request), 0, response);
             return;
         }
         try {
@@ -84,14 +84,15 @@ final class Answers {
     }
 
     /** Lets a stream be written by a thread of its own. */
-    private ReplayStream begin(Order order, Supplier<List<Generation>> submission) {
+    private ReplayStream begin(Order order, Supplier<List<Generation>> submission, ServerRequest request) {
         ReplayStream stream = null;
         boolean isBegun = false;
         try {
             ReplayStream opened = streams.open(order.tenant());
             stream = opened;
             List<Generation> generations = submission.get();
-            Thread.ofVirtual().name(opened.id()).start(() -> write(opened, order, generations));
+            Runnable leave = KeyLease.of(request).keep(); // it counts as open until it ends, with or without a reader
+            Thread.ofVirtual().name(opened.id()).start(() -> write(opened, order, generations, leave));
             isBegun = true;
             return opened;
         } finally {
@@ -182,7 +183,7 @@ final class Answers {
      * Writes a stream that does not know of connections, on a thread of its own. The request's span ends with the
      * connection, so it does not tell how the stream ends.
      */
-    private void write(ReplayStream stream, Order order, List<Generation> generations) {
+    private void write(ReplayStream stream, Order order, List<Generation> generations, Runnable leave) {
         stream.onClose(() -> generations.forEach(Generation::close));
         try (var readers =
                 new GenerationReaders(generations, order.writer(), metrics, RequestSpan.none(), this::cancellation)) {
@@ -191,6 +192,7 @@ final class Answers {
             LOG.log(System.Logger.Level.DEBUG, "event=stream_cut stream={0}", stream.id());
         } finally {
             order.end().run();
+            leave.run();
             stream.end();
         }
     }

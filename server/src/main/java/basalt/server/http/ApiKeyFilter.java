@@ -61,10 +61,12 @@ final class ApiKeyFilter implements Filter {
             ProblemResponses.send(request, response, e.problem());
             return;
         }
+        var lease = new KeyLease(() -> limits.leave(key));
+        request.context().register(lease);
         try {
             chain.proceed();
         } finally {
-            limits.leave(key);
+            lease.end();
         }
     }
 
