@@ -28,22 +28,28 @@ RUN sh /build/native/build.sh /build/native/target /jcublas.jar
 FROM ${BUILD_IMAGE} AS build-cpu
 WORKDIR /build
 COPY . .
-RUN sh container/assemble.sh /opt/basalt
+RUN sh container/assemble.sh /opt/basalt cpu
 
 FROM ${BUILD_IMAGE} AS build-cuda
 WORKDIR /build
 COPY . .
 COPY --from=kernels /build/native/target native/target
-RUN sh container/assemble.sh /opt/basalt
+RUN sh container/assemble.sh /opt/basalt cuda
 
 # ---- Images.
 
 FROM ${CUDA_IMAGE} AS cuda
 ARG VERSION=unversioned
 ARG REVISION=unknown
+# Where the sources are, and when they were committed, as RFC 3339 has it.
+ARG SOURCE=unknown
+ARG CREATED=unknown
 LABEL org.opencontainers.image.title="Basalt" \
     org.opencontainers.image.description="Text generation server for BASED language models, with CUDA" \
     org.opencontainers.image.licenses="Apache-2.0" \
+    org.opencontainers.image.documentation="docs/OPERATIONS.md" \
+    org.opencontainers.image.source="${SOURCE}" \
+    org.opencontainers.image.created="${CREATED}" \
     org.opencontainers.image.version="${VERSION}" \
     org.opencontainers.image.revision="${REVISION}"
 COPY --from=build-cuda /opt/basalt /opt/basalt
@@ -58,9 +64,15 @@ CMD ["serve"]
 FROM ${CPU_IMAGE} AS cpu
 ARG VERSION=unversioned
 ARG REVISION=unknown
+# Where the sources are, and when they were committed, as RFC 3339 has it.
+ARG SOURCE=unknown
+ARG CREATED=unknown
 LABEL org.opencontainers.image.title="Basalt" \
     org.opencontainers.image.description="Text generation server for BASED language models, on the CPU" \
     org.opencontainers.image.licenses="Apache-2.0" \
+    org.opencontainers.image.documentation="docs/OPERATIONS.md" \
+    org.opencontainers.image.source="${SOURCE}" \
+    org.opencontainers.image.created="${CREATED}" \
     org.opencontainers.image.version="${VERSION}" \
     org.opencontainers.image.revision="${REVISION}"
 COPY --from=build-cpu /opt/basalt /opt/basalt

@@ -1,9 +1,10 @@
 #!/bin/sh
 # Assembles what an image holds: jars, a Java runtime of what they need, the default model and a start-up cache.
-# usage: assemble.sh FOLDER, from the repository root
+# usage: assemble.sh FOLDER cpu|cuda, from the repository root
 set -eu
 
 folder=$1
+target=$2
 JAVA_HOME=$(./basalt jdk)
 export JAVA_HOME
 java=$folder/jre/bin/java
@@ -15,6 +16,8 @@ jars() {
     mkdir -p "$folder/lib" "$folder/models"
     cp server/target/lib/*.jar server/target/basalt-server-*.jar "$folder/lib/"
     rm -f "$folder"/lib/*-tests.jar "$folder"/lib/*-sources.jar
+    # Ten megabytes that only load on a GPU; without them the server finds no GPU, and says so.
+    [ "$target" = cuda ] || rm -f "$folder"/lib/*-natives-*.jar
     cp target/bom.json "$folder/sbom.json"
     cp -r models/based-10m "$folder/models/"
     cp LICENSE "$folder/"

@@ -1,0 +1,216 @@
+package basalt.server;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+import basalt.server.fixture.CutProxy;
+import basalt.server.fixture.RedisServer;
+import com.fasterxml.jackson.databind.JsonNode;
+import java.io.BufferedInputStream;
+import java.io.IOException;
+import java.net.InetAddress;
+import java.net.Socket;
+import java.net.http.HttpResponse;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.concurrent.CompletableFuture;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** The CPU image: served, stopped, and two containers that share sessions. */
+class ContainersIT {
+    private static final System.Logger LOG = System.getLogger(ContainersIT.class.getName());
+    /** Without the model. */
+    private static final long IMAGE_BYTES_MAX = 150_000_000;
+
+    private static final long READY_MILLIS_MAX = 20_000;
+
+    @TempDir
+    private Path folder;
+
+    private final ArrayList<Container> started = new ArrayList<>();
+
+    @BeforeAll
+    static void requireImage() throws IOException {
+        String reason = Container.unavailable();
+        assumeTrue(reason.isEmpty(), reason);
+    }
+
+    @AfterEach
+    void stop() throws IOException, InterruptedException {
+        for (Container container : started) {
+            container.remove();
+        }
+    }
+
+    private Container start(String... environment) throws IOException, InterruptedException {
+        Container container = Container.start(environment);
+        started.add(container);
+        return container;
+    }
+
+    private static String completion(String start, int maxTokens) {
+        return "{" + start + ",\"max_tokens\":" + maxTokens + ",\"temperature\":0,\"ignore_eos\":true}";
+    }
+
+    private static String text(JsonNode answer) {
+        return answer.path("choices").path(0).path("text").asText();
+    }
+
+    @Test
+    void imageIsSmallAndSaysWhatItIs() throws Exception {
+        JsonNode image = TestServer.parse(Container.podman("image", "inspect", Container.IMAGE))
+                .path(0);
+        long modelBytes;
+        try (var files = Files.walk(Path.of("..", "models", "based-10m"))) {
+            modelBytes = files.filter(Files::isRegularFile)
+                    .mapToLong(file -> file.toFile().length())
+                    .sum();
+        }
+        long bytes = image.path("Size").asLong() - modelBytes;
+        LOG.log(System.Logger.Level.INFO, "event=image megabytes_without_model={0}", bytes / 1_000_000);
+
+        assertTrue(bytes < IMAGE_BYTES_MAX, "the image has " + bytes + " bytes without the model");
+        assertEquals("65532:65532", image.path("Config").path("User").asText());
+        JsonNode labels = image.path("Config").path("Labels");
+        for (String label : new String[] {"title", "description", "licenses", "version", "revision", "documentation"}) {
+            String said = labels.path("org.opencontainers.image." + label).asText();
+            assertTrue(!said.isEmpty(), "no label " + label + ": " + labels);
+        }
+        assertTrue(image.has("Healthcheck"), image::toString);
+    }
+
+    @Test
+    void servesStreamsAndIsHealthy() throws Exception {
+        Container server = start();
+        LOG.log(System.Logger.Level.INFO, "event=container_ready millis={0}", Long.toString(server.readyMillis()));
+        String prompt = "\"prompt\":\"The old house stood\"";
+
+        assertTrue(server.readyMillis() < READY_MILLIS_MAX, "ready after " + server.readyMillis() + " ms");
+        String whole = text(server.json("POST", "/v1/completions", completion(prompt, 20)));
+        assertTrue(whole.length() > 20, whole);
+        HttpResponse<String> stream =
+                server.send("POST", "/v1/completions", completion(prompt + ",\"stream\":true", 20));
+        var streamed = new StringBuilder();
+        stream.body()
+                .lines()
+                .filter(line -> line.startsWith("data: {"))
+                .forEach(line -> streamed.append(text(TestServer.parse(line.substring("data: ".length())))));
+        assertEquals(whole, streamed.toString());
+        assertTrue(stream.body().endsWith("data: [DONE]\n\n"), stream.body());
+        Container.podman("exec", server.name(), "/opt/basalt/jre/bin/java", "@/opt/basalt/health.args");
+        Container.podman("cp", server.name() + ":/opt/basalt/sbom.json", folder.toString());
+        JsonNode bill = TestServer.parse(Files.readString(folder.resolve("sbom.json")));
+        assertEquals("CycloneDX", bill.path("bomFormat").asText());
+        assertTrue(
+                bill.path("components").size() > 10,
+                "too short a bill: " + bill.path("components").size());
+    }
+
+    @Test
+    void sigtermLetsAnOpenStreamEnd() throws Exception {
+        Container server = start();
+        try (var socket = new Socket(InetAddress.getLoopbackAddress(), server.port())) {
+            String body = completion("\"prompt\":\"The\",\"stream\":true", 1_500);
+            socket.getOutputStream().write(TestServer.wire(body).getBytes(StandardCharsets.UTF_8));
+            var in = new BufferedInputStream(socket.getInputStream());
+            in.mark(1 << 16);
+            assertTrue(in.readNBytes(1_000).length == 1_000, "it has begun");
+            in.reset();
+
+            server.signal("TERM");
+
+            WireAnswer answer = WireAnswer.read(in).orElseThrow();
+            assertTrue(answer.body().contains("\"finish_reason\":\"length\""), "the stream was cut");
+            assertTrue(answer.body().endsWith("data: [DONE]\n\n"), "the stream was cut");
+        }
+        assertEquals(0, server.awaitExit());
+    }
+
+    @Test
+    void twoContainersShareSessionsThroughStopsCutsAndKills() throws Exception {
+        assumeTrue(RedisServer.isInstalled(), RedisServer.whyNot());
+        try (var redis = RedisServer.start(folder);
+                var proxy = new CutProxy(redis.port())) {
+            String url = "BASALT_REDIS_URL=" + RedisServer.url(proxy.port());
+            String timeout = "BASALT_REDIS_TIMEOUT=300ms";
+            Container one = start(url, timeout);
+            Container other = start(url, timeout);
+            String id = one.json("POST", "/v1/sessions", "{}").path("id").asText();
+            var texts = new ArrayList<String>();
+            for (int turn = 0; turn < 6; turn++) {
+                texts.add(turn(turn % 2 == 0 ? one : other, id, turn));
+            }
+
+            one.signal("TERM"); // it hands over what only its memory has
+            assertEquals(0, one.awaitExit());
+            texts.add(turn(other, id, 6));
+
+            proxy.become(CutProxy.State.CUT);
+            awaitStore(other, "down");
+            assertEquals(503, other.send("GET", "/v1/sessions/" + id, "").statusCode());
+            other.json("POST", "/v1/completions", completion("\"prompt\":\"The\"", 5));
+            proxy.become(CutProxy.State.WHOLE);
+            awaitStore(other, "up");
+            texts.add(turn(other, id, 7));
+
+            Container third = start(url, timeout);
+            Container leaving = other;
+            var lost = CompletableFuture.runAsync(() -> {
+                try {
+                    leaving.send("POST", "/v1/completions", turnBody(id, 100_000, 0));
+                } catch (IOException | InterruptedException e) {
+                    LOG.log(System.Logger.Level.DEBUG, "event=killed reason={0}", e.getMessage());
+                }
+            });
+            TestServer.await("the turn", () -> isBusy(leaving));
+            other.signal("KILL");
+            lost.join();
+            texts.add(turn(third, id, 8));
+
+            assertEquals(
+                    9, third.json("GET", "/v1/sessions/" + id, "").path("turns").asInt());
+            String alone = third.json("POST", "/v1/sessions", "{}").path("id").asText();
+            for (int turn = 0; turn < texts.size(); turn++) {
+                assertEquals(turn(third, alone, turn), texts.get(turn), "turn " + turn);
+            }
+        }
+    }
+
+    private static String turnBody(String id, int maxTokens, int turn) {
+        return completion("\"session\":\"" + id + "\",\"prompt\":\" Chapter " + turn + ". The\"", maxTokens);
+    }
+
+    private static String turn(Container server, String id, int turn) throws IOException, InterruptedException {
+        return text(server.json("POST", "/v1/completions", turnBody(id, 30, turn)));
+    }
+
+    private static void awaitStore(Container server, String state) {
+        TestServer.await("the store to be " + state, () -> {
+            try {
+                return server.json("GET", "/health/ready", "")
+                        .path("session_store")
+                        .asText()
+                        .equals(state);
+            } catch (IOException | InterruptedException e) {
+                throw new IllegalStateException(e);
+            }
+        });
+    }
+
+    private static boolean isBusy(Container server) {
+        try {
+            return server.send("GET", "/metrics", "")
+                    .body()
+                    .lines()
+                    .anyMatch(line -> line.startsWith("basalt_slots_busy{") && !line.endsWith(" 0.0"));
+        } catch (IOException | InterruptedException e) {
+            throw new IllegalStateException(e);
+        }
+    }
+}
