@@ -12,6 +12,7 @@ import io.kubernetes.client.util.ModelMapper;
 import io.kubernetes.client.util.generic.dynamic.DynamicKubernetesObject;
 import java.io.IOException;
 import java.lang.reflect.InvocationTargetException;
+import java.net.URI;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -21,11 +22,13 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.regex.Pattern;
 
 /** What must hold of the objects of an overlay; says all that does not. */
 final class ManifestRules {
+    private static final List<String> WORKLOADS = List.of("Deployment", "StatefulSet");
     private static final Pattern CONTRACT_PATH = Pattern.compile("^  (/[^:]*):$", Pattern.MULTILINE);
     /** Fields of the kinds that Kubernetes itself does not have, as far as they are used here. */
     private static final Map<String, Set<String>> CUSTOM_FIELDS = Map.of(
@@ -64,12 +67,24 @@ final class ManifestRules {
     private final List<Map<String, Object>> objects;
     private final Map<String, Object> pod;
     private final Map<String, Object> container;
+    /** The pod of each workload, by its kind and name. */
+    private final Map<String, Map<String, Object>> pods = new TreeMap<>();
+
     private final List<String> faults = new ArrayList<>();
 
     private ManifestRules(List<Map<String, Object>> objects) {
         this.objects = objects;
         pod = map(at(only(objects, "Deployment"), "spec.template"));
         container = map(at(pod, "spec.containers.0"));
+        for (Map<String, Object> object : objects) {
+            if (WORKLOADS.contains(kind(object))) {
+                pods.put(kind(object) + " " + name(object), map(at(object, "spec.template")));
+            }
+        }
+    }
+
+    private static String name(Map<String, Object> object) {
+        return String.valueOf(at(object, "metadata.name"));
     }
 
     /** All faults; none if the objects are right. */
@@ -80,7 +95,8 @@ final class ManifestRules {
         rules.checkPorts();
         rules.checkProbes();
         rules.checkConfiguration();
-        rules.checkSecurity();
+        rules.checkSessionStore();
+        rules.pods.forEach(rules::checkSecurity);
         return rules.faults;
     }
 
@@ -127,7 +143,7 @@ final class ManifestRules {
 
     private void checkSelector(Map<String, Object> object) {
         String path = switch (kind(object)) {
-            case "Deployment", "PodDisruptionBudget", "InferencePool" -> "spec.selector.matchLabels";
+            case "Deployment", "StatefulSet", "PodDisruptionBudget", "InferencePool" -> "spec.selector.matchLabels";
             case "NetworkPolicy" -> "spec.podSelector.matchLabels";
             case "Service" -> "spec.selector";
             case "ServiceMonitor" -> "spec.selector.matchLabels";
@@ -137,30 +153,48 @@ final class ManifestRules {
             return;
         }
         Map<String, Object> selector = map(at(object, path));
-        Object labels = at(kind(object).equals("ServiceMonitor") ? only(objects, "Service") : pod, "metadata.labels");
-        if (selector.isEmpty() || !map(labels).entrySet().containsAll(selector.entrySet())) {
+        boolean selects = kind(object).equals("ServiceMonitor")
+                ? objects.stream().anyMatch(other -> kind(other).equals("Service") && isSelected(other, selector))
+                : !selected(selector).isEmpty();
+        if (!selects) {
             fault(kind(object) + ": " + selector + " selects nothing here");
         }
     }
 
-    private Set<Object> portNames() {
+    private static boolean isSelected(Map<String, Object> labelled, Map<String, Object> selector) {
+        return !selector.isEmpty()
+                && map(at(labelled, "metadata.labels")).entrySet().containsAll(selector.entrySet());
+    }
+
+    /** The pods that a selector selects. */
+    private List<Map<String, Object>> selected(Map<String, Object> selector) {
+        return pods.values().stream().filter(one -> isSelected(one, selector)).toList();
+    }
+
+    private static Set<Object> portNames(List<Map<String, Object>> pods) {
         var names = new HashSet<>();
-        list(at(container, "ports")).forEach(port -> names.add(at(port, "name")));
+        pods.forEach(pod -> list(at(pod, "spec.containers.0.ports")).forEach(port -> names.add(at(port, "name"))));
         return names;
     }
 
     private void checkPorts() {
-        Set<Object> names = portNames();
-        for (Object port : list(at(only(objects, "Service"), "spec.ports"))) {
-            requirePort("Service", at(port, "targetPort"), names);
-        }
-        for (Object rule : list(at(only(objects, "NetworkPolicy"), "spec.ingress"))) {
-            for (Object port : list(at(rule, "ports"))) {
-                requirePort("NetworkPolicy", at(port, "port"), names);
+        for (Map<String, Object> object : objects) {
+            if (kind(object).equals("Service")) {
+                Set<Object> names = portNames(selected(map(at(object, "spec.selector"))));
+                list(at(object, "spec.ports")).forEach(port -> requirePort("Service", at(port, "targetPort"), names));
+            } else if (kind(object).equals("NetworkPolicy")) {
+                Set<Object> names = portNames(selected(map(at(object, "spec.podSelector.matchLabels"))));
+                for (Object rule : list(at(object, "spec.ingress"))) {
+                    list(at(rule, "ports")).forEach(port -> requirePort("NetworkPolicy", at(port, "port"), names));
+                }
             }
         }
         var servicePorts = new HashSet<>();
-        list(at(only(objects, "Service"), "spec.ports")).forEach(port -> servicePorts.add(at(port, "name")));
+        for (Map<String, Object> object : objects) {
+            if (kind(object).equals("Service")) {
+                list(at(object, "spec.ports")).forEach(port -> servicePorts.add(at(port, "name")));
+            }
+        }
         for (Map<String, Object> object : objects) {
             if (kind(object).equals("ServiceMonitor")) {
                 for (Object endpoint : list(at(object, "spec.endpoints"))) {
@@ -195,7 +229,7 @@ final class ManifestRules {
             if (!paths.contains(path)) {
                 fault("Deployment: " + probe + " asks for " + path + ", which openapi.yaml does not have");
             }
-            requirePort("Deployment", at(container, probe + ".httpGet.port"), portNames());
+            requirePort("Deployment", at(container, probe + ".httpGet.port"), portNames(List.of(pod)));
         }
     }
 
@@ -225,8 +259,44 @@ final class ManifestRules {
         }
     }
 
+    /** That the Redis which pods are sent to is here, and that they may reach it. */
+    private void checkSessionStore() {
+        String url = environment().get("BASALT_REDIS_URL");
+        if (url == null) {
+            return;
+        }
+        URI address = URI.create(url);
+        for (Map<String, Object> object : objects) {
+            if (kind(object).equals("Service") && name(object).equals(address.getHost())) {
+                boolean hasPort = list(at(object, "spec.ports")).stream()
+                        .anyMatch(port -> at(port, "port").equals(address.getPort()));
+                if (!hasPort) {
+                    fault("Deployment: BASALT_REDIS_URL: the service " + name(object) + " has no port "
+                            + address.getPort());
+                }
+                if (!mayReach(selected(map(at(object, "spec.selector"))))) {
+                    fault("NetworkPolicy: no egress to the pods of " + name(object));
+                }
+                return;
+            }
+        }
+        fault("Deployment: BASALT_REDIS_URL: there is no service " + address.getHost());
+    }
+
+    /** Whether the policy of the server's pods lets them reach others. */
+    private boolean mayReach(List<Map<String, Object>> targets) {
+        return objects.stream()
+                .filter(object -> kind(object).equals("NetworkPolicy")
+                        && isSelected(pod, map(at(object, "spec.podSelector.matchLabels"))))
+                .flatMap(policy -> list(at(policy, "spec.egress")).stream())
+                .filter(rule -> map(rule).containsKey("to"))
+                .anyMatch(rule -> targets.containsAll(selected(map(at(rule, "to.0.podSelector.matchLabels"))))
+                        && !selected(map(at(rule, "to.0.podSelector.matchLabels")))
+                                .isEmpty());
+    }
+
     /** Kubernetes' restricted pod security. */
-    private void checkSecurity() {
+    private void checkSecurity(String workload, Map<String, Object> pod) {
         Map<String, Object> wanted = Map.of(
                 "spec.securityContext.runAsNonRoot", true,
                 "spec.securityContext.seccompProfile.type", "RuntimeDefault",
@@ -237,14 +307,14 @@ final class ManifestRules {
         wanted.forEach((path, value) -> {
             try {
                 if (!value.equals(at(pod, path))) {
-                    fault("Deployment: " + path + " must be " + value);
+                    fault(workload + ": " + path + " must be " + value);
                 }
             } catch (IllegalStateException e) {
-                fault("Deployment: " + path + " is missing");
+                fault(workload + ": " + path + " is missing");
             }
         });
-        if (!map(container).containsKey("resources")) {
-            fault("Deployment: resources are missing");
+        if (!map(at(pod, "spec.containers.0")).containsKey("resources")) {
+            fault(workload + ": resources are missing");
         }
     }
 }

@@ -52,7 +52,17 @@ class ManifestsTest {
         return map(at(only(objects, "Deployment"), "spec.template.spec.containers.0"));
     }
 
+    private static Map<String, Object> named(List<Map<String, Object>> objects, String kind, String name) {
+        return objects.stream()
+                .filter(object -> Manifests.kind(object).equals(kind)
+                        && at(object, "metadata.name").equals(name))
+                .findFirst()
+                .orElseThrow();
+    }
+
     private static void setVariable(List<Map<String, Object>> objects, String name, String value) {
+        list(at(container(objects), "env"))
+                .removeIf(variable -> at(variable, "name").equals(name));
         list(at(container(objects), "env")).add(Map.of("name", name, "value", value));
     }
 
@@ -75,7 +85,7 @@ class ManifestsTest {
                                 map(at(only(objects, "InferencePool"), "spec")).put("targetPortNumber", 8080)),
                 fault(
                         "selects nothing here",
-                        objects -> map(at(only(objects, "Service"), "spec.selector"))
+                        objects -> map(at(named(objects, "Service", "basalt"), "spec.selector"))
                                 .put("app.kubernetes.io/name", "bassalt")),
                 fault(
                         "selects nothing here",
@@ -83,7 +93,7 @@ class ManifestsTest {
                                 .clear()),
                 fault(
                         "Service: there is no port web",
-                        objects -> map(at(only(objects, "Service"), "spec.ports.0"))
+                        objects -> map(at(named(objects, "Service", "basalt"), "spec.ports.0"))
                                 .put("targetPort", "web")),
                 fault(
                         "ServiceMonitor: there is no port metrics",
@@ -117,8 +127,34 @@ class ManifestsTest {
                 fault("resources are missing", objects -> container(objects).remove("resources")));
     }
 
+    static Stream<Arguments> faultsOfSharedSessions() {
+        return Stream.of(
+                fault(
+                        "Deployment: BASALT_REDIS_URL: there is no service basalt-session",
+                        objects -> setVariable(objects, "BASALT_REDIS_URL", "redis://basalt-session:6379")),
+                fault(
+                        "Deployment: BASALT_REDIS_URL: the service basalt-sessions has no port 6380",
+                        objects -> setVariable(objects, "BASALT_REDIS_URL", "redis://basalt-sessions:6380")),
+                fault("BASALT_REDIS_URL", objects -> setVariable(objects, "BASALT_REDIS_URL", "basalt-sessions")),
+                fault(
+                        "NetworkPolicy: no egress to the pods of basalt-sessions",
+                        objects -> list(at(named(objects, "NetworkPolicy", "basalt"), "spec.egress"))
+                                .removeLast()),
+                fault(
+                        "Service: there is no port valkey",
+                        objects -> map(at(named(objects, "Service", "basalt-sessions"), "spec.ports.0"))
+                                .put("targetPort", "valkey")),
+                fault(
+                        "StatefulSet basalt-sessions: spec.securityContext.runAsNonRoot must be true",
+                        objects -> map(at(only(objects, "StatefulSet"), "spec.template.spec.securityContext"))
+                                .put("runAsNonRoot", false)),
+                fault(
+                        "StatefulSet: ",
+                        objects -> map(at(only(objects, "StatefulSet"), "spec")).put("volumeClaims", List.of())));
+    }
+
     @ParameterizedTest
-    @MethodSource("faults")
+    @MethodSource({"faults", "faultsOfSharedSessions"})
     void plantedFaultIsFound(String said, Consumer<List<Map<String, Object>>> planter)
             throws IOException, InterruptedException {
         var objects = new ArrayList<>(render("full"));
