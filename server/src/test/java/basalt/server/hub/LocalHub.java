@@ -9,6 +9,7 @@ import java.net.URI;
 import java.nio.charset.StandardCharsets;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
+import java.util.Arrays;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
@@ -122,10 +123,8 @@ final class LocalHub implements AutoCloseable {
     }
 
     private void send(HttpExchange exchange, String name) throws IOException {
-        byte[] content = files.getOrDefault(name, new byte[0]).clone();
-        if (corruptFile.equals(Optional.of(name))) {
-            content[content.length / 2] ^= 1;
-        }
+        byte[] content = files.getOrDefault(name, new byte[0]);
+        int corruptAt = corruptFile.equals(Optional.of(name)) ? content.length / 2 : -1;
         int from = 0;
         int to = content.length;
         Matcher range =
@@ -141,7 +140,13 @@ final class LocalHub implements AutoCloseable {
         int end = isCut ? Math.min(to, from + BUFFER_BYTES) : to;
         for (int at = from; at < end && sentBytes.get() < bytesUntilDown; at += BUFFER_BYTES) {
             int count = Math.min(BUFFER_BYTES, end - at);
-            exchange.getResponseBody().write(content, at, count);
+            if (corruptAt >= at && corruptAt < at + count) {
+                byte[] corrupt = Arrays.copyOfRange(content, at, at + count);
+                corrupt[corruptAt - at] ^= 1;
+                exchange.getResponseBody().write(corrupt);
+            } else {
+                exchange.getResponseBody().write(content, at, count);
+            }
             sentBytes.addAndGet(count);
         }
         exchange.getResponseBody().flush();
@@ -165,15 +170,16 @@ final class LocalHub implements AutoCloseable {
 
     private static String gitHash(byte[] content) {
         var head = ("blob " + content.length + "\0").getBytes(StandardCharsets.US_ASCII);
-        var blob = new byte[head.length + content.length];
-        System.arraycopy(head, 0, blob, 0, head.length);
-        System.arraycopy(content, 0, blob, head.length, content.length);
-        return hash("SHA-1", blob);
+        return hash("SHA-1", head, content);
     }
 
-    private static String hash(String algorithm, byte[] content) {
+    private static String hash(String algorithm, byte[]... contents) {
         try {
-            return HexFormat.of().formatHex(MessageDigest.getInstance(algorithm).digest(content));
+            var digest = MessageDigest.getInstance(algorithm);
+            for (byte[] content : contents) {
+                digest.update(content);
+            }
+            return HexFormat.of().formatHex(digest.digest());
         } catch (NoSuchAlgorithmException e) {
             throw new IllegalStateException(e);
         }
