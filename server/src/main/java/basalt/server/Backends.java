@@ -7,12 +7,19 @@ import basalt.engine.backend.cuda.CudaBackend;
 import basalt.engine.backend.fake.FakeBackend;
 import basalt.engine.model.Checkpoint;
 import basalt.engine.model.ElementType;
+import basalt.engine.model.ModelConfig;
 import basalt.engine.state.StateLayout;
 import java.util.ArrayList;
 import java.util.List;
 
 /** Chooses and opens what computes. The one place that knows which backends there are. */
 final class Backends {
+    /**
+     * What the driver, the library, buffers of steps and graphs take of a GPU: what an H100 of 81,559 MiB had over
+     * beside 3,631 slots of the 1.3B model and its weights (docs/CUDA.md).
+     */
+    private static final long GPU_OVERHEAD_BYTES = 2_300_000_000L;
+
     private static final System.Logger LOG = System.getLogger(Backends.class.getName());
     private static final int CPU_SLOTS_DEFAULT = 32;
     private static final int FAKE_SLOTS_DEFAULT = 32;
@@ -87,6 +94,21 @@ final class Backends {
                 backends.forEach(Backend::close);
             }
         }
+    }
+
+    /**
+     * About how many slots a GPU holds beside the weights in bf16, with the default size of steps.
+     *
+     * @param memoryBytes of the whole card
+     */
+    static long gpuSlots(ModelConfig config, long memoryBytes) {
+        long weights = Short.BYTES * config.parameterCount();
+        return Math.max(0, (memoryBytes - weights - GPU_OVERHEAD_BYTES) / CudaBackend.bytesPerSlot(config));
+    }
+
+    /** Device memory of one slot. */
+    static long gpuBytesPerSlot(ModelConfig config) {
+        return CudaBackend.bytesPerSlot(config);
     }
 
     private static Backend openCpu(Checkpoint checkpoint, ServerConfig.Compute compute) {

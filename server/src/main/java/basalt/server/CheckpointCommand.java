@@ -24,11 +24,17 @@ final class CheckpointCommand {
     private static final String USAGE = """
             Usage: basalt checkpoint inspect DIR [--tensors]
                        what is in a checkpoint; --tensors lists every tensor
+                   basalt checkpoint slots CONFIG
+                       how many sequences a GPU holds at once, by its memory;
+                       CONFIG as below, or a checkpoint's directory
                    basalt checkpoint random CONFIG DIR [--type bf16|f16|f32] [--seed N]
                        makes one with random weights, of bf16 and seed 0 unless told otherwise;
                        CONFIG is based-360m, based-1b or a config.json
                    basalt checkpoint convert FROM [TO]
                        writes model.safetensors, into FROM unless told otherwise""";
+
+    /** Memory of the cards that are in use. */
+    private static final int[] GPU_GIBIBYTES = {16, 24, 40, 48, 80, 96, 141, 180};
 
     private CheckpointCommand() {}
 
@@ -46,6 +52,8 @@ final class CheckpointCommand {
             String command = plain.isEmpty() ? "" : plain.removeFirst();
             if (command.equals("inspect") && plain.size() == 1) {
                 inspect(Path.of(plain.getFirst()), listsTensors, out);
+            } else if (command.equals("slots") && plain.size() == 1) {
+                slots(plain.getFirst(), out);
             } else if (command.equals("random") && plain.size() == 2) {
                 random(plain.getFirst(), Path.of(plain.getLast()), type(type), seed(seed), out);
             } else if (command.equals("convert") && !plain.isEmpty() && plain.size() <= 2) {
@@ -95,11 +103,24 @@ final class CheckpointCommand {
 
     private static void random(String config, Path directory, ElementType type, long seed, PrintStream out)
             throws IOException {
-        byte[] json = CheckpointWriter.NAMED_CONFIGS.contains(config)
+        CheckpointWriter.writeRandom(directory, configJson(config), type, seed);
+        inspect(directory, false, out);
+    }
+
+    private static byte[] configJson(String config) throws IOException {
+        return CheckpointWriter.NAMED_CONFIGS.contains(config)
                 ? CheckpointWriter.namedConfig(config)
                 : Files.readAllBytes(configFile(Path.of(config)));
-        CheckpointWriter.writeRandom(directory, json, type, seed);
-        inspect(directory, false, out);
+    }
+
+    private static void slots(String name, PrintStream out) throws IOException {
+        ModelConfig config = ModelConfig.read(configJson(name));
+        out.printf(Locale.ROOT, "weights         %,d bytes of bf16%n", Short.BYTES * config.parameterCount());
+        out.printf(Locale.ROOT, "a slot          %,d bytes on a GPU%n%n", Backends.gpuBytesPerSlot(config));
+        out.println("memory     slots");
+        for (int gibibytes : GPU_GIBIBYTES) {
+            out.printf(Locale.ROOT, "%3d GiB %,8d%n", gibibytes, Backends.gpuSlots(config, (long) gibibytes << 30));
+        }
     }
 
     private static Path configFile(Path path) {

@@ -6,11 +6,13 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import basalt.engine.EngineException.InvalidCheckpoint;
 import java.io.ByteArrayOutputStream;
+import java.io.IOException;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.TreeMap;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -33,6 +35,43 @@ class CheckpointCommandTest {
         assertPrinted("layers          12: 3 Taylor attention, 6 convolution, 3 window attention");
         assertPrinted("tokenizer       tokenizer.json");
         assertPrinted("transformer.layers.11.mlp.fc2.weight");
+    }
+
+    @Test
+    void slotsOfTheLargestModelAreThoseThatWereMeasured() {
+        assertEquals(0, run("slots", "based-1b"));
+
+        assertPrinted("a slot          22,158,978 bytes on a GPU");
+        long printedSlots = printed.toString(StandardCharsets.UTF_8)
+                .lines()
+                .filter(line -> line.startsWith(" 80 GiB"))
+                .mapToLong(line ->
+                        Long.parseLong(line.substring(8).replace(",", "").strip()))
+                .sum();
+        // 3,631 on a card that is called so and has 79.6 GiB.
+        assertTrue(Math.abs(printedSlots - 3_631) < 40, "slots: " + printedSlots);
+    }
+
+    @Test
+    void slotsOfTheDocumentAreThoseThatArePrinted() throws IOException {
+        String document = Files.readString(Path.of("..", "docs", "OPERATIONS.md"));
+        assertEquals(0, run("slots", "based-1b"));
+        assertEquals(0, run("slots", "based-360m"));
+        assertEquals(0, run("slots", BUNDLED));
+        var rows = new TreeMap<String, StringBuilder>();
+        printed.toString(StandardCharsets.UTF_8)
+                .lines()
+                .filter(line -> line.contains(" GiB "))
+                .forEach(line -> {
+                    String[] cells = line.strip().split(" GiB +", -1);
+                    rows.computeIfAbsent(cells[0], memory -> new StringBuilder("| " + memory + " GiB |"))
+                            .append(' ')
+                            .append(cells[1])
+                            .append(" |");
+                });
+
+        assertEquals(8, rows.size());
+        rows.values().forEach(row -> assertTrue(document.contains(row), "docs/OPERATIONS.md lacks " + row));
     }
 
     @Test

@@ -1,6 +1,7 @@
 package basalt.engine.model;
 
 import basalt.engine.Checks;
+import basalt.engine.json.JsonFields;
 import java.util.List;
 
 /**
@@ -37,6 +38,22 @@ public record ModelConfig(
         Checks.argument(width > 0, "width", width);
         Checks.argument(endOfSequence >= -1 && endOfSequence < vocabSize, "endOfSequence", endOfSequence);
         mixers = List.copyOf(mixers);
+    }
+
+    /**
+     * What the text of a {@code config.json} means.
+     *
+     * @throws basalt.engine.EngineException.InvalidCheckpoint if it cannot be served
+     */
+    public static ModelConfig read(byte[] json) {
+        return ConfigReader.read(JsonFields.parse("config.json", json));
+    }
+
+    /** Parameters of the model; those of a tied head count once. */
+    public long parameterCount() {
+        return ParameterShapes.of(this).values().stream()
+                .mapToLong(shape -> shape.stream().mapToLong(Integer::longValue).reduce(1, Math::multiplyExact))
+                .sum();
     }
 
     /** L. */

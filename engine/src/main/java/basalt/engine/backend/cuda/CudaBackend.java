@@ -149,8 +149,17 @@ public final class CudaBackend implements Backend {
         }
     }
 
+    /** Device memory of one slot of a model: its state in bf16, and what sampling keeps. */
+    public static long bytesPerSlot(ModelConfig config) {
+        return bytesPerSlot(config, ElementType.BF16);
+    }
+
+    private static long bytesPerSlot(ModelConfig config, ElementType type) {
+        return new SlotMemory(StateLayout.of(config, type)).bytes() + SlotControls.bytesPerSlot(config.vocabSize());
+    }
+
     private int slotsThatFit(ModelConfig config) {
-        long perSlot = slotMemory.bytes() + SlotControls.bytesPerSlot(config.vocabSize());
+        long perSlot = bytesPerSlot(config, layout.tensors().getLast().type());
         long free = device.freeBytes();
         long fitting = (free - RESERVED_BYTES) / perSlot;
         if (fitting < rowCountMax) {
