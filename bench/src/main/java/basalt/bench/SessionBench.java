@@ -77,7 +77,7 @@ final class SessionBench {
     }
 
     private String salted() {
-        return "\"cache_salt\":\"" + (salt++) + "\",";
+        return "\"cache_salt\":\"" + salt++ + "\",";
     }
 
     /** Milliseconds to the first token of a prompt that nothing is known of. */
