@@ -18,6 +18,7 @@ final class Session {
     private boolean isDeleted;
     private volatile @Nullable SessionState state; // null if it is not in memory; written under lock
     private long version; // of the journal that the state is of
+    private String digest = ""; // of the history, empty until it is known; under lock
     private volatile long tokenCount;
     private volatile long usedMillis;
 
@@ -106,6 +107,16 @@ final class Session {
         version = value;
     }
 
+    /** The digest of its history, empty if it is not known yet. Call only when holding lock. */
+    String digest() {
+        return digest;
+    }
+
+    /** Call only when holding lock. */
+    void digest(String value) {
+        digest = value;
+    }
+
     /** Whether its image is in memory. May be asked by any thread. */
     boolean hasImage() {
         var now = state;
@@ -116,8 +127,14 @@ final class Session {
         return tokenCount;
     }
 
-    void changed(long tokens, long nowMillis) {
+    /**
+     * Notes what the session is now. Call only when holding lock.
+     *
+     * @param newDigest of its history; empty if that was not looked at
+     */
+    void changed(long tokens, long nowMillis, String newDigest) {
         tokenCount = tokens;
+        digest = newDigest;
         usedMillis = nowMillis;
     }
 

@@ -110,7 +110,7 @@ public final class SessionStore implements AutoCloseable {
     /** Call only when holding the session's lock. */
     private void keep(Session session, SessionState state) {
         session.state(state);
-        session.changed(state.tokenCount(), millis.getAsLong());
+        session.changed(state.tokenCount(), millis.getAsLong(), state.history().digestText());
         keeper.used(session, state);
     }
 
@@ -118,7 +118,8 @@ public final class SessionStore implements AutoCloseable {
     private SessionState load(Session session) {
         var state = session.state();
         if (state == null) {
-            state = loader.load(session.id);
+            state = loader.load(session.id, session.digest());
+            session.digest(state.history().digestText());
             session.state(state);
         }
         keeper.used(session, state);

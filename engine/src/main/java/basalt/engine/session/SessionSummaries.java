@@ -24,7 +24,9 @@ final class SessionSummaries {
         var tier = isInMemory
                 ? SessionSummary.Tier.MEMORY
                 : archived > 0 ? SessionSummary.Tier.ARCHIVE : SessionSummary.Tier.TOKENS;
-        var history = state != null ? state.history() : loader.history(session.id, log);
+        if (session.digest().isEmpty()) {
+            session.digest(loader.history(session.id, log).digestText());
+        }
         return new SessionSummary(
                 session.id,
                 session.createdMillis,
@@ -36,7 +38,7 @@ final class SessionSummaries {
                 log.turnCount(),
                 log.promptTokens(),
                 log.answerTokens(),
-                history.digestText(),
+                session.digest(),
                 tier,
                 Math.max(inMemory, archived),
                 log.ends(),

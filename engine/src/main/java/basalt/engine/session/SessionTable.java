@@ -163,7 +163,7 @@ final class SessionTable {
             var log = loader.log(session.id);
             session.state(null);
             left.accept(session);
-            session.changed(log.tokenCount(), log.usedMillis());
+            session.changed(log.tokenCount(), log.usedMillis(), "");
             session.version(version.getAsLong());
         }
         return true;

@@ -44,24 +44,34 @@ final class StateLoader {
         return new SessionLog(entries(id));
     }
 
-    /** The state after all that the journal has: the newest image that fits, and the tokens after it. */
-    SessionState load(String id) {
+    /**
+     * The state after all that the journal has: the newest image that fits, and the tokens after it.
+     *
+     * @param digest of the history; empty if it is not known, and then it is computed from the first token on
+     */
+    SessionState load(String id, String digest) {
         var log = log(id);
-        var first = first(id, log);
         var images = archive.images(id);
         for (int i = images.size() - 1; i >= 0; i--) {
             long at = images.get(i);
             if (at > log.firstCount() && at <= log.tokenCount()) {
-                var state = image(id, at);
-                if (state.isPresent() && state.get().history().equals(log.history(first.history(), at))) {
-                    return state.get().append(log.tokens(at, log.tokenCount()));
+                var state = image(id, at).map(found -> found.append(log.tokens(at, log.tokenCount())));
+                if (state.isPresent() && isOf(state.get(), id, log, digest)) {
+                    return state.get();
                 }
                 if (state.isPresent()) {
                     setAside(id, at, "it is not of the tokens in the journal");
                 }
             }
         }
-        return first.append(log.tokens(log.firstCount(), log.tokenCount()));
+        return first(id, log).append(log.tokens(log.firstCount(), log.tokenCount()));
+    }
+
+    /** Digests are chains: if the last one is right, so are all before. */
+    private boolean isOf(SessionState state, String id, SessionLog log, String digest) {
+        return digest.isEmpty()
+                ? state.history().equals(history(id, log))
+                : state.history().digestText().equals(digest);
     }
 
     /** The state before the first known token. */

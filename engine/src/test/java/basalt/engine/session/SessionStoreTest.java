@@ -13,6 +13,7 @@ import basalt.engine.GenerationRequest;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
 import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
@@ -289,6 +290,30 @@ class SessionStoreTest {
                         StoreFixture.expected(history, 5, 0), StoreFixture.answer(store, session, new int[0], 5, 0));
             }
         }
+    }
+
+    @Test
+    void imageOfOtherTokensIsSetAsideThoughItIsWhole() throws Exception {
+        try (var store = open(StoreFixture.config(0, 1 << 20, 1))) {
+            String id = store.create(OWNER, Duration.ZERO);
+            String other = store.create(OWNER, Duration.ZERO);
+            int[] answer = StoreFixture.answer(store, id, PROMPT, 100, 0);
+            StoreFixture.answer(store, other, new int[] {3, 2, 1}, 100, 0);
+            long end = System.nanoTime() + Duration.ofSeconds(20).toNanos();
+            while ((store.stats().memory().sessions() > 0 || files(".image").size() < 2) && System.nanoTime() < end) {
+                LockSupport.parkNanos(100_000);
+            }
+            Files.copy(
+                    directory.resolve(other + ".103.image"),
+                    directory.resolve(id + ".103.image"),
+                    StandardCopyOption.REPLACE_EXISTING);
+
+            assertArrayEquals(
+                    StoreFixture.expected(StoreFixture.concat(PROMPT, answer), 5, 0),
+                    StoreFixture.answer(store, id, new int[0], 5, 0));
+            assertEquals(1, store.stats().restoreFailures());
+        }
+        assertEquals(1, files(".image.aside").size());
     }
 
     @Test
