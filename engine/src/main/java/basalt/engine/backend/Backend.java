@@ -72,8 +72,8 @@ public interface Backend extends AutoCloseable {
     /**
      * Takes back the last tokens, so that the slot has consumed {@code tokenCount} of them, exactly.
      *
-     * @throws IllegalArgumentException if a fold lies between, that is if a multiple of FOLD_INTERVAL above 0 lies in
-     *     [tokenCount, current count): the state before it is gone
+     * @throws IllegalArgumentException if these are more than ROLLBACK_TOKENS, or a fold lies between, that is a
+     *     multiple of FOLD_INTERVAL above 0 in [tokenCount, current count): the state before it is gone
      */
     void rollback(int slot, long tokenCount);
 

@@ -28,7 +28,7 @@ import java.util.zip.CRC32C;
  */
 public final class StateFile {
     private static final long MAGIC = 0x5453544C41534142L; // "BASALTST"
-    private static final int VERSION = 1;
+    private static final int VERSION = 2; // 1 had rings of 16 rows more
     private static final int CRC_BYTES = Integer.BYTES;
     private static final int SHA_BYTES = 32;
     /** Magic, version, fingerprint, consumed, pending count, history count, digest, id count, tensor count. */

@@ -27,8 +27,8 @@ import java.util.List;
  * @param bytes of one slot
  */
 public record StateLayout(List<StateTensor> tensors, long bytes) {
-    /** Tokens a state can take back, R. */
-    public static final int ROLLBACK_TOKENS = 32;
+    /** Tokens a state can take back, R: those in flight when a stop string is found, and the string's own. */
+    public static final int ROLLBACK_TOKENS = 16;
     /** Raw tokens of Taylor attention are folded in aligned blocks of this many. */
     public static final int FOLD_INTERVAL = 32;
 

@@ -144,8 +144,8 @@ class StateFileTest {
         byte[] bytes = StateFile.bytes(state(ElementType.F32), MODEL);
 
         assertRefused("another model", StateFile.bytes(state(ElementType.F32), "other"));
-        bytes[8] = 2;
-        assertRefused("version 2", signed(bytes));
+        bytes[8] = 1;
+        assertRefused("version 1", signed(bytes));
     }
 
     @Test

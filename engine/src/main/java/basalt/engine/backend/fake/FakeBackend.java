@@ -26,7 +26,7 @@ import org.jspecify.annotations.Nullable;
  * empty state.
  */
 public final class FakeBackend implements Backend {
-    private static final int RING = 2 * StateLayout.ROLLBACK_TOKENS;
+    private static final int RING = 2 * StateLayout.FOLD_INTERVAL;
     private static final int HASH_WORDS = 4; // of 16 bits, each exact in an f32
 
     private final Options options;
@@ -248,8 +248,8 @@ public final class FakeBackend implements Backend {
         requireState(slot);
         long current = tokenCounts[slot];
         Checks.argument(tokenCount >= 0 && tokenCount <= current, "tokenCount", tokenCount);
-        long lastFold = (current - 1) / StateLayout.FOLD_INTERVAL * StateLayout.FOLD_INTERVAL;
-        Checks.argument(current == tokenCount || lastFold == 0 || lastFold < tokenCount, "tokenCount", tokenCount);
+        Checks.argument(current - tokenCount <= StateLayout.ROLLBACK_TOKENS, "tokenCount", tokenCount);
+        Checks.argument(!StateLayout.foldsBetween(tokenCount, current), "tokenCount", tokenCount);
         tokenCounts[slot] = tokenCount;
         lastTokens[slot] = -1;
     }

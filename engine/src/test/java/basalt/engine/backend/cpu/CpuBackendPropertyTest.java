@@ -12,6 +12,7 @@ import basalt.engine.model.ElementType;
 import basalt.engine.model.ModelConfig;
 import basalt.engine.model.Weights;
 import basalt.engine.state.StateImage;
+import basalt.engine.state.StateLayout;
 import java.util.List;
 import java.util.SplittableRandom;
 import java.util.stream.LongStream;
@@ -72,7 +73,8 @@ class CpuBackendPropertyTest {
         var random = new SplittableRandom(seed);
         int[] tokens = randomTokens(config, 150, seed);
         int cut = random.nextInt(1, 140);
-        int rollback = random.nextInt(0, cut % 32 == 0 ? 32 : cut % 32);
+        int sinceFold = (cut - 1) % StateLayout.FOLD_INTERVAL; // after the first token of the block
+        int rollback = random.nextInt(0, Math.min(sinceFold, StateLayout.ROLLBACK_TOKENS) + 1);
         try (var backend = CpuBackend.open(config, weights, SLOTS, SLOTS, TOKENS, 2)) {
             feed(backend, 0, tokens, 0, tokens.length);
             float[] expected = lastLogprobs(backend, 0, tokens);
