@@ -98,7 +98,7 @@ final class JcudaDevice implements Device {
             throw new DeviceFailure("no NVIDIA driver: libcuda.so.1 was not found", e);
         }
         try {
-            JCudaDriver.setExceptionsEnabled(false);
+            JcudaLibraries.load(() -> JCudaDriver.setExceptionsEnabled(false));
         } catch (UnsatisfiedLinkError | NoClassDefFoundError | ExceptionInInitializerError e) {
             throw new DeviceFailure("JCuda cannot be loaded on this platform", e);
         }
@@ -116,7 +116,7 @@ final class JcudaDevice implements Device {
     private static void loadCublas() {
         CublasLibraries.load();
         try {
-            JCublas2.setExceptionsEnabled(false);
+            JcudaLibraries.load(() -> JCublas2.setExceptionsEnabled(false));
         } catch (UnsatisfiedLinkError | NoClassDefFoundError | ExceptionInInitializerError e) {
             throw new DeviceFailure("JCublas cannot be loaded on top of this cuBLAS", e);
         }
