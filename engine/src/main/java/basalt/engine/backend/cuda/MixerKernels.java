@@ -11,7 +11,7 @@ import basalt.engine.state.StateLayout.Role;
  */
 final class MixerKernels {
     private static final int SLICE = 16; // columns of a block of taylor_prefill
-    private static final int TAYLOR_PREFILL_BYTES = 97_664; // TaylorPrefillShared
+    private static final int TAYLOR_PREFILL_THREADS = 256;
     private static final int QUERY_TILE = 64;
 
     private final Device device;
@@ -209,8 +209,8 @@ final class MixerKernels {
                 Kernel.TAYLOR_PREFILL,
                 m.headCount() * m.headWidth() / SLICE,
                 pass.rowCount(),
-                512,
-                TAYLOR_PREFILL_BYTES,
+                TAYLOR_PREFILL_THREADS,
+                Kernel.TAYLOR_PREFILL.sharedBytesMax(),
                 arguments);
         int heads = m.headCount();
         arguments

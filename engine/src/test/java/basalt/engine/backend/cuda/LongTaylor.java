@@ -83,7 +83,8 @@ final class LongTaylor {
             place(from, count);
             start();
             arguments.add(E).add(newNorms);
-            device.launch(Kernel.TAYLOR_PREFILL, HEADS * E / 16, 1, 512, 97_664, arguments);
+            device.launch(
+                    Kernel.TAYLOR_PREFILL, HEADS * E / 16, 1, 256, Kernel.TAYLOR_PREFILL.sharedBytesMax(), arguments);
             arguments
                     .clear()
                     .add(row)
