@@ -3,6 +3,7 @@
 #include "mlp.cu"
 #include "norm.cu"
 #include "projection.cu"
+#include "projection_batch.cu"
 #include "sampling.cu"
 #include "step.cu"
 #include "taylor.cu"

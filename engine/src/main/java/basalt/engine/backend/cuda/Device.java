@@ -43,6 +43,15 @@ interface Device extends AutoCloseable {
     /** Starts a kernel of {@code gridX · gridY} blocks. */
     void launch(Kernel kernel, int gridX, int gridY, int threads, int sharedBytes, KernelArguments arguments);
 
+    /** Whether it multiplies by whole warpgroups and copies tensors by itself, as compute capability 9.0 does. */
+    boolean hasWarpgroupProducts();
+
+    /** Makes a map that kernels copy tiles by; returns its address. */
+    long mapTensor(TensorMap map);
+
+    /** Starts a kernel in clusters of blocks. */
+    void launchClusters(Kernel kernel, Clusters clusters, KernelArguments arguments);
+
     /** Starts {@code y (+)= x · Wᵀ} by the vendor's library. */
     void multiply(Product product);
 
@@ -72,6 +81,19 @@ interface Device extends AutoCloseable {
 
     @Override
     void close();
+
+    /** A launch of {@code gridX · gridY} blocks, {@code cluster} neighbours in x together. */
+    record Clusters(int gridX, int gridY, int cluster, int threads, int sharedBytes) {}
+
+    /**
+     * A bf16 tensor whose boxes come into shared memory in rows of 128 bytes, swizzled; what lies outside reads as 0.
+     *
+     * @param sizes of the dimensions, the innermost first
+     * @param strides bytes, of all dimensions but the innermost
+     * @param box elements of a box
+     */
+    @SuppressWarnings("ArrayRecordComponent")
+    record TensorMap(long address, long[] sizes, long[] strides, int[] box) {}
 
     /**
      * {@code y = x · Wᵀ}, or {@code y += x · Wᵀ}: x element [M, K], W element [N, K], y [M, N].

@@ -17,7 +17,14 @@ import java.lang.invoke.MethodHandle;
 final class DriverFunctions {
     private static final int CONFIG_BYTES = 56; // CUlaunchConfig
     private static final int ATTRIBUTE_BYTES = 72; // CUlaunchAttribute
+    private static final int CLUSTER_DIMENSION = 4;
     private static final int PROGRAMMATIC_STREAM_SERIALIZATION = 6;
+    private static final int BFLOAT16 = 9; // CU_TENSOR_MAP_DATA_TYPE_BFLOAT16
+    private static final int SWIZZLE_128B = 3; // CU_TENSOR_MAP_SWIZZLE_128B
+    private static final int L2_PROMOTION_256B = 3; // CU_TENSOR_MAP_L2_PROMOTION_L2_256B
+    private static final int DIMENSIONS_MAX = 5;
+    /** Of a CUtensorMap. */
+    static final int TENSOR_MAP_BYTES = 128;
 
     private final MethodHandle launchKernel;
     private final MethodHandle copyToDevice;
@@ -27,9 +34,11 @@ final class DriverFunctions {
     private final MethodHandle loadModule;
     private final MethodHandle functionOfModule;
     private final MethodHandle setAttribute;
+    private final MethodHandle encodeTensor;
     private final MemorySegment stream;
     private final MemorySegment handle; // where the driver writes one
     private final MemorySegment config;
+    private final MemorySegment clusterAttribute;
 
     /**
      * Looks the functions up.
@@ -60,18 +69,28 @@ final class DriverFunctions {
         functionOfModule =
                 link(linker, library, "cuModuleGetFunction", FunctionDescriptor.of(status, address, word, address));
         setAttribute = link(linker, library, "cuFuncSetAttribute", FunctionDescriptor.of(status, word, status, status));
+        encodeTensor = link(
+                linker,
+                library,
+                "cuTensorMapEncodeTiled",
+                FunctionDescriptor.of(
+                        status, address, status, status, word, address, address, address, address, status, status,
+                        status, status));
         handle = arena.allocate(ValueLayout.JAVA_LONG);
         stream = MemorySegment.ofAddress(streamHandle);
         config = arena.allocate(CONFIG_BYTES, Long.BYTES);
-        MemorySegment attribute = arena.allocate(ATTRIBUTE_BYTES, Long.BYTES);
-        attribute.set(ValueLayout.JAVA_INT, 0, PROGRAMMATIC_STREAM_SERIALIZATION);
-        attribute.set(ValueLayout.JAVA_INT, 8, 1);
+        MemorySegment attributes = arena.allocate(2L * ATTRIBUTE_BYTES, Long.BYTES);
+        attributes.set(ValueLayout.JAVA_INT, 0, PROGRAMMATIC_STREAM_SERIALIZATION);
+        attributes.set(ValueLayout.JAVA_INT, 8, isOverlapping ? 1 : 0);
+        clusterAttribute = attributes.asSlice(ATTRIBUTE_BYTES);
+        clusterAttribute.set(ValueLayout.JAVA_INT, 0, CLUSTER_DIMENSION);
+        clusterAttribute.set(ValueLayout.JAVA_INT, 12, 1);
+        clusterAttribute.set(ValueLayout.JAVA_INT, 16, 1);
         for (int dimension = 0; dimension < 6; dimension++) {
             config.set(ValueLayout.JAVA_INT, dimension * 4L, 1); // grid x, y, z, block x, y, z
         }
         config.set(ValueLayout.JAVA_LONG, 32, streamHandle);
-        config.set(ValueLayout.ADDRESS, 40, attribute);
-        config.set(ValueLayout.JAVA_INT, 48, isOverlapping ? 1 : 0);
+        config.set(ValueLayout.ADDRESS, 40, attributes);
     }
 
     private static MethodHandle link(Linker linker, SymbolLookup library, String name, FunctionDescriptor type) {
@@ -113,12 +132,54 @@ final class DriverFunctions {
     }
 
     int launchKernel(long function, int gridX, int gridY, int threads, int sharedBytes, MemorySegment arguments) {
+        config.set(ValueLayout.JAVA_INT, 48, 1);
+        return launch(function, gridX, gridY, threads, sharedBytes, arguments);
+    }
+
+    int launchClusters(long function, Device.Clusters clusters, MemorySegment arguments) {
+        clusterAttribute.set(ValueLayout.JAVA_INT, 8, clusters.cluster());
+        config.set(ValueLayout.JAVA_INT, 48, 2);
+        return launch(
+                function, clusters.gridX(), clusters.gridY(), clusters.threads(), clusters.sharedBytes(), arguments);
+    }
+
+    private int launch(long function, int gridX, int gridY, int threads, int sharedBytes, MemorySegment arguments) {
         config.set(ValueLayout.JAVA_INT, 0, gridX);
         config.set(ValueLayout.JAVA_INT, 4, gridY);
         config.set(ValueLayout.JAVA_INT, 12, threads);
         config.set(ValueLayout.JAVA_INT, 24, sharedBytes);
         try {
             return (int) launchKernel.invokeExact(config, function, arguments, MemorySegment.NULL);
+        } catch (Throwable e) {
+            throw new AssertionError(e);
+        }
+    }
+
+    /**
+     * Encodes a tensor map.
+     *
+     * @param out CUtensorMap, aligned to 64 bytes
+     */
+    int encodeTensor(MemorySegment out, Device.TensorMap map) {
+        int rank = map.sizes().length;
+        try (var scratch = Arena.ofConfined()) {
+            MemorySegment steps = scratch.allocate(ValueLayout.JAVA_INT, DIMENSIONS_MAX);
+            for (int i = 0; i < rank; i++) {
+                steps.setAtIndex(ValueLayout.JAVA_INT, i, 1);
+            }
+            return (int) encodeTensor.invokeExact(
+                    out,
+                    BFLOAT16,
+                    rank,
+                    map.address(),
+                    scratch.allocateFrom(ValueLayout.JAVA_LONG, map.sizes()),
+                    scratch.allocateFrom(ValueLayout.JAVA_LONG, map.strides()),
+                    scratch.allocateFrom(ValueLayout.JAVA_INT, map.box()),
+                    steps,
+                    0, // not interleaved
+                    SWIZZLE_128B,
+                    L2_PROMOTION_256B,
+                    0); // zeros outside
         } catch (Throwable e) {
             throw new AssertionError(e);
         }

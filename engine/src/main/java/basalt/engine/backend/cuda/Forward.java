@@ -5,9 +5,9 @@ import basalt.engine.model.Mixer;
 import basalt.engine.model.ModelConfig;
 
 /**
- * Launches the model over the rows of a pass. Two ways, chosen by the number of tokens: few tokens go through the
- * project kernels, which fuse norm, projection and what follows; many go through the vendor's library with separate
- * kernels between. Confined to the engine thread.
+ * Launches the model over the rows of a pass. Two ways, chosen by the number of tokens: up to a batch that decodes goes
+ * through the project kernels, which fuse norm, projection and what follows; more go through the vendor's library with
+ * separate kernels between. Confined to the engine thread.
  */
 final class Forward {
     private static final int NORM_RMS = 0;
@@ -45,10 +45,13 @@ final class Forward {
         arguments = new KernelArguments();
         rowCountMax = limits.rowCountMax();
         tokenCountMax = limits.tokenCountMax();
-        int most = limits.isDeterministic() ? Integer.MAX_VALUE : PROJECT_TOKENS_MAX;
-        projectTokensMax = canProject(limits.type()) ? most : 0;
+        boolean canProject = canProject(limits.type());
+        boolean isBatched = canProject && !limits.isDeterministic() && BatchProjections.canServe(device, model);
+        int most = isBatched ? BatchProjections.TOKENS_MAX : PROJECT_TOKENS_MAX;
+        projectTokensMax = !canProject ? 0 : limits.isDeterministic() ? Integer.MAX_VALUE : most;
         activation = activation(config);
-        projectKernels = new ProjectKernels(device, config, buffers, slotMemory, state, arguments);
+        var batch = isBatched ? new BatchProjections(device, model, buffers, rowCountMax, tokenCountMax) : null;
+        projectKernels = new ProjectKernels(device, config, buffers, slotMemory, state, arguments, batch);
         mixerKernels = new MixerKernels(device, model, buffers, slotMemory, state, limits.isDeterministic(), arguments);
     }
 
@@ -140,11 +143,11 @@ final class Forward {
     private void projectLayer(Pass pass, int index, boolean isDecode) {
         var layer = model.layers().get(index);
         int tokens = pass.tokenCount();
-        int squareCount = index == 0 ? 1 : buffers.squareCount();
+        int squareCount = index == 0 ? 1 : projectKernels.squareCount(tokens);
         var next = index + 1 < model.layers().size()
                 ? model.layers().get(index + 1).norm1()
                 : model.finalNorm();
-        if (layer.mixer() instanceof Mixer.Convolution m && isDecode) {
+        if (layer.mixer() instanceof Mixer.Convolution m && isDecode && projectKernels.canConvolve(m, tokens)) {
             projectKernels.convolution(layer, m, mixerKernels.stateOffset(index), tokens, squareCount);
         } else {
             projectKernels.plain(layer.input(), tokens, squareCount);
@@ -233,23 +236,22 @@ final class Forward {
             }
             return;
         }
-        long x = buffers.x();
-        long squares = buffers.squares();
+        int squareCount = projectKernels.squareCount(tokens);
+        var picked = new ProjectKernels.Picked(buffers.x(), buffers.squares(), squareCount);
         if (picks != 0) {
-            x = buffers.headX();
-            squares = buffers.headSquares();
+            picked = new ProjectKernels.Picked(buffers.headX(), buffers.headSquares(), squareCount);
             arguments
                     .clear()
                     .add(picks)
                     .add(buffers.x())
                     .add(buffers.squares())
-                    .add(x)
-                    .add(squares)
+                    .add(picked.x())
+                    .add(picked.squares())
                     .add(config.width())
-                    .add(buffers.squareCount());
+                    .add(squareCount);
             device.launch(Kernel.GATHER, count, 1, 256, 0, arguments);
         }
-        projectKernels.logits(linear, x, squares, picks == 0 ? tokens : count);
+        projectKernels.logits(linear, picked, picks == 0 ? tokens : count);
     }
 
     private void score(Pass pass, int from, int count) {

@@ -42,6 +42,7 @@ final class JcudaDevice implements Device {
     private static final int FUNCTION_SHARED_CARVEOUT = 9; // CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT
     private static final int HOST_PORTABLE_MAPPED = 3; // CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP
     private static final int STREAM_NON_BLOCKING = 1;
+    private static final int TENSOR_MAPS_AT_ONCE = 512;
     private static final int CUDA_R_32F = 0;
     private static final int CUDA_R_16BF = 14;
 
@@ -56,10 +57,13 @@ final class JcudaDevice implements Device {
     private final Pointer zero = Pointer.to(new float[] {0});
     private final Arena arena = Arena.ofShared();
     private final DriverFunctions driver;
+    private final int multiprocessorCount;
     private final List<Memory> allocations = new ArrayList<>();
     private final List<Pointer> hostAllocations = new ArrayList<>();
     private final List<CUgraphExec> graphs = new ArrayList<>();
     private final List<CUevent> events = new ArrayList<>();
+    private long nextTensorMap;
+    private int tensorMapsLeft;
 
     /**
      * Opens a device.
@@ -80,6 +84,7 @@ final class JcudaDevice implements Device {
         name = new String(nameBytes, StandardCharsets.UTF_8).trim();
         check("cuDevicePrimaryCtxRetain", JCudaDriver.cuDevicePrimaryCtxRetain(context, device));
         bind();
+        multiprocessorCount = attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
         check("cuStreamCreate", JCudaDriver.cuStreamCreate(stream, STREAM_NON_BLOCKING));
         driver = new DriverFunctions(arena, stream.handle(), true);
         loadKernels();
@@ -170,7 +175,7 @@ final class JcudaDevice implements Device {
 
     @Override
     public int multiprocessorCount() {
-        return attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
+        return multiprocessorCount;
     }
 
     private int attribute(int attribute) {
@@ -241,6 +246,36 @@ final class JcudaDevice implements Device {
                 arguments.pointers());
         if (status != CUresult.CUDA_SUCCESS) {
             check(kernel.symbol() + " grid (" + gridX + ", " + gridY + ") block " + threads, status);
+        }
+    }
+
+    @Override
+    public boolean hasWarpgroupProducts() {
+        return attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR) == 9;
+    }
+
+    @Override
+    public long mapTensor(TensorMap map) {
+        MemorySegment encoded = arena.allocate(DriverFunctions.TENSOR_MAP_BYTES, 64);
+        check("cuTensorMapEncodeTiled", driver.encodeTensor(encoded, map));
+        if (tensorMapsLeft == 0) {
+            tensorMapsLeft = TENSOR_MAPS_AT_ONCE;
+            nextTensorMap = allocate((long) TENSOR_MAPS_AT_ONCE * DriverFunctions.TENSOR_MAP_BYTES);
+        }
+        long address = nextTensorMap;
+        check("cuMemcpyHtoDAsync", driver.copyToDevice(address, encoded, DriverFunctions.TENSOR_MAP_BYTES));
+        synchronize();
+        nextTensorMap += DriverFunctions.TENSOR_MAP_BYTES;
+        tensorMapsLeft--;
+        return address;
+    }
+
+    @Override
+    public void launchClusters(Kernel kernel, Clusters clusters, KernelArguments arguments) {
+        int status =
+                driver.launchClusters(Objects.requireNonNull(functions.get(kernel)), clusters, arguments.pointers());
+        if (status != CUresult.CUDA_SUCCESS) {
+            check(kernel.symbol() + " " + clusters, status);
         }
     }
 

@@ -31,7 +31,9 @@ enum Kernel {
     SCORE(0),
     PROJECT_8(101_888),
     PROJECT_16(110_592),
-    PROJECT_32(106_496);
+    PROJECT_32(106_496),
+    PROJECT_BATCH_32(103_424),
+    PROJECT_BATCH_64(107_520);
 
     private final int sharedBytesMax;
 
@@ -51,14 +53,17 @@ enum Kernel {
 
     /** Whether it streams weights through shared memory, and so shares a multiprocessor with its successor. */
     boolean isProjection() {
-        return this == PROJECT_8 || this == PROJECT_16 || this == PROJECT_32;
+        return switch (this) {
+            case PROJECT_8, PROJECT_16, PROJECT_32, PROJECT_BATCH_32, PROJECT_BATCH_64 -> true;
+            default -> false;
+        };
     }
 
     /** Whether it exists for bf16 only. */
     boolean isBf16Only() {
         return switch (this) {
-            case PROJECT_8, PROJECT_16, PROJECT_32, WINDOW_PREFILL_32, WINDOW_PREFILL_64, WINDOW_PREFILL_112 -> true;
-            default -> false;
+            case WINDOW_PREFILL_32, WINDOW_PREFILL_64, WINDOW_PREFILL_112 -> true;
+            default -> isProjection();
         };
     }
 }

@@ -3,6 +3,7 @@ package basalt.engine.backend.cuda;
 import basalt.engine.model.Mixer;
 import basalt.engine.model.ModelConfig;
 import basalt.engine.state.StateLayout;
+import org.jspecify.annotations.Nullable;
 
 /** Launches of the project kernels: a projection of few tokens, with the norm before it and with what follows. */
 final class ProjectKernels {
@@ -10,6 +11,8 @@ final class ProjectKernels {
     static final int DEPTH_STEP = 32;
 
     private static final int PROJECT_WARPS = 8;
+    private static final int STREAM_TOKENS = 8; // of PROJECT_8
+    private static final int BATCH_TAPS = 3; // of a convolution that the batch's kernels do
     private static final int EPILOGUE_PLAIN = 0;
     private static final int EPILOGUE_LOGITS = 1;
     private static final int EPILOGUE_GATE = 2;
@@ -24,6 +27,8 @@ final class ProjectKernels {
     private final KernelArguments arguments;
     private final int multiprocessorCount;
     private final int activation;
+    private final @Nullable BatchProjections batch;
+    private final int tokensMax; // more go through the batch's kernels, where there are any
 
     ProjectKernels(
             Device device,
@@ -31,9 +36,12 @@ final class ProjectKernels {
             StepBuffers buffers,
             SlotMemory slotMemory,
             long state,
-            KernelArguments arguments) {
+            KernelArguments arguments,
+            @Nullable BatchProjections batch) {
         this.device = device;
         this.config = config;
+        this.batch = batch;
+        tokensMax = batch == null ? Integer.MAX_VALUE : STREAM_TOKENS;
         this.buffers = buffers;
         this.slotMemory = slotMemory;
         this.state = state;
@@ -42,26 +50,48 @@ final class ProjectKernels {
         activation = Forward.activation(config);
     }
 
+    /** Parts of Σ r² that a token has after the first layer. */
+    int squareCount(int tokens) {
+        return isBatch(tokens) ? BatchProjections.squareCount(config.width()) : buffers.squareCount();
+    }
+
+    private boolean isBatch(int tokens) {
+        return tokens > tokensMax;
+    }
+
+    /** Whether {@link #convolution} can be asked for. */
+    boolean canConvolve(Mixer.Convolution m, int tokens) {
+        return !isBatch(tokens) || m.kernelSize() == BATCH_TAPS;
+    }
+
     /** An input projection. */
     void plain(DeviceModel.Linear linear, int tokens, int squareCount) {
         start(linear, buffers.x(), buffers.squares(), squareCount, tokens);
         output(EPILOGUE_PLAIN, linear, 0, buffers.wide(), linear.rows());
-        end(tokens, perBlock(linear.rows()), linear.rows());
+        end(linear, tokens, linear.rows());
     }
 
     /** The MLP's input projection and its gate. */
     void gate(DeviceModel.Linear linear, int tokens) {
         int inner = config.mlp().innerWidth();
-        start(linear, buffers.x(), buffers.squares(), buffers.squareCount(), tokens, inner);
+        start(linear, buffers.x(), buffers.squares(), squareCount(tokens), tokens, inner);
         output(EPILOGUE_GATE, linear, inner, buffers.narrow(), inner);
-        end(tokens, perBlock(inner), inner);
+        end(linear, tokens, inner);
     }
 
+    /**
+     * What the head reads.
+     *
+     * @param x element [tokens, d]
+     * @param squares f32 [tokens, squareCount]
+     */
+    record Picked(long x, long squares, int squareCount) {}
+
     /** The head. */
-    void logits(DeviceModel.Linear linear, long x, long squares, int tokens) {
-        start(linear, x, squares, buffers.squareCount(), tokens);
+    void logits(DeviceModel.Linear linear, Picked x, int tokens) {
+        start(linear, x.x(), x.squares(), x.squareCount(), tokens);
         output(EPILOGUE_LOGITS, linear, 0, buffers.logits(), linear.rows());
-        end(tokens, perBlock(linear.rows()), linear.rows());
+        end(linear, tokens, linear.rows());
     }
 
     /** The input projection of a convolution with the convolution itself; one token a row. */
@@ -88,7 +118,7 @@ final class ProjectKernels {
                 .add(layer.tapsBias())
                 .add(m.kernelSize())
                 .add(m.kernelSize() - 1 + StateLayout.ROLLBACK_TOKENS);
-        end(tokens, perBlock(channels), channels);
+        end(layer.input(), tokens, channels);
     }
 
     /** An output projection, added to the residual stream, and the input of the next norm. */
@@ -106,7 +136,7 @@ final class ProjectKernels {
                 .add(buffers.x())
                 .add(buffers.squares());
         addNoConvolution();
-        end(tokens, perBlock(linear.rows()), linear.rows());
+        end(linear, tokens, linear.rows());
     }
 
     private void start(DeviceModel.Linear linear, long x, long squares, int squareCount, int tokens) {
@@ -114,18 +144,22 @@ final class ProjectKernels {
     }
 
     private void start(DeviceModel.Linear linear, long x, long squares, int squareCount, int tokens, int rows) {
+        if (batch != null && isBatch(tokens)) {
+            batch.start(arguments, linear, rows < linear.rows(), x, tokens);
+        } else {
+            arguments.clear().add(linear.weight()).add(x);
+        }
         arguments
-                .clear()
-                .add(linear.weight())
-                .add(x)
                 .add(squares)
                 .add(squareCount)
                 .add(config.width())
                 .add(config.normEpsilon())
                 .add(rows)
                 .add(linear.depth())
-                .add(tokens)
-                .add(perBlock(rows));
+                .add(tokens);
+        if (!isBatch(tokens)) {
+            arguments.add(perBlock(rows));
+        }
     }
 
     /** Rows, or pairs of rows, of one block: as many blocks as run side by side. */
@@ -152,14 +186,18 @@ final class ProjectKernels {
         arguments.add(0L).add(0L).add(0L).add(0L).add(0L).add(0L).add(0L).add(0).add(1);
     }
 
-    private void end(int tokens, int perBlock, int rows) {
+    private void end(DeviceModel.Linear linear, int tokens, int rows) {
+        if (batch != null && isBatch(tokens)) {
+            batch.launch(arguments, linear, tokens);
+            return;
+        }
         Kernel kernel;
         int tokensPerBlock;
         int partStride;
         int queueBytes = 80 << 10;
-        if (tokens <= 8) {
+        if (tokens <= STREAM_TOKENS) {
             kernel = Kernel.PROJECT_8;
-            tokensPerBlock = 8;
+            tokensPerBlock = STREAM_TOKENS;
             partStride = 56;
             queueBytes = 87_552;
         } else if (tokens <= 16) {
@@ -175,7 +213,7 @@ final class ProjectKernels {
         int sharedBytes = queueBytes + PROJECT_WARPS * tokensPerBlock * partStride * 4;
         device.launch(
                 kernel,
-                Math.ceilDiv(rows, perBlock),
+                Math.ceilDiv(rows, perBlock(rows)),
                 Math.ceilDiv(tokens, tokensPerBlock),
                 PROJECT_WARPS * 32,
                 sharedBytes,

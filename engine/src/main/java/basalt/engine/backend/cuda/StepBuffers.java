@@ -19,7 +19,7 @@ record StepBuffers(
         long newNorms, // f32 [R, most H·D], between taylor_prefill and store_norms
         long logits, // f32 [R, Npad]
         long adjusted, // f32 [R, Npad]
-        int squareCount) {
+        int squareCount) { // of the kernels for few tokens
     static StepBuffers allocate(
             Device device, DeviceModel model, ElementType type, int rowCountMax, int tokenCountMax) {
         ModelConfig config = model.config();
@@ -43,6 +43,7 @@ record StepBuffers(
                 .max()
                 .orElse(0);
         int squareCount = Math.ceilDiv(width, Math.ceilDiv(width, device.multiprocessorCount()));
+        int squaresMax = Math.max(squareCount, BatchProjections.squareCount(width));
         long logitsBytes = 4 * rows * config.paddedVocabSize();
         return new StepBuffers(
                 device.allocate(4 * rows),
@@ -50,11 +51,11 @@ record StepBuffers(
                 device.allocate(4 * tokens * width),
                 device.allocate(4 * tokens * Math.max(model.rotaryDim(), 1)),
                 device.allocate(type.bytes() * tokens * width),
-                device.allocate(4 * tokens * squareCount),
+                device.allocate(4 * tokens * squaresMax),
                 device.allocate(type.bytes() * tokens * wide),
                 device.allocate(type.bytes() * tokens * narrow),
                 device.allocate(type.bytes() * rows * width),
-                device.allocate(4 * rows * squareCount),
+                device.allocate(4 * rows * squaresMax),
                 device.allocate(4 * rows * Math.max(norms, 1)),
                 device.allocate(logitsBytes),
                 device.allocate(logitsBytes),

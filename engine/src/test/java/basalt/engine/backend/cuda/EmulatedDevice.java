@@ -123,6 +123,21 @@ final class EmulatedDevice implements Device {
         recording.add(() -> run(kernel, gridX, gridY, threads, sharedBytes, copy));
     }
 
+    @Override
+    public boolean hasWarpgroupProducts() {
+        return false;
+    }
+
+    @Override
+    public long mapTensor(TensorMap map) {
+        throw new UnsupportedOperationException("not emulated");
+    }
+
+    @Override
+    public void launchClusters(Kernel kernel, Clusters clusters, KernelArguments arguments) {
+        throw new UnsupportedOperationException("not emulated");
+    }
+
     private void run(Kernel kernel, int gridX, int gridY, int threads, int sharedBytes, KernelArguments arguments) {
         try {
             int status = (int) launch.invokeExact(

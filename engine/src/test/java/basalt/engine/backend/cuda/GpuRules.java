@@ -8,6 +8,7 @@ import basalt.engine.backend.StepResult;
 import basalt.engine.backend.cpu.CpuBackend;
 import basalt.engine.model.Checkpoint;
 import basalt.engine.model.ElementType;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
@@ -49,40 +50,83 @@ final class GpuRules {
         return new RowSampling(params, seed, 0, new int[0], 0, 1 << 30, logprobCount, new int[0]);
     }
 
-    /** Texts that the model itself writes, scored by both backends. */
+    /** Texts that the model itself writes: scored by both backends, and token by token in batches. */
     void argmaxIsTheCpus(int textCount) {
         int[][] texts;
         try (var backend = open(ElementType.BF16, textCount, 4096, false)) {
             texts = write(backend, textCount, PROMPT, SamplingParams.DEFAULT);
         }
-        int equal = 0;
-        int excused = 0;
-        int wrong = 0;
+        var scored = new Tally();
+        var expected = new ArrayList<StepResult>();
         try (var cpu = openCpu(1, PROMPT);
                 var cuda = open(ElementType.BF16, 1, PROMPT, false)) {
-            var expected = new StepResult(1, PROMPT);
             var actual = new StepResult(1, PROMPT);
             for (int[] text : texts) {
-                score(cpu, text, expected);
+                var result = new StepResult(1, PROMPT);
+                score(cpu, text, result);
+                expected.add(result);
                 score(cuda, text, actual);
                 for (int i = 0; i < PROMPT - 1; i++) {
-                    int at = i * StepResult.TOP_COUNT_MAX;
-                    if (expected.scoreTopIds[at] == actual.scoreTopIds[at]) {
-                        equal++;
-                    } else if (expected.scoreTopLogprobs[at] - expected.scoreTopLogprobs[at + 1] < ARGMAX_TOLERANCE) {
-                        excused++;
-                    } else {
-                        wrong++;
-                    }
+                    scored.add(result, i, actual.scoreTopIds[i * StepResult.TOP_COUNT_MAX]);
                 }
             }
         }
-        double share = 100.0 * excused / (equal + excused + wrong);
-        report.accept(
-                "argmax of " + textCount + " texts against the CPU",
-                String.format(
-                        "%s: %d equal, %d excused (%.2f %%), %d wrong",
-                        wrong == 0 && share <= 3 ? "ok" : "FAILED", equal, excused, share, wrong));
+        report.accept("argmax of " + textCount + " texts against the CPU", scored.verdict());
+        for (int rows : new int[] {8, 24, textCount}) {
+            report.accept(
+                    "argmax in batches of " + rows,
+                    inBatch(texts, expected, rows).verdict());
+        }
+    }
+
+    /** The first texts, a row each, one token a step. */
+    private Tally inBatch(int[][] texts, List<StepResult> expected, int rows) {
+        var tally = new Tally();
+        try (var backend = open(ElementType.BF16, rows, PROMPT, false)) {
+            var batch = new Batch(rows, PROMPT);
+            var result = new StepResult(rows, PROMPT);
+            for (int row = 0; row < rows; row++) {
+                backend.zero(row);
+                backend.configure(row, sampling(SamplingParams.GREEDY, 1, -1));
+            }
+            for (int i = 0; i < PROMPT - 1; i++) {
+                batch.clear();
+                for (int row = 0; row < rows; row++) {
+                    batch.add(row, texts[row], i, i + 1, true);
+                }
+                backend.enqueue(batch);
+                backend.await(result);
+                for (int row = 0; row < rows; row++) {
+                    tally.add(expected.get(row), i, result.tokens[row]);
+                }
+            }
+        }
+        return tally;
+    }
+
+    /** How often the likeliest id is the CPU's. */
+    private static final class Tally {
+        private int equal;
+        private int excused;
+        private int wrong;
+
+        void add(StepResult expected, int token, int actualTopId) {
+            int at = token * StepResult.TOP_COUNT_MAX;
+            if (expected.scoreTopIds[at] == actualTopId) {
+                equal++;
+            } else if (expected.scoreTopLogprobs[at] - expected.scoreTopLogprobs[at + 1] < ARGMAX_TOLERANCE) {
+                excused++;
+            } else {
+                wrong++;
+            }
+        }
+
+        String verdict() {
+            double share = 100.0 * excused / (equal + excused + wrong);
+            return String.format(
+                    "%s: %d equal, %d excused (%.2f %%), %d wrong",
+                    wrong == 0 && share <= 3 ? "ok" : "FAILED", equal, excused, share, wrong);
+        }
     }
 
     private static void score(Backend backend, int[] text, StepResult result) {

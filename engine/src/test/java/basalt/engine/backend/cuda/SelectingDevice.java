@@ -42,6 +42,23 @@ final class SelectingDevice implements Device {
     }
 
     @Override
+    public void launchClusters(Kernel kernel, Clusters clusters, KernelArguments arguments) {
+        if (takes(kernel.symbol() + " " + clusters.gridX() + "x" + clusters.gridY() + "x" + clusters.cluster())) {
+            device.launchClusters(kernel, clusters, arguments);
+        }
+    }
+
+    @Override
+    public boolean hasWarpgroupProducts() {
+        return device.hasWarpgroupProducts();
+    }
+
+    @Override
+    public long mapTensor(TensorMap map) {
+        return device.mapTensor(map);
+    }
+
+    @Override
     public void multiply(Product product) {
         if (takes("cublas " + product.m() + "x" + product.n() + "x" + product.k())) {
             device.multiply(product);

@@ -1,0 +1,186 @@
+package basalt.engine.backend.cuda;
+
+import java.util.ArrayList;
+import java.util.IdentityHashMap;
+import java.util.List;
+import java.util.Objects;
+
+/**
+ * Launches of the project_batch kernels, where the device has the products of whole warpgroups: their shapes, and the
+ * maps by which the copy engine finds tiles of weights and tokens. Confined to the engine thread.
+ */
+final class BatchProjections {
+    /** Most tokens of a launch that is worth more than the vendor's library. */
+    static final int TOKENS_MAX = 64;
+
+    private static final int DEPTH = 64; // k of a tile
+    private static final int GROUP_ROWS = 64; // rows of weights of a warpgroup
+    private static final int SWIZZLE_ROWS = 8;
+    private static final int CLUSTER_MAX = 8;
+    private static final int SPLIT_DEPTH_MAX = 896;
+    private static final int THREADS = 160; // a warpgroup and the warp that copies
+    private static final int BF16_BYTES = 2;
+    private static final List<Shape> SHAPES =
+            List.of(new Shape(Kernel.PROJECT_BATCH_32, 32), new Shape(Kernel.PROJECT_BATCH_64, 64));
+
+    private final Device device;
+    private final IdentityHashMap<DeviceModel.Linear, Long> rowMaps = new IdentityHashMap<>();
+    private final IdentityHashMap<DeviceModel.Linear, Long> pairMaps = new IdentityHashMap<>();
+    private final List<Tokens> tokenMaps = new ArrayList<>();
+    private Shape shape = SHAPES.getFirst(); // of the launch that was begun last, as are splits
+    private int splits;
+
+    /** A kernel, and the tokens of a block. */
+    private record Shape(Kernel kernel, int tokens) {}
+
+    /**
+     * A buffer of tokens, element [count, depth].
+     *
+     * @param maps one for each shape
+     */
+    @SuppressWarnings("ArrayRecordComponent")
+    private record Tokens(long address, int depth, long[] maps) {}
+
+    BatchProjections(Device device, DeviceModel model, StepBuffers buffers, int rowCountMax, int tokenCountMax) {
+        this.device = device;
+        int width = model.config().width();
+        mapTokens(buffers.x(), width, tokenCountMax);
+        mapTokens(buffers.headX(), width, rowCountMax);
+        for (var layer : model.layers()) {
+            mapRows(layer.input());
+            mapPairs(layer.input());
+            mapRows(layer.output());
+            mapPairs(layer.fc1());
+            mapRows(layer.fc2());
+            mapTokens(buffers.narrow(), layer.output().depth(), tokenCountMax);
+            mapTokens(buffers.narrow(), layer.fc2().depth(), tokenCountMax);
+        }
+        mapRows(model.head());
+    }
+
+    /** Whether a device and the shapes of a model fit the kernels; for RMS norms and bf16 alone. */
+    static boolean canServe(Device device, DeviceModel model) {
+        boolean isServable = device.hasWarpgroupProducts() && fits(model.head());
+        for (var layer : model.layers()) {
+            // The kernel has room for the residual stream of half of its tokens.
+            isServable &= splits(device, layer.output()) > 1 && splits(device, layer.fc2()) > 1;
+            isServable &= fits(layer.input())
+                    && fits(layer.output())
+                    && fits(layer.fc1())
+                    && layer.fc1().rows() % (2 * SWIZZLE_ROWS) == 0
+                    && fits(layer.fc2());
+        }
+        return isServable;
+    }
+
+    private static boolean fits(DeviceModel.Linear linear) {
+        return linear.depth() % DEPTH == 0 && linear.rows() % SWIZZLE_ROWS == 0;
+    }
+
+    private void mapRows(DeviceModel.Linear linear) {
+        long stride = (long) BF16_BYTES * linear.depth();
+        var map = new Device.TensorMap(
+                linear.weight(),
+                new long[] {linear.depth(), SWIZZLE_ROWS, 1, linear.rows() / SWIZZLE_ROWS},
+                new long[] {stride, stride, SWIZZLE_ROWS * stride},
+                new int[] {DEPTH, SWIZZLE_ROWS, 1, GROUP_ROWS / SWIZZLE_ROWS});
+        rowMaps.put(linear, device.mapTensor(map));
+    }
+
+    /** Eight rows of the first half, then the eight of the second half that are paired with them. */
+    private void mapPairs(DeviceModel.Linear linear) {
+        int pairs = linear.rows() / 2;
+        if (linear.rows() % (2 * SWIZZLE_ROWS) != 0) {
+            return;
+        }
+        long stride = (long) BF16_BYTES * linear.depth();
+        var map = new Device.TensorMap(
+                linear.weight(),
+                new long[] {linear.depth(), SWIZZLE_ROWS, 2, pairs / SWIZZLE_ROWS},
+                new long[] {stride, pairs * stride, SWIZZLE_ROWS * stride},
+                new int[] {DEPTH, SWIZZLE_ROWS, 2, GROUP_ROWS / (2 * SWIZZLE_ROWS)});
+        pairMaps.put(linear, device.mapTensor(map));
+    }
+
+    private void mapTokens(long address, int depth, int count) {
+        if (tokenMaps.stream().anyMatch(tokens -> tokens.address() == address && tokens.depth() == depth)) {
+            return;
+        }
+        long[] maps = new long[SHAPES.size()];
+        for (int i = 0; i < maps.length; i++) {
+            maps[i] = device.mapTensor(new Device.TensorMap(
+                    address, new long[] {depth, count}, new long[] {(long) BF16_BYTES * depth}, new int[] {
+                        DEPTH, SHAPES.get(i).tokens()
+                    }));
+        }
+        tokenMaps.add(new Tokens(address, depth, maps));
+    }
+
+    private static int shapeIndex(int tokens) {
+        int index = 0;
+        while (index < SHAPES.size() - 1 && SHAPES.get(index).tokens() < tokens) {
+            index++;
+        }
+        return index;
+    }
+
+    /** Parts of Σ r² that a residual projection of {@code rows} leaves for each token. */
+    static int squareCount(int rows) {
+        return Math.ceilDiv(rows, GROUP_ROWS);
+    }
+
+    /**
+     * Begins the arguments of a launch.
+     *
+     * @param x element [tokens, K], a buffer of the step
+     */
+    void start(KernelArguments arguments, DeviceModel.Linear linear, boolean isPaired, long x, int tokens) {
+        int index = shapeIndex(tokens);
+        shape = SHAPES.get(index);
+        splits = splits(device, linear);
+        arguments
+                .clear()
+                .add(Objects.requireNonNull((isPaired ? pairMaps : rowMaps).get(linear)))
+                .add(tokensAt(x, linear.depth()).maps()[index])
+                .add(splits);
+    }
+
+    /**
+     * Blocks that share a tile of rows: so many that most multiprocessors have one and that none has much of the depth,
+     * but fewer than two each, since those of the next kernel need room. Measured for the shapes of the large models.
+     */
+    private static int splits(Device device, DeviceModel.Linear linear) {
+        int count = device.multiprocessorCount();
+        int tiles = Math.ceilDiv(linear.rows(), GROUP_ROWS);
+        int splits = 1;
+        while ((4 * tiles * splits < 3 * count || linear.depth() > SPLIT_DEPTH_MAX * splits)
+                && 8 * tiles * splits <= 7 * count
+                && splits < CLUSTER_MAX) {
+            splits *= 2;
+        }
+        return splits;
+    }
+
+    private Tokens tokensAt(long address, int depth) {
+        for (int i = 0; i < tokenMaps.size(); i++) {
+            var tokens = tokenMaps.get(i);
+            if (tokens.address() == address && tokens.depth() == depth) {
+                return tokens;
+            }
+        }
+        throw new IllegalStateException("no map of depth " + depth);
+    }
+
+    /** Starts the kernel whose arguments were begun last. */
+    void launch(KernelArguments arguments, DeviceModel.Linear linear, int tokens) {
+        device.launchClusters(
+                shape.kernel(),
+                new Device.Clusters(
+                        Math.ceilDiv(linear.rows(), GROUP_ROWS) * splits,
+                        Math.ceilDiv(tokens, shape.tokens()),
+                        splits,
+                        THREADS,
+                        shape.kernel().sharedBytesMax()),
+                arguments);
+    }
+}
