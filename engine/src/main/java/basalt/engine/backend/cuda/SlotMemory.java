@@ -9,7 +9,7 @@ import java.lang.foreign.ValueLayout;
 
 /**
  * Where the tensors of a slot lie on the device, and the two ways between that form and {@link StateImage}. On the
- * device the sums of Taylor attention are two planes of 16 bits a head, and rings of heads are head-major.
+ * device the sums of Taylor attention are two planes of 16 bits a head, and rings of heads are head-major. Immutable.
  */
 final class SlotMemory {
     private static final int ALIGNMENT = 256;
@@ -17,6 +17,7 @@ final class SlotMemory {
     private final StateLayout layout;
     private final long[] offsets; // bytes, one for each tensor of the layout
     private final long bytes;
+    private final int runMax; // elements
 
     SlotMemory(StateLayout layout) {
         this.layout = layout;
@@ -27,6 +28,7 @@ final class SlotMemory {
             end += (layout.tensors().get(i).bytes() + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
         }
         bytes = end;
+        runMax = layout.tensors().stream().mapToInt(SlotMemory::runLength).max().orElse(0);
     }
 
     /** Size of one slot. */
@@ -52,53 +54,76 @@ final class SlotMemory {
 
     /** Reads a slot's bytes into an image. */
     void read(MemorySegment slot, StateImage image) {
+        short[] words = new short[2 * runMax];
         for (int i = 0; i < offsets.length; i++) {
             StateTensor tensor = layout.tensors().get(i);
             MemorySegment data = slot.asSlice(offsets[i], tensor.bytes());
             float[] out = image.tensor(i);
-            for (int index = 0; index < out.length; index++) {
-                out[index] = get(tensor, data, index);
+            int run = runLength(tensor);
+            for (int from = 0; from < out.length; from += run) {
+                int at = slotIndex(tensor, from);
+                if (tensor.role() == StateLayout.Role.TAYLOR_SUMS) {
+                    MemorySegment.copy(data, ValueLayout.JAVA_SHORT, 2L * at, words, 0, 2 * run);
+                    join(words, out, from, run);
+                } else if (tensor.type() == ElementType.BF16) {
+                    MemorySegment.copy(data, ValueLayout.JAVA_SHORT, 2L * at, words, 0, run);
+                    widen(words, out, from, run);
+                } else {
+                    MemorySegment.copy(data, ValueLayout.JAVA_FLOAT, 4L * at, out, from, run);
+                }
             }
         }
     }
 
     /** Writes an image as a slot's bytes. */
     void write(StateImage image, MemorySegment slot) {
+        short[] words = new short[2 * runMax];
         for (int i = 0; i < offsets.length; i++) {
             StateTensor tensor = layout.tensors().get(i);
             MemorySegment data = slot.asSlice(offsets[i], tensor.bytes());
             float[] in = image.tensor(i);
-            for (int index = 0; index < in.length; index++) {
-                set(tensor, data, index, in[index]);
+            int run = runLength(tensor);
+            for (int from = 0; from < in.length; from += run) {
+                int at = slotIndex(tensor, from);
+                if (tensor.role() == StateLayout.Role.TAYLOR_SUMS) {
+                    split(in, from, run, words);
+                    MemorySegment.copy(words, 0, data, ValueLayout.JAVA_SHORT, 2L * at, 2 * run);
+                } else if (tensor.type() == ElementType.BF16) {
+                    narrow(in, from, run, words);
+                    MemorySegment.copy(words, 0, data, ValueLayout.JAVA_SHORT, 2L * at, run);
+                } else {
+                    MemorySegment.copy(in, from, data, ValueLayout.JAVA_FLOAT, 4L * at, run);
+                }
             }
         }
     }
 
-    private static float get(StateTensor tensor, MemorySegment data, int index) {
-        if (tensor.role() == StateLayout.Role.TAYLOR_SUMS) {
-            long high = highIndex(tensor, index);
-            int bits = data.getAtIndex(ValueLayout.JAVA_SHORT, high) << 16;
-            return Float.intBitsToFloat(bits + data.getAtIndex(ValueLayout.JAVA_SHORT, high + planeLength(tensor)));
+    // Plain loops over arrays: a state has millions of elements, and a load makes the engine wait for them.
+
+    /** The f32 of a high and a low plane. */
+    private static void join(short[] words, float[] out, int from, int run) {
+        for (int i = 0; i < run; i++) {
+            out[from + i] = Float.intBitsToFloat((words[i] << 16) + words[run + i]);
         }
-        int at = ringIndex(tensor, index);
-        return tensor.type() == ElementType.BF16
-                ? Float.intBitsToFloat(data.getAtIndex(ValueLayout.JAVA_SHORT, at) << 16)
-                : data.getAtIndex(ValueLayout.JAVA_FLOAT, at);
     }
 
-    private static void set(StateTensor tensor, MemorySegment data, int index, float value) {
-        if (tensor.role() == StateLayout.Role.TAYLOR_SUMS) {
-            int bits = Float.floatToRawIntBits(value);
-            long high = highIndex(tensor, index);
-            data.setAtIndex(ValueLayout.JAVA_SHORT, high, (short) ((bits + 0x8000) >> 16));
-            data.setAtIndex(ValueLayout.JAVA_SHORT, high + planeLength(tensor), (short) bits);
-            return;
+    private static void split(float[] in, int from, int run, short[] words) {
+        for (int i = 0; i < run; i++) {
+            int bits = Float.floatToRawIntBits(in[from + i]);
+            words[i] = (short) ((bits + 0x8000) >> 16);
+            words[run + i] = (short) bits;
         }
-        int at = ringIndex(tensor, index);
-        if (tensor.type() == ElementType.BF16) {
-            data.setAtIndex(ValueLayout.JAVA_SHORT, at, bf16(value));
-        } else {
-            data.setAtIndex(ValueLayout.JAVA_FLOAT, at, value);
+    }
+
+    private static void widen(short[] words, float[] out, int from, int run) {
+        for (int i = 0; i < run; i++) {
+            out[from + i] = Float.intBitsToFloat(words[i] << 16);
+        }
+    }
+
+    private static void narrow(float[] in, int from, int run, short[] words) {
+        for (int i = 0; i < run; i++) {
+            words[i] = bf16(in[from + i]);
         }
     }
 
@@ -108,27 +133,31 @@ final class SlotMemory {
         return Float.isNaN(value) ? 0x7fff : (short) ((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
     }
 
-    private static int planeLength(StateTensor tensor) {
-        return tensor.shape().get(1) * tensor.shape().get(2);
-    }
-
-    /** Of element {@code index} of [H, D, e] in [H, 2, D, e]. */
-    private static long highIndex(StateTensor tensor, int index) {
-        int plane = planeLength(tensor);
-        return (long) index / plane * 2 * plane + index % plane;
-    }
-
-    /** Of element {@code index} of [ring, heads, width] in [heads, ring, width]; other tensors keep their order. */
-    private static int ringIndex(StateTensor tensor, int index) {
+    /** Elements that follow each other in both forms. */
+    private static int runLength(StateTensor tensor) {
         return switch (tensor.role()) {
-            case CONVOLUTION_INPUTS, TAYLOR_SUMS, TAYLOR_NORMS -> index;
+            case CONVOLUTION_INPUTS, TAYLOR_NORMS -> tensor.elementCount();
+            case TAYLOR_SUMS -> tensor.shape().get(1) * tensor.shape().get(2);
+            case TAYLOR_KEYS, TAYLOR_VALUES, WINDOW_KEYS, WINDOW_VALUES ->
+                tensor.shape().getLast();
+        };
+    }
+
+    /**
+     * Where a run that begins at an element of the image begins in the slot, in elements of the slot: [H, D, e] becomes
+     * [H, 2, D, e] of 16 bits, [ring, heads, width] becomes [heads, ring, width], other tensors keep their order.
+     */
+    private static int slotIndex(StateTensor tensor, int from) {
+        return switch (tensor.role()) {
+            case CONVOLUTION_INPUTS, TAYLOR_NORMS -> from;
+            case TAYLOR_SUMS -> 2 * from;
             case TAYLOR_KEYS, TAYLOR_VALUES, WINDOW_KEYS, WINDOW_VALUES -> {
                 int rows = tensor.shape().get(0);
                 int heads = tensor.shape().get(1);
                 int width = tensor.shape().get(2);
-                int row = index / (heads * width);
-                int head = index / width % heads;
-                yield (head * rows + row) * width + index % width;
+                int row = from / (heads * width);
+                int head = from / width % heads;
+                yield (head * rows + row) * width;
             }
         };
     }

@@ -197,6 +197,19 @@ public final class GpuCheck {
                     }
                 }
                 add("memory", "1.3b step at position 1,000 / 1,000,000, us", nanos[0] / 1000 + " / " + nanos[1] / 1000);
+                var image = new StateImage(backend.layout());
+                long[] best = {Long.MAX_VALUE, Long.MAX_VALUE};
+                for (int i = 0; i < 8; i++) {
+                    long start = System.nanoTime();
+                    backend.save(0, image);
+                    long saved = System.nanoTime();
+                    backend.load(1, image);
+                    backend.enqueue(batch); // returns when the device has the state
+                    backend.await(result);
+                    best[0] = Math.min(best[0], saved - start);
+                    best[1] = Math.min(best[1], System.nanoTime() - saved);
+                }
+                add("memory", "1.3b save / load and a step, us", best[0] / 1000 + " / " + best[1] / 1000);
             }
         }
     }
