@@ -68,6 +68,12 @@ final class ConfigKeys {
             1 << 10,
             1 << 30,
             "size of a request's body at most; the upload of a state has a bound of its own");
+    static final ConfigKey<Long> BODIES_BYTES_MAX = ConfigKey.size(
+            "bodies-bytes-max",
+            "0B",
+            0,
+            1L << 40,
+            "memory of all bodies that are being read at a time; 0B takes an eighth of the heap");
     static final ConfigKey<Long> CONNECTIONS_MAX = ConfigKey.whole(
             "connections-max", 0, 0, 1_000_000, "open connections at most; 0 takes what file descriptors allow");
     static final ConfigKey<Duration> HEAD_TIMEOUT = ConfigKey.time(
@@ -202,6 +208,7 @@ final class ConfigKeys {
             QUEUE_TOKENS_MAX,
             SLOW_READER_TIMEOUT,
             BODY_BYTES_MAX,
+            BODIES_BYTES_MAX,
             CONNECTIONS_MAX,
             HEAD_TIMEOUT,
             BODY_TIMEOUT,

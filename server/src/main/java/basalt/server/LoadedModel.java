@@ -47,7 +47,8 @@ record LoadedModel(Engine engine, ServedModel served, Optional<Checkpoint> check
         }
         boolean isLoaded = false;
         try {
-            Optional<Tokenizer> tokenizer = Tokenizers.open(directory, checkpoint.config());
+            Optional<Tokenizer> tokenizer =
+                    Tokenizers.open(directory, checkpoint.config()).map(PooledTokenizer::new);
             ChatTemplate chat = ChatTemplates.open(directory, checkpoint.config(), tokenizer);
             Engine engine = Engine.start(
                     checkpoint.config(), tokenizer, Backends.open(checkpoint, config.compute()), config.engine());

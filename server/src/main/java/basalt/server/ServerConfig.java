@@ -42,6 +42,9 @@ record ServerConfig(
         Logs logs,
         Optional<URI> otlpEndpoint) {
 
+    /** The part of the heap that bodies may take while they are being read. */
+    private static final int BODIES_OF_HEAP = 8;
+
     /**
      * What computes.
      *
@@ -200,6 +203,7 @@ record ServerConfig(
                 opsPort < 0 ? OptionalInt.empty() : OptionalInt.of(opsPort),
                 new HttpConfig.Limits(
                         sources.get(ConfigKeys.BODY_BYTES_MAX),
+                        bodiesBytesMax(sources.get(ConfigKeys.BODIES_BYTES_MAX)),
                         Math.toIntExact(sources.get(ConfigKeys.CONNECTIONS_MAX))),
                 new HttpConfig.Timeouts(
                         sources.get(ConfigKeys.HEAD_TIMEOUT),
@@ -213,6 +217,10 @@ record ServerConfig(
                         sources.get(ConfigKeys.RESUME_BUFFER_MAX),
                         Math.toIntExact(sources.get(ConfigKeys.RESUMABLE_STREAMS_MAX))),
                 sources.get(ConfigKeys.RESPONSES_TTL));
+    }
+
+    private static long bodiesBytesMax(long asked) {
+        return asked > 0 ? asked : Runtime.getRuntime().maxMemory() / BODIES_OF_HEAP;
     }
 
     private static HttpConfig.Access access(ConfigSources sources) {

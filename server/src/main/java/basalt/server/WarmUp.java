@@ -94,7 +94,7 @@ final class WarmUp {
         gate.open(serving.withoutPrefixes());
         String loopback = InetAddress.getLoopbackAddress().getHostAddress();
         var timeouts = new HttpConfig.Timeouts(PATIENCE, PATIENCE, PATIENCE, PATIENCE, PATIENCE);
-        var limits = new HttpConfig.Limits(BODY_BYTES_MAX, 1);
+        var limits = new HttpConfig.Limits(BODY_BYTES_MAX, BODY_BYTES_MAX, 1);
         var resume = new HttpConfig.Resume(PATIENCE, BODY_BYTES_MAX, 0);
         var access = HttpConfig.Access.OPEN;
         var config = new HttpConfig(loopback, 0, OptionalInt.empty(), limits, timeouts, access, resume, PATIENCE);

@@ -80,6 +80,8 @@ public enum ProblemCode {
     NOT_IMPLEMENTED(501, Type.INVALID_REQUEST),
     /** The request's deadline passed before there was a token to show. */
     DEADLINE_EXCEEDED(504, Type.TIMEOUT),
+    /** Other bodies that are being read take all the memory there is for them. */
+    BODIES_TOO_LARGE(503, Type.UNAVAILABLE),
     /** The model is not loaded yet. */
     LOADING(503, Type.UNAVAILABLE),
     /** What servers share their sessions by does not answer. */

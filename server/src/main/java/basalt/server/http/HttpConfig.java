@@ -60,9 +60,10 @@ public record HttpConfig(
      * Bounds of what clients may send and hold.
      *
      * @param bodyBytesMax of a request
+     * @param bodiesBytesMax of all bodies that are being read; one alone may be larger
      * @param connectionsMax open at once; 0 is what the process's file descriptors allow
      */
-    public record Limits(long bodyBytesMax, int connectionsMax) {}
+    public record Limits(long bodyBytesMax, long bodiesBytesMax, int connectionsMax) {}
 
     /**
      * Bounds of how long.

@@ -14,6 +14,7 @@ import io.helidon.webserver.http.Handler;
 import io.helidon.webserver.http.ServerRequest;
 import io.helidon.webserver.http.ServerResponse;
 import java.util.Optional;
+import java.util.OptionalLong;
 import org.jspecify.annotations.Nullable;
 
 /** Turns failures into answers in OpenAI's form, those that Helidon finds in the protocol among them. */
@@ -90,7 +91,7 @@ final class ProblemResponses {
 
         private static TransportResponse response(
                 Problem problem, TransportRequest request, ServerResponseHeaders headers) {
-            return TransportResponse.builder()
+            var response = TransportResponse.builder()
                     .status(Status.create(problem.code().status()))
                     .headers(headers)
                     .header(HeaderNames.CONTENT_TYPE, "application/json")
@@ -98,8 +99,10 @@ final class ProblemResponses {
                     // How far the request was read is not sure.
                     .header(HeaderValues.CONNECTION_CLOSE)
                     .keepAlive(false)
-                    .entity(problem.json())
-                    .build();
+                    .entity(problem.json());
+            problem.retryAfterSeconds()
+                    .ifPresent(seconds -> response.header(HeaderNames.RETRY_AFTER, Long.toString(seconds)));
+            return response.build();
         }
 
         private static Optional<String> requestedId(TransportRequest request) {
@@ -116,6 +119,12 @@ final class ProblemResponses {
                     Problem.of(
                             ProblemCode.BODY_TOO_LARGE, "The body is larger than the server takes (body-bytes-max).");
                 case 414 -> Problem.of(ProblemCode.URL_TOO_LONG, "The URL is too long.");
+                case 503 ->
+                    new Problem(
+                            ProblemCode.BODIES_TOO_LARGE,
+                            "Other large bodies are being read; send this one again a little later.",
+                            Optional.empty(),
+                            OptionalLong.of(1));
                 case 505 -> Problem.of(ProblemCode.BAD_HTTP, "Only HTTP/1.1 is supported.");
                 case 501 -> Problem.of(ProblemCode.NOT_IMPLEMENTED, "Only the transfer coding chunked is supported.");
                 default ->

@@ -12,15 +12,23 @@ import io.helidon.webserver.CloseConnectionException;
 import io.helidon.webserver.http.ServerRequest;
 import java.io.IOException;
 import java.io.InputStream;
+import java.util.Arrays;
 import java.util.Optional;
+import java.util.concurrent.atomic.AtomicLong;
 
-/** Reads the bodies of requests, up to a bound. */
+/**
+ * Reads the bodies of requests, each up to a bound and all that are being read at a time within a budget of memory: a
+ * body may be sent slowly and by many clients. Safe for use by any number of threads.
+ */
 final class RequestBody {
-    private final long bytesMax;
+    /** What a body may hold without being counted; there may be ten thousand of them. */
+    private static final int UNCOUNTED_BYTES = 8 * 1_024;
 
-    /** @param bytesMax of a body, unless a caller says otherwise */
-    RequestBody(long bytesMax) {
-        this.bytesMax = bytesMax;
+    private final HttpConfig.Limits limits;
+    private final AtomicLong heldBytes = new AtomicLong();
+
+    RequestBody(HttpConfig.Limits limits) {
+        this.limits = limits;
     }
 
     /** The bytes of a body that says it is JSON, or says nothing. */
@@ -34,7 +42,7 @@ final class RequestBody {
         if (type.isPresent() && !isJson(type.get())) {
             throw unsupported();
         }
-        return octets(request, bytesMax);
+        return octets(request, limits.bodyBytesMax());
     }
 
     /**
@@ -42,7 +50,7 @@ final class RequestBody {
      *
      * @param most that are read
      */
-    static byte[] octets(ServerRequest request, long most) {
+    byte[] octets(ServerRequest request, long most) {
         if (request.headers().contentLength().orElse(0) > most) {
             throw tooLarge();
         }
@@ -62,13 +70,25 @@ final class RequestBody {
      * Never closes the stream: Helidon would go on reading what it takes for the rest of a body that it did not
      * understand.
      */
-    private static byte[] readAll(InputStream in, long most) {
+    private byte[] readAll(InputStream in, long most) {
+        long counted = 0;
         try {
-            byte[] body = in.readNBytes((int) Math.min(Integer.MAX_VALUE, most + 1));
-            if (body.length > most) {
-                throw tooLarge();
+            byte[] body = new byte[UNCOUNTED_BYTES];
+            int length = 0;
+            for (int read = in.read(body, 0, body.length);
+                    read >= 0;
+                    read = in.read(body, length, body.length - length)) {
+                length += read;
+                if (length > most) {
+                    throw tooLarge();
+                }
+                if (length == body.length) {
+                    hold(length, counted);
+                    counted += length;
+                    body = Arrays.copyOf(body, (int) Math.min(Integer.MAX_VALUE - Long.BYTES, 2L * length));
+                }
             }
-            return body;
+            return Arrays.copyOf(body, length);
         } catch (IOException e) {
             throw new CloseConnectionException("the body did not arrive", e);
         } catch (IllegalArgumentException | DataReader.IncorrectNewLineException e) {
@@ -77,6 +97,22 @@ final class RequestBody {
                     .setKeepAlive(false)
                     .message("the chunks of the body cannot be read")
                     .cause(e)
+                    .build();
+        } finally {
+            heldBytes.addAndGet(-counted);
+        }
+    }
+
+    /** Counts further bytes of a body, unless others hold too many. */
+    private void hold(long bytes, long ownBytes) {
+        long all = heldBytes.addAndGet(bytes);
+        if (all > limits.bodiesBytesMax() && all > ownBytes + bytes) {
+            heldBytes.addAndGet(-bytes);
+            throw RequestException.builder()
+                    .type(DirectHandler.EventType.OTHER)
+                    .status(Status.SERVICE_UNAVAILABLE_503)
+                    .setKeepAlive(false)
+                    .message("too many large bodies at once")
                     .build();
         }
     }

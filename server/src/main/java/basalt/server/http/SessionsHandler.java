@@ -161,7 +161,7 @@ final class SessionsHandler {
         String tenant = tenants.of(request);
         long most = store().exportBytesMax() + StateSeal.BYTES;
         connections.currentInbound().allow(most);
-        byte[] state = gate.require().seal().open(tenant, RequestBody.octets(request, most));
+        byte[] state = gate.require().seal().open(tenant, bodies.octets(request, most));
         store().importState(tenant, id(request), state);
         Routes.sendJson(response, SessionWriter.one(store().summary(tenant, id(request))));
     }

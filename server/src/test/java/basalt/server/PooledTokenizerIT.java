@@ -1,0 +1,108 @@
+package basalt.server;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import basalt.engine.backend.fake.FakeBackend;
+import basalt.engine.text.Tokenizer;
+import basalt.server.fixture.WordTokenizer;
+import java.lang.reflect.Proxy;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.Function;
+import org.junit.jupiter.api.Test;
+
+class PooledTokenizerIT {
+    private static final long BUSY_NANOS = TimeUnit.SECONDS.toNanos(1);
+    private static final int THREADS = 2 * Runtime.getRuntime().availableProcessors();
+
+    private final AtomicInteger running = new AtomicInteger();
+    private final AtomicInteger runningMax = new AtomicInteger();
+
+    /** Works for a second on a long text, without ever waiting. */
+    private int[] encodeBusily(String text) {
+        runningMax.accumulateAndGet(running.incrementAndGet(), Math::max);
+        long end = System.nanoTime() + BUSY_NANOS;
+        while (System.nanoTime() - end < 0) {
+            Thread.onSpinWait();
+        }
+        running.decrementAndGet();
+        return new int[] {text.length() % 256};
+    }
+
+    /** The word tokenizer, but for how it encodes long texts. */
+    private static Tokenizer tokenizer(Function<String, int[]> encodeLong) {
+        var words = new WordTokenizer(TestServer.VOCAB_SIZE);
+        var tokenizer = (Tokenizer) Proxy.newProxyInstance(
+                Tokenizer.class.getClassLoader(),
+                new Class<?>[] {Tokenizer.class},
+                (proxy, method, arguments) -> method.getName().equals("encode")
+                                && arguments[0] instanceof String text
+                                && text.length() > PooledTokenizer.LONG
+                        ? encodeLong.apply(text)
+                        : method.invoke(words, arguments));
+        return new PooledTokenizer(tokenizer);
+    }
+
+    private static List<Thread> start(int count, Runnable work) {
+        var threads = new ArrayList<Thread>();
+        for (int i = 0; i < count; i++) {
+            threads.add(Thread.ofPlatform().start(work));
+        }
+        return threads;
+    }
+
+    @Test
+    void longTextsDoNotHoldUpHealth() throws InterruptedException {
+        var tokenizer = tokenizer(this::encodeBusily);
+        String body = "{\"prompt\":\"" + "a".repeat(PooledTokenizer.LONG + 1) + "\"}";
+        try (var server = TestServer.start(FakeBackend.Options.DEFAULT, Optional.of(tokenizer))) {
+            var clients = start(
+                    THREADS,
+                    () -> assertEquals(
+                            200,
+                            server.send("POST", "/tokenize", body, Map.of("Content-Type", "application/json"))
+                                    .status()));
+            TestServer.await("a text is being encoded", () -> running.get() > 0);
+
+            long began = System.nanoTime();
+            assertEquals(200, server.get("/health/live").status());
+            long tookNanos = System.nanoTime() - began;
+
+            assertTrue(running.get() > 0, "the texts were encoded before health was asked for");
+            assertTrue(tookNanos < BUSY_NANOS / 2, () -> "health took " + tookNanos + " ns");
+            for (Thread client : clients) {
+                client.join();
+            }
+        }
+    }
+
+    @Test
+    void veryLongTextsAreEncodedOneAtATime() throws InterruptedException {
+        var tokenizer = tokenizer(this::encodeBusily);
+        String text = "a".repeat(PooledTokenizer.VERY_LONG + 1);
+
+        for (Thread thread : start(3, () -> tokenizer.encode(text))) {
+            thread.join();
+        }
+
+        assertEquals(1, runningMax.get());
+    }
+
+    @Test
+    void failureComesThrough() {
+        var tokenizer = tokenizer(text -> {
+            throw new IllegalArgumentException("the text has a lone surrogate at index 7");
+        });
+
+        var failure = assertThrows(
+                IllegalArgumentException.class, () -> tokenizer.encode("a".repeat(PooledTokenizer.LONG + 1)));
+
+        assertEquals("the text has a lone surrogate at index 7", failure.getMessage());
+    }
+}
