@@ -3,8 +3,9 @@
 They teach recall, and need care to do so. A question never comes without its pair, for that teaches
 guessing. A name is always one token and a number always two. The loss sits on the answers. The first
 directories are short and alone in what the model sees: among many numbers, linear attention, flat at first, would
-learn nothing from their mean. Between a directory and its questions there may be English text, so that an answer can be
-far away.
+learn nothing from their mean. In many of them the number follows the name at once, in the pair and in the question:
+what stood after this token before is the first look-up that a model learns, and the others grow from it. Between a
+directory and its questions there may be English text, so that an answer can be far away.
 
     directories.py --data DATA --rows N --length L --segments S.. --out FOLDER
 
@@ -48,7 +49,13 @@ TEMPLATES = (
     ("Codes\n", "The code of", " is", ".\n", "What is the code of", "?"),
     ("Numbers\n", "-", ":", "\n", "-", ":"),
     ("Members\n", "Member", " has number", ".\n", "Member", " has number"),
+    ("Phone book\n", "", ":", "\n", "", ":"),
+    ("Seats\n", "", " has seat", ".\n", "Seat of", ":"),
+    ("Keys\n", "", " has key", "\n", "Which key has", "?"),
+    ("List\n", "", "", "\n", "", ""),
 )
+LOOSE = (2, 3, 3, 2)  # random words before a name, between name and number, before and after a question's name, at most
+NEAR = 0.4  # share of the shortest directories in which the number follows the name at once
 EVALUATED_TEMPLATES = 3  # the first ones ask in other words than the pairs
 
 
@@ -68,34 +75,55 @@ class Writer:
         self.words = [
             [i] for i, t in enumerate(vocab) if t[:1] == "Ġ" and t[1:].isalpha() and len(t) > 3 and i not in taken
         ]
+        self.spaced = {word[0] for word in self.words}
         self.text = np.zeros(0, np.uint16)
 
     def number(self, rng) -> list[int]:
         return self.first[rng.randrange(100)] + self.second[rng.randrange(100)]
 
-    def directory(self, rng, template: int, keys, asked, text_tokens: int = 0) -> list[int]:
-        head, before, between, after, ask, mark = self.templates[template]
-        number = {key[0]: self.number(rng) for key in keys}
+    def answer(self, rng, words: int) -> list[int]:
+        """What a key stands for: so many random words, or a number."""
+        return [i for _ in range(words) for i in rng.choice(self.words)] if words else self.number(rng)
+
+    def template(self, rng, near: float) -> list[list[int]]:
+        """A template; with the probability `near` one in which the number follows the name at once."""
+        if rng.random() < near:
+            return self.templates[-1]
+        if rng.random() < 0.6:
+            return rng.choice(self.templates)
+        before, between, ask, mark = (
+            [i for _ in range(rng.randint(0, most)) for i in rng.choice(self.words)] for most in LOOSE
+        )
+        if rng.random() < 0.5:
+            ask, mark = before, between
+        return [[], before, between, self.newline, ask, mark]
+
+    def directory(self, rng, template, keys, asked, text_tokens: int = 0, words: int = 0) -> list[int]:
+        head, before, between, after, ask, mark = template
+        answer = {key[0]: self.answer(rng, words) for key in keys}
         out = [0] + head
         for key in keys:
-            out += before + key + between + number[key[0]] + after
-        out += self.newline
+            out += before + key + between + answer[key[0]] + after
+        if not ask or ask[0] in self.spaced:
+            text_tokens = 0  # nor an empty line, which would be one token with the line's end before a space
+        else:
+            out += self.newline
         if text_tokens:
             at = rng.randrange(len(self.text) - text_tokens)
             out += [int(i) | TEXT for i in self.text[at : at + text_tokens]] + self.newline + self.newline
         for key in asked:
-            out += ask + key + mark + [i | ANSWER for i in number[key[0]]] + self.newline
+            out += ask + key + mark + [i | ANSWER for i in answer[key[0]]] + self.newline
         return out
 
-    def stream(self, rng, template: int, keys, lines: int) -> list[int]:
+    def stream(self, rng, template, keys, lines: int, words: int = 0) -> list[int]:
         """Lines about few keys, in random order: from its second line on, a key's number is known."""
-        head, before, between, after, _, _ = self.templates[template]
-        number = {}
+        head, before, between, after, _, _ = template
+        answer = {}
         out = [0] + head
         for key in rng.choices(keys, k=lines):
-            known = number.get(key[0])
+            known = answer.get(key[0])
             if known is None:
-                number[key[0]] = known = self.number(rng)
+                answer[key[0]] = known = self.answer(rng, words)
                 out += before + key + between + known + after
             else:
                 out += before + key + between + [i | ANSWER for i in known] + after
@@ -107,23 +135,25 @@ class Writer:
         Questions are drawn with repetition: were each key asked once, the last answers would follow from what is left.
         """
         names = rng.sample(self.names, min(len(self.names), length // 6))
-        words, out = rng.sample(self.words, min(300, length // 8)), []
+        words, out = rng.sample(self.words, min(300, length // 6)), []
+        near = NEAR if length <= 128 else NEAR / 4
         while len(out) < length:
             room = (length - len(out)) // 17  # pairs that can all be asked once
             n = rng.randint(room // 4, room) if not out else round(math.exp(rng.uniform(1, math.log(max(3, room)))))
             n = max(2, min(n, 130))
-            left = words if rng.random() < 0.2 else names
+            left = words if rng.random() < 0.3 else names
             left = left if len(left) >= n else names
             if len(left) < n:
-                return out + self.stream(rng, 0, words[:1] + self.words[:3], length)[: length - len(out)]
+                filler = self.stream(rng, self.templates[0], words[:1] + self.words[:3], length)
+                return out + filler[: length - len(out)]
             keys = [left.pop() for _ in range(n)]
-            template = rng.randrange(len(self.templates))
+            template, answer_words = self.template(rng, near), rng.choice((0, 0, 0, 1))
             if rng.random() < 0.15:
-                out += self.stream(rng, template, keys, rng.randint(2, 4) * n)
+                out += self.stream(rng, template, keys, rng.randint(2, 4) * n, answer_words)
             else:
                 asked = rng.choices(keys, k=rng.randint(n, 2 * n))
                 text_tokens = rng.randint(10, length // 4) if length >= 512 and rng.random() < 0.25 else 0
-                out += self.directory(rng, template, keys, asked, text_tokens)
+                out += self.directory(rng, template, keys, asked, text_tokens, answer_words)
         if rng.random() < 0.3:
             out = out[1:] + self.newline  # a document does not need the token between documents before it
         return out[:length]

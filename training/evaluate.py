@@ -27,7 +27,8 @@ def directory_rows(writer, pairs: int, questions: int, length: int, seed: int = 
     rows = torch.zeros(max(1, questions // asked), length + 1, dtype=torch.long)
     for i in range(len(rows)):
         keys = rng.sample(writer.names, pairs)
-        document = writer.directory(rng, i % directories.EVALUATED_TEMPLATES, keys, rng.sample(keys, asked))
+        template = writer.templates[i % directories.EVALUATED_TEMPLATES]
+        document = writer.directory(rng, template, keys, rng.sample(keys, asked))
         document = document[: length + 1]
         rows[i, : len(document)] = torch.tensor(document)
     return rows

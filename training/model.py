@@ -15,7 +15,8 @@ from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
 @dataclass
 class ModelConfig:
-    """One model. `order` is the mixer of each layer, repeated: c convolution, s sliding window, l linear, a attention."""
+    """One model. `order` is the mixer of each layer, repeated: c convolution, s sliding window, l linear, a attention,
+    m Mamba-2 with a state of `feature_dim`."""
 
     order: str = "csl"
     layers: int = 12
@@ -25,7 +26,6 @@ class ModelConfig:
     feature_dim: int = 16
     window: int = 128  # as in config.json: a token sees itself and the window // 2 before it
     vocab: int = 8192
-    query_key_init: float = 0.0625
     kinds: str = field(init=False)
 
     def __post_init__(self):
@@ -60,6 +60,16 @@ class BaseConv(nn.Module):
         self.conv = nn.Module()
         self.conv.conv = nn.Conv1d(inner, inner, self.KERNEL, groups=inner, bias=False)
 
+    @torch.no_grad()
+    def start(self):
+        """Open gates, and an output as large as the embedding's: each token knows the two before it from the start.
+
+        A gate around zero would give what came before a sign that depends on the current token, so that no query could
+        find it again.
+        """
+        nn.init.ones_(self.in_proj.bias.chunk(2)[1])
+        nn.init.normal_(self.out_proj.weight, std=0.02)
+
     def forward(self, x, view):
         a, g = self.in_proj(x).chunk(2, -1)
         taps = self.conv.conv.weight[:, 0]  # [2 d, K], the last tap is the current token
@@ -83,6 +93,12 @@ class LinearAttention(nn.Module):
         self.proj_k = nn.Linear(width, heads * feature_dim, bias=False)
         self.proj_v = nn.Linear(width, width, bias=False)
         self.out_proj = nn.Linear(width, width, bias=False)
+
+    @torch.no_grad()
+    def start(self):
+        """Queries equal to keys, of unit size: what is alike finds itself from the start. p(s) is flat around s = 0."""
+        nn.init.normal_(self.proj_q.weight, std=self.proj_q.in_features**-0.5)
+        self.proj_k.weight.copy_(self.proj_q.weight)
 
     def forward(self, x, view):
         rows, length, width = x.shape
@@ -117,6 +133,43 @@ class Attention(nn.Module):
         else:
             y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return self.out_proj(y.transpose(1, 2).reshape(rows, length, width))
+
+
+class Mamba(nn.Module):
+    """Mamba-2 (arXiv 2405.21060), dense and gated: y_t = sum_{u<=t} exp(a_{u+1} + .. + a_t) (c_t . b_u) dt_u x_u.
+    """
+
+    KERNEL, HEAD = 4, 32
+
+    def __init__(self, width: int, state: int):
+        super().__init__()
+        self.inner, self.state, self.heads = 2 * width, state, 2 * width // self.HEAD
+        self.in_proj = nn.Linear(width, 2 * self.inner + 2 * state + self.heads, bias=False)
+        self.conv = nn.Conv1d(
+            self.inner + 2 * state, self.inner + 2 * state, self.KERNEL, groups=self.inner + 2 * state, bias=False
+        )
+        self.log_decay = nn.Parameter(torch.empty(self.heads).uniform_(1, 16).log())
+        step = torch.empty(self.heads).uniform_(math.log(1e-3), math.log(0.1)).exp()
+        self.step_shift = nn.Parameter(step.expm1().log())  # softplus of it is the step
+        self.skip = nn.Parameter(torch.ones(self.heads))
+        self.norm = RmsNorm(self.inner)
+        self.out_proj = nn.Linear(self.inner, width, bias=False)
+
+    def forward(self, x, view):
+        rows, length, _ = x.shape
+        gate, mixed, step = self.in_proj(x).split((self.inner, self.inner + 2 * self.state, self.heads), -1)
+        padded = F.pad(mixed, (0, 0, self.KERNEL - 1, 0))
+        taps = self.conv.weight[:, 0]
+        mixed = F.silu(sum(padded[:, k : k + length] * taps[:, k] for k in range(self.KERNEL)))
+        value, b, c = mixed.split((self.inner, self.state, self.state), -1)
+        step = F.softplus(step.float() + self.step_shift).transpose(1, 2)  # [B, H, L]
+        total = (-self.log_decay.exp()[:, None] * step).cumsum(-1)
+        decay = torch.where(view.causal, total[..., :, None] - total[..., None, :], float("-inf")).exp()
+        value = value.view(rows, length, self.heads, self.HEAD).transpose(1, 2).float()
+        weights = (c.float() @ b.float().mT)[:, None] * decay * step[..., None, :]
+        y = weights @ value + self.skip[:, None, None] * value
+        y = y.transpose(1, 2).reshape(rows, length, self.inner)
+        return self.out_proj(self.norm(y * F.silu(gate.float())))
 
 
 class View:
@@ -191,6 +244,8 @@ class Block(nn.Module):
                 self.mixer = BaseConv(config.width)
             case "l":
                 self.mixer = LinearAttention(config.width, config.heads, config.feature_dim)
+            case "m":
+                self.mixer = Mamba(config.width, config.feature_dim)
             case "s" | "a":
                 self.mixer = Attention(config.width, config.heads, kind == "s")
         self.norm1, self.norm2 = RmsNorm(config.width), RmsNorm(config.width)
@@ -215,11 +270,11 @@ class Model(nn.Module):
                 nn.init.zeros_(p)
             elif p.dim() == 2:
                 nn.init.normal_(p, std=self.initial_scale(name))
+        for block in self.transformer.layers:
+            if isinstance(block.mixer, (BaseConv, LinearAttention)):
+                block.mixer.start()
 
     def initial_scale(self, name: str) -> float:
-        if name.endswith(("proj_q.weight", "proj_k.weight")):
-            # The weight p(s) is flat around s = 0: queries and keys start with scores of unit size or more.
-            return self.config.query_key_init
         if name.endswith(("out_proj.weight", "fc2.weight")):
             return 0.02 / math.sqrt(2 * self.config.layers)
         return 0.02

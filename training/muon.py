@@ -42,29 +42,55 @@ def orthogonal(x):
     return (x.mT if is_tall else x).float()
 
 
-def optimizers(model, lr: float, query_key_rate: float) -> list[torch.optim.Optimizer]:
-    """Weight decay on matrices only, and not on the queries and keys of linear attention, whose scores it would flatten.
+def optimizers(model, lr, capturable: bool = False) -> list[torch.optim.Optimizer]:
+    """`lr` is a number, or a tensor where steps are captured in a CUDA graph.
 
-    Queries and keys have no norm in BASED, and orthogonal updates move them by `lr * width` a step: they get the share
-    `query_key_rate` of the rate, or scores grow past the range in which their sign counts (p(s) is nearly even there).
+    Weight decay on matrices only, and not on the queries and keys of linear attention, whose scores it would flatten.
     """
-    sharp, windows, matrices, embedding, vectors = [], [], [], [], []
+    sharp, matrices, embedding, vectors = [], [], [], []
     for name, p in model.named_parameters():
         if "proj_q" in name or "proj_k" in name:
             sharp.append(p)
-        elif "Wqkv" in name:
-            windows.append(p)
         elif "word_embeddings" in name:
             embedding.append(p)
         elif p.dim() == 2:
             matrices.append(p)
         else:
             vectors.append(p)
-    muon = [dict(params=matrices, share=1.0)]
-    if windows:
-        muon.append(dict(params=windows, share=query_key_rate))
+    muon = [dict(params=matrices)]
     if sharp:
-        muon.append(dict(params=sharp, share=query_key_rate, weight_decay=0))
-    adam = [dict(params=embedding, share=1.0, weight_decay=0.1), dict(params=vectors, share=1.0, weight_decay=0)]
+        muon.append(dict(params=sharp, weight_decay=0))
+    adam = [dict(params=embedding, weight_decay=0.1), dict(params=vectors, weight_decay=0)]
     is_fused = next(model.parameters()).is_cuda
-    return [Muon(muon, lr), torch.optim.AdamW(adam, lr=lr, betas=(0.9, 0.95), fused=is_fused)]
+    return [
+        Muon(muon, lr),
+        torch.optim.AdamW(adam, lr=lr, betas=(0.9, 0.95), fused=is_fused, capturable=capturable),
+    ]
+
+
+class QueryKeyCap:
+    """Holds the Frobenius norm of each head's query and key weights under a cap, after every step.
+
+    BASED has no norm on queries and keys, and with orthogonal updates scores would grow without end. Inputs are of unit
+    root mean square, so a head's queries and keys have a length near that norm: with caps of 8 a linear head's scores
+    q.k / sqrt(f) reach 16 and more, where p(s) tells a match from 64 others.
+    """
+
+    LINEAR, WINDOW = 8.0, 16.0
+
+    def __init__(self, model):
+        self.heads = []
+        for block in model.transformer.layers:
+            mixer = block.mixer
+            if hasattr(mixer, "proj_q"):
+                self.heads += [
+                    (p.detach().view(mixer.heads, -1), self.LINEAR) for p in (mixer.proj_q.weight, mixer.proj_k.weight)
+                ]
+            elif hasattr(mixer, "Wqkv"):
+                queries_and_keys = mixer.Wqkv.weight.detach()[: 2 * mixer.Wqkv.in_features]
+                self.heads.append((queries_and_keys.view(2 * mixer.heads, -1), self.WINDOW))
+
+    @torch.no_grad()
+    def apply(self):
+        for weights, cap in self.heads:
+            weights.mul_((cap / weights.norm(dim=1, keepdim=True)).clamp(max=1))

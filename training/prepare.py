@@ -82,8 +82,8 @@ def encode(tokenizer: Tokenizer, pieces: list[str]) -> np.ndarray:
 
 def check(tokenizer: Tokenizer, writer: directories.Writer):
     """The ids that the writer puts together are those of the whole text."""
-    for template in range(len(directories.TEMPLATES)):
-        rng = random.Random(template)
+    for i, template in enumerate(writer.templates):
+        rng = random.Random(i)
         document = writer.directory(rng, template, writer.names[:9], writer.names[:9])
         ids = [i & directories.TOKEN for i in document][1:]
         assert tokenizer.encode(tokenizer.decode(ids)).ids == ids, tokenizer.decode(ids)

@@ -21,7 +21,7 @@ import checkpoint
 import directories
 from evaluate import PAIRS, Evaluation, bits_per_byte
 from model import Model, ModelConfig, View
-from muon import optimizers
+from muon import QueryKeyCap, optimizers
 
 PROMPTS = ("Once upon a time", "The President of the United States", "A whale is", "How do I install a package?")
 DIRECTORY = "Directory\n- Alice: 4821\n- Bob: 7350\n- Clara: 1946\n\nWhat is the number of Bob?"
@@ -35,8 +35,8 @@ def parse() -> tuple[argparse.Namespace, ModelConfig]:
     parser.add_argument("--minutes", type=float, default=8, help="of training, after compilation")
     parser.add_argument("--batch", type=int, default=16, help="rows a step")
     parser.add_argument("--length", type=int, default=2048, help="tokens a row")
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
-    parser.add_argument("--query-key-rate", type=float, default=0.5, help="share of the rate for queries and keys")
+    parser.add_argument("--learning-rate", type=float, default=3e-3)
+    parser.add_argument("--enough", type=float, default=0.0, help="stops when fewer are right after stage 0")
     parser.add_argument("--answer-weight", type=float, default=4)
     parser.add_argument("--filler-weight", type=float, default=0.1, help="of unpredictable names and numbers")
     parser.add_argument("--directories", help="a folder of directories.py; made when it is not there")
@@ -63,11 +63,11 @@ class Stage:
 
 
 STAGES = (
-    Stage(128, 12, 512, 0.25),
-    Stage(256, 9, 512, 0.35),
-    Stage(512, 7, 512, 0.5),
-    Stage(1024, 6, 1024, 0.7),
-    Stage(2048, 5, 2048, 1.0),
+    Stage(128, 16, 512, 0.25),
+    Stage(256, 10, 512, 0.35),
+    Stage(512, 8, 512, 0.5),
+    Stage(1024, 7, 1024, 0.7),
+    Stage(2048, 6, 2048, 1.0),
 )
 ENOUGH = 0.9
 
@@ -128,6 +128,8 @@ class Batches:
 
     def advance(self, accuracy: float, progress: float):
         if self.index + 1 < len(STAGES) and (accuracy >= ENOUGH or progress >= self.stage.last):
+            if self.index == 0 and accuracy < self.args.enough:
+                raise SystemExit(f"only {accuracy:.3f} of the answers are right at the end of the first stage")
             self.start(self.index + 1)
 
 
@@ -162,7 +164,8 @@ class Training:
         self.model = Model(config).to(args.device)
         self.view = View(args.batch, args.length, config, args.device, fused=is_cuda)
         self.losses = torch.compile(self.compiled_losses, dynamic=False) if is_cuda else self.compiled_losses
-        self.optimizers = optimizers(self.model, args.learning_rate, args.query_key_rate)
+        self.optimizers = optimizers(self.model, args.learning_rate)
+        self.cap = QueryKeyCap(self.model)
         self.evaluation = Evaluation(self.losses, args.batch, args.length, args.device)
         self.writer = directories.writer(args.data)
         self.held_out = np.load(os.path.join(args.data, "held-out.npy")).astype(np.int64)
@@ -222,7 +225,7 @@ class Training:
     def step(self, rate: float):
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = rate * group["share"]
+                group["lr"] = rate
         ids, answers, weights = self.batches.next()
         loss, right = self.losses(ids)
         mean = (loss * weights).sum() / weights.sum()
@@ -230,6 +233,7 @@ class Training:
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
+        self.cap.apply()
         self.model.zero_grad(set_to_none=True)
         self.batches.count(right, answers)
         return mean.detach()

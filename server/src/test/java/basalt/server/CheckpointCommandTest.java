@@ -30,9 +30,9 @@ class CheckpointCommandTest {
     void inspectSaysWhatIsInACheckpoint() {
         assertEquals(0, run("inspect", BUNDLED, "--tensors"));
 
-        assertPrinted("parameters      10,574,592");
-        assertPrinted("weights         21,149,184 bytes of bf16");
-        assertPrinted("layers          12: 3 Taylor attention, 6 convolution, 3 window attention");
+        assertPrinted("parameters      10,241,280");
+        assertPrinted("weights         20,482,560 bytes of bf16");
+        assertPrinted("layers          12: 4 Taylor attention, 4 convolution, 4 window attention");
         assertPrinted("tokenizer       tokenizer.json");
         assertPrinted("transformer.layers.11.mlp.fc2.weight");
     }
@@ -80,7 +80,7 @@ class CheckpointCommandTest {
 
         assertEquals(0, run("random", BUNDLED, made, "--type", "f16", "--seed", "7"));
 
-        assertPrinted("parameters      10,574,592");
+        assertPrinted("parameters      10,241,280");
         assertPrinted("bytes of f16");
         assertThrows(InvalidCheckpoint.class, () -> run("random", BUNDLED + "/config.json", made));
     }
