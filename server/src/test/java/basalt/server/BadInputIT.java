@@ -204,7 +204,7 @@ class BadInputIT {
             var answer = server.send("POST", path, "{}", Map.of());
 
             assertEquals(405, answer.status(), path);
-            assertEquals("GET", answer.header("allow"));
+            assertEquals("GET, HEAD", answer.header("allow"));
         }
         var answer = server.get("/v1/completions");
         assertEquals(405, answer.status());

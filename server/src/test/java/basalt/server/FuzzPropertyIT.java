@@ -257,9 +257,11 @@ class FuzzPropertyIT {
         var in = new BufferedInputStream(stream);
         try {
             boolean isFirst = true;
-            for (Optional<WireAnswer> next = WireAnswer.read(in); next.isPresent(); next = WireAnswer.read(in)) {
+            for (Optional<WireAnswer> next = WireAnswer.read(in, request.startsWith("HEAD "));
+                    next.isPresent();
+                    next = WireAnswer.read(in)) {
                 WireAnswer answer = next.get();
-                assertTrue(answer.status() < 500 || answer.status() == 501, () -> answer + " to " + request);
+                assertTrue(answer.status() < 500, () -> answer + " to " + request);
                 assertTrue(!answer.requestId().equals(HostileRequests.SMUGGLED), () -> "smuggled by " + request);
                 servedCount.addAndGet(isFirst && answer.status() == 200 ? 1 : 0);
                 isFirst = false;

@@ -46,6 +46,8 @@ final class HostileRequests {
             "100000000\r\n\r\n",
             "3\r\nabcdef\r\n0\r\n\r\n",
             "3;ext=\"\r\n\"\r\nabc\r\n0\r\n\r\n",
+            "3;a\n0\r\n\r\n",
+            "3;a\r0\r\n\r\n",
             "3\nabc\n0\n\n",
             " 0\r\n\r\n",
             "0 \r\n\r\n",
@@ -71,6 +73,9 @@ final class HostileRequests {
             "GET /v1/models HTTP/1.1\r\nHost: x\r\nX-Request-Id: a\u0000b\r\n\r\n",
             "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
             "\r\n\r\n\r\n\r\n",
+            "HEAD /v1/models HTTP/1.1\r\nHost: x\r\n\r\n",
+            "HEAD /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
+            "HEAD / HTTP/1.1\r\n\r\n",
             "TRACE / HTTP/1.1\r\nHost: x\r\n\r\n");
 
     private HostileRequests() {}
@@ -94,8 +99,14 @@ final class HostileRequests {
 
     /** A body, which is a request, where nobody reads a body. */
     private static String unreadBody(Random random) {
-        List<String> heads =
-                List.of("GET /v1/models", "GET /nothing", "DELETE /v1/completions", "GET /health", "GET /");
+        List<String> heads = List.of(
+                "GET /v1/models",
+                "HEAD /v1/models",
+                "HEAD /nothing",
+                "GET /nothing",
+                "DELETE /v1/completions",
+                "GET /health",
+                "GET /");
         String length = "Content-Length: " + HIDDEN.length() + "\r\n\r\n";
         return heads.get(random.nextInt(heads.size())) + " HTTP/1.1\r\nHost: x\r\n" + length + HIDDEN;
     }

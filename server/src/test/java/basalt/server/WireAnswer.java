@@ -15,6 +15,11 @@ record WireAnswer(int status, Map<String, String> headers, String body) {
 
     /** The next answer of a connection, or none if it was closed before its first byte. */
     static Optional<WireAnswer> read(InputStream in) throws IOException {
+        return read(in, false);
+    }
+
+    /** As {@link #read(InputStream)}; an answer to HEAD ends with its headers. */
+    static Optional<WireAnswer> read(InputStream in, boolean isToHead) throws IOException {
         int first = in.read();
         if (first < 0) {
             return Optional.empty();
@@ -32,7 +37,10 @@ record WireAnswer(int status, Map<String, String> headers, String body) {
                     header.substring(colon + 1).strip());
         }
         if (status == 100) {
-            return read(in);
+            return read(in, isToHead);
+        }
+        if (isToHead) {
+            return Optional.of(new WireAnswer(status, headers, ""));
         }
         byte[] body = "chunked".equalsIgnoreCase(headers.get("transfer-encoding"))
                 ? chunks(in)

@@ -76,8 +76,6 @@ public enum ProblemCode {
     SERVER_ERROR(500, Type.SERVER),
     /** The device failed. */
     DEVICE_FAILURE(500, Type.SERVER),
-    /** A transfer coding other than chunked. */
-    NOT_IMPLEMENTED(501, Type.INVALID_REQUEST),
     /** The request's deadline passed before there was a token to show. */
     DEADLINE_EXCEEDED(504, Type.TIMEOUT),
     /** Other bodies that are being read take all the memory there is for them. */

@@ -20,7 +20,7 @@ import java.util.concurrent.ConcurrentHashMap;
  */
 final class Connections {
     private static final int REQUEST_LINE_BYTES_MAX = 4_096;
-    private static final int HEADERS_BYTES_MAX = 16_384;
+    static final int HEADERS_BYTES_MAX = 16_384;
 
     private final HttpConfig config;
     private final Map<Thread, GuardedConnection> byThread = new ConcurrentHashMap<>();

@@ -16,6 +16,8 @@ import java.time.Duration;
 import java.util.Optional;
 import java.util.concurrent.ExecutorService;
 import java.util.function.Function;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -86,10 +88,12 @@ final class GuardedConnection implements ServerConnection, InterruptableTask<Voi
 
     /**
      * Does not take {@code +0} for the size of a chunk, as Helidon would: what a server and a proxy before it read
-     * differently can hide a request. Lines are read of the framing of chunks alone.
+     * differently can hide a request. Ignores extensions of a chunk (RFC 9112, 7.1.1) that are one line of printable
+     * ASCII. Lines are read of the framing of chunks alone.
      */
     private static final class StrictReader extends DataReader {
         private static final String NO_SIZE = "-1";
+        private static final Pattern EXTENDED_SIZE = Pattern.compile("([0-9A-Fa-f]+);[\\t -~]*");
 
         @SuppressWarnings("removal") // create gives no class of our own; there is no other way in
         StrictReader(Inbound inbound) {
@@ -99,6 +103,10 @@ final class GuardedConnection implements ServerConnection, InterruptableTask<Voi
         @Override
         public String readLine() {
             String line = super.readLine();
+            Matcher extended = EXTENDED_SIZE.matcher(line);
+            if (extended.matches()) {
+                return extended.group(1);
+            }
             return line.startsWith("+") ? NO_SIZE : line;
         }
     }

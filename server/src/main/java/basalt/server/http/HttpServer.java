@@ -6,6 +6,7 @@ import basalt.server.observe.Tracing;
 import com.sun.management.UnixOperatingSystemMXBean;
 import io.helidon.common.socket.SocketOptions;
 import io.helidon.common.tls.Tls;
+import io.helidon.webserver.ErrorHandling;
 import io.helidon.webserver.ListenerConfig;
 import io.helidon.webserver.WebServer;
 import io.helidon.webserver.http.HttpRouting;
@@ -144,6 +145,7 @@ public final class HttpServer implements AutoCloseable {
                 .protocolsDiscoverServices(false)
                 .addConnectionSelector(connections.selector())
                 .directHandlers(ProblemResponses.directHandlers())
+                .errorHandling(ErrorHandling.builder().includeEntity(true).build())
                 .maxPayloadSize(Math.max(STATE_BYTES_MAX, config.limits().bodyBytesMax()))
                 .maxTcpConnections(connectionsMax)
                 .idleConnectionTimeout(IDLE_BACKSTOP)

@@ -3,6 +3,7 @@ package basalt.server.http;
 import io.helidon.http.HeaderNames;
 import io.helidon.http.Method;
 import io.helidon.webserver.http.HttpRouting;
+import io.helidon.webserver.http.ServerRequest;
 import io.helidon.webserver.http.ServerResponse;
 import java.io.IOException;
 import java.io.InputStream;
@@ -42,17 +43,17 @@ final class Playground {
     static void addTo(HttpRouting.Builder routing) {
         for (Part part : PARTS) {
             byte[] content = read("/basalt/server/web/" + part.resource());
-            Routes.add(routing, Method.GET, part.path(), (request, response) -> send(part, content, response));
+            Routes.add(routing, Method.GET, part.path(), (request, response) -> send(part, content, request, response));
         }
     }
 
-    private static void send(Part part, byte[] content, ServerResponse response) {
+    private static void send(Part part, byte[] content, ServerRequest request, ServerResponse response) {
         response.header(HeaderNames.CONTENT_TYPE, part.mediaType());
         response.header(HeaderNames.create("Content-Security-Policy"), POLICY);
         response.header(HeaderNames.create("X-Content-Type-Options"), "nosniff");
         response.header(HeaderNames.create("Referrer-Policy"), "no-referrer");
         // The page changes with the server, which is where it comes from.
         response.header(HeaderNames.CACHE_CONTROL, "no-cache");
-        response.send(content);
+        Routes.send(request, response, content);
     }
 }

@@ -7,6 +7,7 @@ import basalt.server.api.ProblemException;
 import io.helidon.http.DirectHandler;
 import io.helidon.http.HeaderNames;
 import io.helidon.http.HeaderValues;
+import io.helidon.http.Method;
 import io.helidon.http.ServerResponseHeaders;
 import io.helidon.http.Status;
 import io.helidon.webserver.http.DirectHandlers;
@@ -49,7 +50,7 @@ final class ProblemResponses {
         if (problem.code() == ProblemCode.INVALID_API_KEY) {
             response.header(HeaderNames.WWW_AUTHENTICATE, "Bearer");
         }
-        response.send(problem.json());
+        Routes.send(request, response, problem.json());
     }
 
     /** Of requests that no handler sees, and of failures that none expects. */
@@ -62,6 +63,11 @@ final class ProblemResponses {
     }
 
     private static final class Direct implements DirectHandler {
+        // Helidon's words.
+        private static final String UNSUPPORTED_ENCODING =
+                "Content-Encoding header present when content encoding is disabled";
+        private static final String HEADERS_TOO_LARGE = "Header size exceeded";
+
         @Override
         public TransportResponse handle(
                 TransportRequest request,
@@ -70,11 +76,15 @@ final class ProblemResponses {
                 ServerResponseHeaders headers,
                 Throwable thrown,
                 System.@Nullable Logger logger) {
+            String id = requestId(request, headers);
             if (status.code() == Status.INTERNAL_SERVER_ERROR_500.code()) {
                 Throwable cause = thrown.getCause() == null ? thrown : thrown.getCause();
-                LOG.log(System.Logger.Level.ERROR, "event=failure path=" + request.path(), cause);
+                LOG.log(
+                        System.Logger.Level.ERROR,
+                        "event=failure id=" + id + " route=" + Routes.label(request.path()),
+                        cause);
             }
-            return response(problem(status, thrown.getMessage()), request, headers);
+            return response(problem(status, thrown.getMessage()), id, request, headers);
         }
 
         /** Of failures before a request is routed, all of which are the client's: it does not write HTTP. */
@@ -86,32 +96,48 @@ final class ProblemResponses {
                 ServerResponseHeaders headers,
                 @Nullable String message) {
             boolean isUnexpected = type == EventType.INTERNAL_ERROR;
-            return response(problem(isUnexpected ? Status.BAD_REQUEST_400 : status, message), request, headers);
+            Problem problem = problem(isUnexpected ? Status.BAD_REQUEST_400 : status, message);
+            return response(problem, requestId(request, headers), request, headers);
         }
 
         private static TransportResponse response(
-                Problem problem, TransportRequest request, ServerResponseHeaders headers) {
+                Problem problem, String id, TransportRequest request, ServerResponseHeaders headers) {
+            boolean isHead = Method.HEAD.text().equals(request.method());
             var response = TransportResponse.builder()
                     .status(Status.create(problem.code().status()))
                     .headers(headers)
                     .header(HeaderNames.CONTENT_TYPE, "application/json")
-                    .header(RequestFilter.REQUEST_ID, RequestFilter.requestId(requestedId(request)))
+                    .header(RequestFilter.REQUEST_ID, id)
                     // How far the request was read is not sure.
                     .header(HeaderValues.CONNECTION_CLOSE)
                     .keepAlive(false)
-                    .entity(problem.json());
+                    .entity(isHead ? new byte[0] : problem.json());
             problem.retryAfterSeconds()
                     .ifPresent(seconds -> response.header(HeaderNames.RETRY_AFTER, Long.toString(seconds)));
             return response.build();
         }
 
-        private static Optional<String> requestedId(TransportRequest request) {
-            var headers = request.headers();
-            return headers == null ? Optional.empty() : headers.first(RequestFilter.REQUEST_ID);
+        /** The id that the request has been given, else the client's or a new one. */
+        private static String requestId(TransportRequest request, ServerResponseHeaders given) {
+            var asked = request.headers();
+            return RequestFilter.requestId(given.first(RequestFilter.REQUEST_ID)
+                    .or(() -> asked == null ? Optional.empty() : asked.first(RequestFilter.REQUEST_ID)));
         }
 
         private static Problem problem(Status status, @Nullable String message) {
             String detail = message == null || message.isBlank() ? status.reasonPhrase() : message;
+            if (detail.equals(UNSUPPORTED_ENCODING)) {
+                return Problem.of(
+                        ProblemCode.UNSUPPORTED_MEDIA_TYPE,
+                        "The body has a Content-Encoding, which is not supported: send it uncompressed, without that"
+                                + " header.");
+            }
+            if (detail.equals(HEADERS_TOO_LARGE)) {
+                return Problem.of(
+                        ProblemCode.BAD_HTTP,
+                        "The headers are larger than " + Connections.HEADERS_BYTES_MAX
+                                + " bytes together: send fewer or shorter ones.");
+            }
             return switch (status.code()) {
                 case 404 -> Problem.of(ProblemCode.NOT_FOUND, "There is no such path.");
                 case 408 -> Problem.of(ProblemCode.REQUEST_TIMEOUT, detail);
@@ -126,7 +152,8 @@ final class ProblemResponses {
                             Optional.empty(),
                             OptionalLong.of(1));
                 case 505 -> Problem.of(ProblemCode.BAD_HTTP, "Only HTTP/1.1 is supported.");
-                case 501 -> Problem.of(ProblemCode.NOT_IMPLEMENTED, "Only the transfer coding chunked is supported.");
+                // Not the 501 of RFC 9112: monitors take 5xx for a failure of the server, and this is the client's.
+                case 501 -> Problem.of(ProblemCode.BAD_HTTP, "Only the transfer coding chunked is supported.");
                 default ->
                     status.code() < 500
                             ? Problem.of(ProblemCode.BAD_HTTP, "Not a valid HTTP request: " + detail)

@@ -198,7 +198,8 @@ final class ResponsesHandler {
 
     private void get(ServerRequest request, ServerResponse response) {
         String id = request.path().pathParameters().get("id");
-        Routes.sendJson(response, stored(gate.require().sessions(), tenants.of(request), id, Optional.empty()));
+        Routes.sendJson(
+                request, response, stored(gate.require().sessions(), tenants.of(request), id, Optional.empty()));
     }
 
     private void delete(ServerRequest request, ServerResponse response) {
@@ -208,6 +209,7 @@ final class ResponsesHandler {
         stored(store, tenant, id, Optional.empty());
         store.delete(tenant, session(id));
         Routes.sendJson(
+                request,
                 response,
                 new JsonBuffer()
                         .raw("{\"id\":")

@@ -14,8 +14,10 @@ import io.helidon.webserver.http.HttpRouting;
 import io.helidon.webserver.http.ServerRequest;
 import io.helidon.webserver.http.ServerResponse;
 import java.nio.charset.StandardCharsets;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.function.BiFunction;
 import java.util.stream.Collectors;
 
@@ -98,8 +100,18 @@ final class Routes {
         add(routing, path, Map.of(method, handler));
     }
 
-    /** Answers some methods of a path, and refuses the others. */
+    /**
+     * Answers some methods of a path, and refuses the others. What answers GET answers HEAD too, so it sends with
+     * {@link #send}.
+     */
     static void add(HttpRouting.Builder routing, String path, Map<Method, Handler> handlers) {
+        var answered = new HashMap<>(handlers);
+        Optional.ofNullable(handlers.get(Method.GET)).ifPresent(get -> answered.put(Method.HEAD, get));
+        addExactly(routing, path, answered);
+    }
+
+    /** Answers these methods of a path alone: HEAD tells a length, which a stream has not. */
+    static void addExactly(HttpRouting.Builder routing, String path, Map<Method, Handler> handlers) {
         handlers.forEach((method, handler) -> routing.route(method, path, ProblemResponses.answering(handler)));
         String methods = handlers.keySet().stream().map(Method::text).sorted().collect(Collectors.joining(", "));
         var notAllowed = Problem.of(ProblemCode.METHOD_NOT_ALLOWED, "This path is only for " + methods + ".");
@@ -112,30 +124,30 @@ final class Routes {
     private Handler tokens(BiFunction<byte[], ServedModel, byte[]> answer) {
         return (request, response) -> {
             ServedModel model = gate.require().model();
-            sendJson(response, answer.apply(bodies.json(request), model));
+            sendJson(request, response, answer.apply(bodies.json(request), model));
         };
     }
 
     private void models(ServerRequest request, ServerResponse response) {
-        sendJson(response, gate.require().model().listJson());
+        sendJson(request, response, gate.require().model().listJson());
     }
 
     private void model(ServerRequest request, ServerResponse response) {
         var model = gate.require().model();
         model.requireName(request.path().pathParameters().get("model"));
-        sendJson(response, model.cardJson());
+        sendJson(request, response, model.cardJson());
     }
 
     private void contract(ServerRequest request, ServerResponse response) {
         response.header(HeaderNames.CONTENT_TYPE, "application/yaml");
-        response.send(contract);
+        send(request, response, contract);
     }
 
     private void ready(ServerRequest request, ServerResponse response) {
         gate.unready()
                 .ifPresentOrElse(
                         problem -> ProblemResponses.send(request, response, problem),
-                        () -> sendJson(response, readiness()));
+                        () -> sendJson(request, response, readiness()));
     }
 
     private byte[] readiness() {
@@ -154,17 +166,27 @@ final class Routes {
         gate.unalive()
                 .ifPresentOrElse(
                         problem -> ProblemResponses.send(request, response, problem),
-                        () -> sendJson(response, HEALTHY));
+                        () -> sendJson(request, response, HEALTHY));
     }
 
     private void metrics(ServerRequest request, ServerResponse response) {
         response.header(HeaderNames.CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8");
-        response.send(metrics.scrape().getBytes(StandardCharsets.UTF_8));
+        send(request, response, metrics.scrape().getBytes(StandardCharsets.UTF_8));
     }
 
-    static void sendJson(ServerResponse response, byte[] json) {
+    static void sendJson(ServerRequest request, ServerResponse response, byte[] json) {
         response.status(Status.OK_200);
         response.header(HeaderNames.CONTENT_TYPE, "application/json");
-        response.send(json);
+        send(request, response, json);
+    }
+
+    /** Sends an entity, or only its length where HEAD asks: a client would take it for the next answer. */
+    static void send(ServerRequest request, ServerResponse response, byte[] entity) {
+        if (request.prologue().method().equals(Method.HEAD)) {
+            response.contentLength(entity.length);
+            response.send();
+        } else {
+            response.send(entity);
+        }
     }
 }

@@ -73,7 +73,7 @@ final class SessionsHandler {
                 begin(tenant, id, body.prompt().get());
             }
         }
-        Routes.sendJson(response, SessionWriter.one(store.summary(tenant, id)));
+        Routes.sendJson(request, response, SessionWriter.one(store.summary(tenant, id)));
     }
 
     /** Reads the prompt, so that the first turn need not. */
@@ -120,16 +120,17 @@ final class SessionsHandler {
         String after = request.query().first("after").orElse("");
         var sessions = store().list(tenants.of(request), after, limit + 1);
         boolean hasMore = sessions.size() > limit;
-        Routes.sendJson(response, SessionWriter.list(hasMore ? sessions.subList(0, limit) : sessions, hasMore));
+        Routes.sendJson(
+                request, response, SessionWriter.list(hasMore ? sessions.subList(0, limit) : sessions, hasMore));
     }
 
     private void get(ServerRequest request, ServerResponse response) {
-        Routes.sendJson(response, SessionWriter.one(store().summary(tenants.of(request), id(request))));
+        Routes.sendJson(request, response, SessionWriter.one(store().summary(tenants.of(request), id(request))));
     }
 
     private void delete(ServerRequest request, ServerResponse response) {
         store().delete(tenants.of(request), id(request));
-        Routes.sendJson(response, SessionWriter.deleted(id(request)));
+        Routes.sendJson(request, response, SessionWriter.deleted(id(request)));
     }
 
     private void fork(ServerRequest request, ServerResponse response) {
@@ -137,7 +138,7 @@ final class SessionsHandler {
         String tenant = tenants.of(request);
         var ids = forks(tenant, id(request), body.count(), body.life());
         var forks = ids.stream().map(id -> store().summary(tenant, id)).toList();
-        Routes.sendJson(response, SessionWriter.list(forks, false));
+        Routes.sendJson(request, response, SessionWriter.list(forks, false));
     }
 
     private void rewind(ServerRequest request, ServerResponse response) {
@@ -147,14 +148,14 @@ final class SessionsHandler {
                         ProblemCode.MISSING_PARAMETER, "tokens", "tokens is missing: how many shall be left?")));
         String tenant = tenants.of(request);
         store().rewind(tenant, id(request), tokens);
-        Routes.sendJson(response, SessionWriter.one(store().summary(tenant, id(request))));
+        Routes.sendJson(request, response, SessionWriter.one(store().summary(tenant, id(request))));
     }
 
     private void download(ServerRequest request, ServerResponse response) {
         String tenant = tenants.of(request);
         byte[] state = gate.require().seal().seal(tenant, store().exported(tenant, id(request)));
         response.header(HeaderNames.CONTENT_TYPE, "application/octet-stream");
-        response.send(state);
+        Routes.send(request, response, state);
     }
 
     private void upload(ServerRequest request, ServerResponse response) {
@@ -163,6 +164,6 @@ final class SessionsHandler {
         connections.currentInbound().allow(most);
         byte[] state = gate.require().seal().open(tenant, bodies.octets(request, most));
         store().importState(tenant, id(request), state);
-        Routes.sendJson(response, SessionWriter.one(store().summary(tenant, id(request))));
+        Routes.sendJson(request, response, SessionWriter.one(store().summary(tenant, id(request))));
     }
 }

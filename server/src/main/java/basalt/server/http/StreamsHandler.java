@@ -32,7 +32,7 @@ final class StreamsHandler {
     }
 
     void addTo(HttpRouting.Builder routing) {
-        Routes.add(routing, PATH, Map.of(Method.GET, this::read, Method.DELETE, this::drop));
+        Routes.addExactly(routing, PATH, Map.of(Method.GET, this::read, Method.DELETE, this::drop));
     }
 
     private ReplayStream stream(ServerRequest request) {
@@ -67,6 +67,7 @@ final class StreamsHandler {
         ReplayStream stream = stream(request);
         streams.drop(stream);
         Routes.sendJson(
+                request,
                 response,
                 new JsonBuffer()
                         .raw("{\"id\":")
