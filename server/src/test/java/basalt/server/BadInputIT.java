@@ -2,6 +2,7 @@ package basalt.server;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import basalt.server.api.ProblemCode;
 import basalt.server.fixture.Contract;
@@ -14,6 +15,7 @@ import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.MethodSource;
 
 class BadInputIT {
@@ -43,8 +45,8 @@ class BadInputIT {
                 bad("\"text\"", "invalid_json", ""),
                 bad("{\"prompt\":\"a\"} {}", "invalid_json", ""),
                 bad("{\"prompt\":\"a\"}x", "invalid_json", ""),
-                bad("{\"prompt\":\"a\",\"prompt\":\"b\"}", "invalid_json", ""),
-                bad("{\"logit_bias\":{\"1\":1,\"1\":2},\"prompt\":\"a\"}", "invalid_json", ""),
+                bad("{\"prompt\":\"a\",\"prompt\":\"b\"}", "invalid_json", "prompt"),
+                bad("{\"logit_bias\":{\"1\":1,\"1\":2},\"prompt\":\"a\"}", "invalid_json", "logit_bias.1"),
                 bad("{\"prompt\":\"a\",}", "invalid_json", ""),
                 bad("{'prompt':'a'}", "invalid_json", ""),
                 bad("{\"prompt\":\"a\",\"temperature\":NaN}", "invalid_json", ""),
@@ -169,6 +171,32 @@ class BadInputIT {
         assertEquals(code, answer.error().path("code").asText(), answer.body());
         assertEquals(param, param(answer), answer.body());
         assertEquals("invalid_request_error", answer.error().path("type").asText());
+    }
+
+    @ParameterizedTest(name = "{0}")
+    @CsvSource(delimiter = '|', quoteCharacter = '`', textBlock = """
+            {"prompt":                        | at line 1, column 11 it ends too early, inside an object.
+            {"prompt":["a"                    | it ends too early, inside an array.
+            {"prompt":"a                      | it ends too early, inside an object.
+            {"prompt":}                       | at line 1, column 11 a value was expected.
+            {"prompt":"a" "n":1}              | a comma, a name in double quotes and a colon, or } was expected.
+            {prompt:1}                        | at line 1, column 2 a name in double quotes and a colon, or }
+            {"prompt":["a" "b"]}              | a comma and a value, or ] was expected.
+            {"prompt":"a"}}                   | the end of the body was expected.
+            {"prompt":"a","temperature":NaN}  | is NaN or an infinity, which are no JSON numbers.
+            {"prompt":"a","temperature":-INF} | is NaN or an infinity, which are no JSON numbers.
+            {"prompt":"a","temperature":01}   | is a malformed number.
+            {"prompt":"\\x"}                  | is an escape that JSON has not.
+            {"prompt":"a","metadata":{"x":[[[[[[[[[[[[[[[[[[1 | it is over a bound: 16 levels,
+            {"n":1,"prompt":"a","n":2}        | The body has n twice; send it once.
+            """)
+    void syntaxIsExplainedToTheClient(String body, String message) {
+        var answer = server.send("POST", "/v1/completions", body, Map.of("Content-Type", "application/json"));
+
+        String told = answer.error().path("message").asText();
+        assertEquals(400, answer.status(), told);
+        assertTrue(told.contains(message), told);
+        assertFalse(told.contains("Source") || told.contains("Feature") || told.contains("jackson"), told);
     }
 
     /** The field at fault, empty if it is none. */

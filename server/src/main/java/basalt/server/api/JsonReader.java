@@ -23,9 +23,9 @@ import java.util.regex.Pattern;
  * is never a tree.
  */
 final class JsonReader {
-    private static final int NESTING_DEPTH_MAX = 16;
-    private static final int NUMBER_LENGTH_MAX = 64;
-    private static final int NAME_LENGTH_MAX = 256;
+    static final int NESTING_DEPTH_MAX = 16;
+    static final int NUMBER_LENGTH_MAX = 64;
+    static final int NAME_LENGTH_MAX = 256;
     private static final JsonFactory FACTORY = JsonFactory.builder()
             .enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION)
             .disable(StreamReadFeature.INCLUDE_SOURCE_IN_LOCATION)
@@ -63,8 +63,6 @@ final class JsonReader {
             if (reader.next() != null) {
                 throw invalid("The body must end after one JSON object.");
             }
-        } catch (JsonProcessingException e) {
-            throw invalid(syntaxError(e));
         } catch (IOException e) {
             throw new UncheckedIOException(e);
         }
@@ -81,15 +79,6 @@ final class JsonReader {
         }
     }
 
-    private static String syntaxError(JsonProcessingException e) {
-        String where = e.getLocation() == null
-                ? ""
-                : " at line " + e.getLocation().getLineNr() + ", column "
-                        + e.getLocation().getColumnNr();
-        return "The body is not valid JSON: "
-                + e.getOriginalMessage().lines().findFirst().orElse("") + where + ".";
-    }
-
     private static ProblemException invalid(String message) {
         return new ProblemException(Problem.of(ProblemCode.INVALID_JSON, message));
     }
@@ -100,7 +89,7 @@ final class JsonReader {
             token = read;
             return read;
         } catch (JsonProcessingException e) {
-            throw invalid(syntaxError(e));
+            throw JsonFault.of(e, parser);
         } catch (IOException e) {
             throw new UncheckedIOException(e);
         }
@@ -126,7 +115,7 @@ final class JsonReader {
         try {
             parser.skipChildren();
         } catch (JsonProcessingException e) {
-            throw invalid(syntaxError(e));
+            throw JsonFault.of(e, parser);
         } catch (IOException e) {
             throw new UncheckedIOException(e);
         }
@@ -270,7 +259,7 @@ final class JsonReader {
         try {
             return parser.getText();
         } catch (JsonProcessingException e) {
-            throw invalid(syntaxError(e));
+            throw JsonFault.of(e, parser);
         } catch (IOException e) {
             throw new UncheckedIOException(e);
         }
