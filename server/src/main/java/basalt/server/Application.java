@@ -108,10 +108,11 @@ final class Application implements AutoCloseable {
 
     private static void requireFree(ServerConfig config) {
         HttpServer.tlsFailure(config.http()).ifPresent(reason -> {
-            throw new StartException("TLS: " + reason);
+            throw new StartException("TLS: " + reason + "; --tls-certificate takes a file of certificates and --tls-key"
+                    + " the key of the first, both in PEM");
         });
         HttpServer.bindFailure(config.http()).ifPresent(reason -> {
-            throw new StartException(reason + "; stop what uses it, or choose another with --host and --port");
+            throw new StartException(reason);
         });
     }
 

@@ -60,6 +60,11 @@ final class ConfigSources {
         return text == null ? key.parse(key.defaultText(), key.name()) : key.parse(text.text(), text.origin());
     }
 
+    /** Whether a source sets a key. */
+    boolean isGiven(ConfigKey<?> key) {
+        return given.containsKey(key.name());
+    }
+
     /** Where a key's value came from, for messages. */
     String origin(ConfigKey<?> key) {
         Given text = given.get(key.name());

@@ -169,8 +169,12 @@ record ServerConfig(
         ModelSource model = sources.get(ConfigKeys.MODEL).isEmpty()
                 ? new ModelSource.Local(home.resolve("models").resolve("based-10m"))
                 : ModelSource.of(sources.get(ConfigKeys.MODEL), hub);
-        String modelName =
-                sources.get(ConfigKeys.MODEL_NAME).isEmpty() ? model.name() : sources.get(ConfigKeys.MODEL_NAME);
+        if (sources.isGiven(ConfigKeys.MODEL_NAME)
+                && sources.get(ConfigKeys.MODEL_NAME).isBlank()) {
+            throw new StartException(sources.origin(ConfigKeys.MODEL_NAME)
+                    + " is empty: give a name, or leave it out to take the model's own");
+        }
+        String modelName = sources.isGiven(ConfigKeys.MODEL_NAME) ? sources.get(ConfigKeys.MODEL_NAME) : model.name();
         return new ServerConfig(
                 model,
                 modelName,
@@ -351,6 +355,10 @@ record ServerConfig(
             if (!key.isBlank()) {
                 keys.add(key.strip());
             }
+        }
+        if (keys.isEmpty() && !sources.get(ConfigKeys.API_KEYS).isEmpty()) {
+            throw new StartException(sources.origin(ConfigKeys.API_KEYS)
+                    + ": holds no key; give KEY,KEY, or leave it out to serve everyone");
         }
         String file = sources.get(ConfigKeys.API_KEYS_FILE);
         if (!file.isEmpty()) {

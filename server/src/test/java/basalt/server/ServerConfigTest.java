@@ -222,6 +222,23 @@ class ServerConfigTest {
     }
 
     @Test
+    void apiKeysThatAreNoneDoNotOpenTheServer() {
+        for (String none : new String[] {",", " ", " , ,"}) {
+            assertTrue(failure(Map.of(), "--api-keys", none).contains("--api-keys: holds no key"), none);
+            assertTrue(
+                    failure(Map.of("BASALT_API_KEYS", none), new String[0]).contains("BASALT_API_KEYS: holds no key"),
+                    none);
+        }
+        assertTrue(load("--api-keys", "").http().access().apiKeys().isEmpty());
+    }
+
+    @Test
+    void emptyModelNameIsRefused() {
+        assertTrue(failure(Map.of(), "--model-name=").contains("--model-name is empty"));
+        assertTrue(failure(Map.of(), "--model-name", " ").contains("--model-name is empty"));
+    }
+
+    @Test
     void apiKeysComeFromTextAndFile() throws IOException {
         Path file = Files.writeString(folder.resolve("keys"), "# ours\nc\n\n d \n");
         Path empty = Files.writeString(folder.resolve("empty"), "\n");

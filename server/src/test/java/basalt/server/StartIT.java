@@ -1,6 +1,7 @@
 package basalt.server;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.io.ByteArrayOutputStream;
@@ -17,6 +18,7 @@ import java.util.Map;
 import java.util.logging.Handler;
 import java.util.logging.LogRecord;
 import java.util.logging.Logger;
+import java.util.logging.SimpleFormatter;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -62,7 +64,25 @@ class StartIT {
 
     @Test
     void unknownHost() throws InterruptedException {
-        assertTrue(serveFailure("--host", "no-such-host.invalid").contains("is unknown"));
+        String line = serveFailure("--host", "no-such-host.invalid");
+
+        assertTrue(line.contains("host no-such-host.invalid is unknown; give --host an address"), line);
+        assertFalse(line.contains("stop what uses it"), line);
+    }
+
+    @Test
+    void missingFilesOfTls() throws IOException, InterruptedException {
+        String line = serveFailure("--tls-certificate", "/nope", "--tls-key", "/nope");
+        String directory = serveFailure("--tls-certificate", folder.toString(), "--tls-key", folder.toString());
+
+        assertTrue(line.contains("TLS: /nope does not exist; --tls-certificate takes a file"), line);
+        assertTrue(directory.contains("TLS: " + folder), directory);
+        assertTrue(directory.contains("; --tls-certificate takes a file"), directory);
+    }
+
+    @Test
+    void keysThatAreNone() throws InterruptedException {
+        assertTrue(serveFailure("--api-keys", ",").contains("--api-keys: holds no key"));
     }
 
     @Test
@@ -103,12 +123,25 @@ class StartIT {
 
     @Test
     void listeningToAllWithoutKeysIsWarnedOf() {
+        List<String> open = logged(
+                Application.class, () -> TestServer.start("--host", "0.0.0.0").close());
+        List<String> guarded = logged(Application.class, () -> {
+            TestServer.start("--host", "0.0.0.0", "--api-keys", "k").close();
+            TestServer.start().close();
+        });
+
+        assertTrue(open.stream().anyMatch(line -> line.startsWith("WARNING event=open_to_all")), open.toString());
+        assertTrue(guarded.stream().noneMatch(line -> line.startsWith("WARNING")), guarded.toString());
+    }
+
+    /** The lines that a class logs meanwhile, each behind its level. */
+    private static List<String> logged(Class<?> owner, Runnable action) {
         var lines = new ArrayList<String>();
-        var logger = Logger.getLogger(Application.class.getName());
+        var logger = Logger.getLogger(owner.getName());
         var handler = new Handler() {
             @Override
-            public void publish(LogRecord record) {
-                lines.add(record.getLevel() + " " + record.getMessage());
+            public void publish(LogRecord line) {
+                lines.add(line.getLevel() + " " + new SimpleFormatter().formatMessage(line));
             }
 
             @Override
@@ -119,15 +152,11 @@ class StartIT {
         };
         logger.addHandler(handler);
         try {
-            TestServer.start("--host", "0.0.0.0").close();
-            assertTrue(lines.stream().anyMatch(line -> line.startsWith("WARNING event=open_to_all")), lines.toString());
-            lines.clear();
-            TestServer.start("--host", "0.0.0.0", "--api-keys", "k").close();
-            TestServer.start().close();
-            assertTrue(lines.stream().noneMatch(line -> line.startsWith("WARNING")), lines.toString());
+            action.run();
         } finally {
             logger.removeHandler(handler);
         }
+        return lines;
     }
 
     @Test

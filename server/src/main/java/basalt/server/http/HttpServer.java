@@ -69,7 +69,7 @@ public final class HttpServer implements AutoCloseable {
         return config.access().tls().flatMap(TlsFiles::failure);
     }
 
-    /** Why the addresses cannot be bound, if so; {@link #start} takes a second to find out. */
+    /** Why the addresses cannot be bound and what to do, if so; {@link #start} takes a second to find out. */
     public static Optional<String> bindFailure(HttpConfig config) {
         return bindFailure(config.host(), config.port())
                 .or(() -> config.opsPort().isPresent()
@@ -174,9 +174,11 @@ public final class HttpServer implements AutoCloseable {
             socket.bind(new InetSocketAddress(InetAddress.getByName(host), port));
             return Optional.empty();
         } catch (UnknownHostException e) {
-            return Optional.of("host " + host + " is unknown");
+            return Optional.of("host " + host + " is unknown; give --host an address of this machine, or a name that it"
+                    + " can look up");
         } catch (IOException e) {
-            return Optional.of("port " + port + " on " + host + " cannot be bound: " + e.getMessage());
+            return Optional.of("port " + port + " on " + host + " cannot be bound: " + e.getMessage()
+                    + "; stop what uses it, or choose another with --host and --port");
         }
     }
 

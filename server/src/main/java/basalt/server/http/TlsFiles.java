@@ -3,7 +3,10 @@ package basalt.server.http;
 import java.io.IOException;
 import java.io.InputStream;
 import java.net.Socket;
+import java.nio.file.AccessDeniedException;
+import java.nio.file.FileSystemException;
 import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.attribute.FileTime;
 import java.security.GeneralSecurityException;
@@ -62,6 +65,12 @@ final class TlsFiles implements AutoCloseable {
         try {
             new TlsFiles(paths).close();
             return Optional.empty();
+        } catch (NoSuchFileException e) {
+            return Optional.of(e.getFile() + " does not exist");
+        } catch (AccessDeniedException e) {
+            return Optional.of(e.getFile() + " may not be read by this user");
+        } catch (FileSystemException e) {
+            return Optional.of(e.getFile() + " cannot be read: " + e.getReason());
         } catch (IOException e) {
             return Optional.of(String.valueOf(e.getMessage()));
         }
