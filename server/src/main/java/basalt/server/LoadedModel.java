@@ -17,7 +17,9 @@ import java.nio.file.Path;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.util.HexFormat;
+import java.util.List;
 import java.util.Optional;
+import java.util.stream.Collectors;
 
 /** A running engine with the model it serves, and what both hold. */
 record LoadedModel(Engine engine, ServedModel served, Optional<Checkpoint> checkpoint) implements AutoCloseable {
@@ -25,6 +27,8 @@ record LoadedModel(Engine engine, ServedModel served, Optional<Checkpoint> check
     private static final int FINGERPRINT_BYTES_PER_TENSOR = 1_024;
 
     private static final int FINGERPRINT_DIGITS = 12;
+    private static final int UNKNOWN_FIELDS_SHOWN = 20;
+    private static final System.Logger LOG = System.getLogger(LoadedModel.class.getName());
 
     /** Makes the model that is to be served. */
     interface Loader {
@@ -45,6 +49,7 @@ record LoadedModel(Engine engine, ServedModel served, Optional<Checkpoint> check
         } catch (EngineException.InvalidCheckpoint e) {
             throw new StartException("model " + directory + " cannot be served: " + e.getMessage(), e);
         }
+        warnOfUnknown(checkpoint);
         boolean isLoaded = false;
         try {
             Optional<Tokenizer> tokenizer =
@@ -61,6 +66,20 @@ record LoadedModel(Engine engine, ServedModel served, Optional<Checkpoint> check
             if (!isLoaded) {
                 checkpoint.close();
             }
+        }
+    }
+
+    private static void warnOfUnknown(Checkpoint checkpoint) {
+        List<String> names = checkpoint.unknownFields();
+        if (!names.isEmpty()) {
+            LOG.log(
+                    System.Logger.Level.WARNING,
+                    "event=config_fields_unknown count={0} names=\"{1}\" message=\"they are ignored\"",
+                    Integer.toString(names.size()),
+                    names.stream()
+                            .limit(UNKNOWN_FIELDS_SHOWN)
+                            .map(name -> name.replaceAll("[^A-Za-z0-9_.-]", "?"))
+                            .collect(Collectors.joining(",")));
         }
     }
 

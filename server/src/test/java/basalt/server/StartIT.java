@@ -134,6 +134,36 @@ class StartIT {
         assertTrue(guarded.stream().noneMatch(line -> line.startsWith("WARNING")), guarded.toString());
     }
 
+    @Test
+    void unknownFieldsOfTheConfigurationAreWarnedOfOnce() throws IOException {
+        try (var files = Files.newDirectoryStream(MODEL.toRealPath())) {
+            for (Path file : files) {
+                Files.createSymbolicLink(folder.resolve(file.getFileName()), file);
+            }
+        }
+        Path config = folder.resolve("config.json");
+        String known = Files.readString(config);
+        Files.delete(config);
+        Files.writeString(config, known.replaceFirst("\\{", "{\"rotary_scaling\":4,\"a b\":1,"));
+
+        List<String> warned = logged(LoadedModel.class, () -> load(folder));
+        List<String> quiet = logged(LoadedModel.class, () -> load(MODEL));
+
+        assertEquals(1, warned.size(), warned.toString());
+        assertTrue(warned.getFirst().startsWith("WARNING event=config_fields_unknown count=2"), warned.toString());
+        assertTrue(warned.getFirst().contains("names=\"rotary_scaling,a?b\""), warned.toString());
+        assertEquals(List.of(), quiet);
+    }
+
+    private static void load(Path model) {
+        var args = List.of("--model", model.toString(), "--backend", "cpu", "--slots", "1");
+        try {
+            LoadedModel.load(ServerConfig.load(args, Map.of(), Path.of(".."))).close();
+        } catch (InterruptedException e) {
+            throw new IllegalStateException(e);
+        }
+    }
+
     /** The lines that a class logs meanwhile, each behind its level. */
     private static List<String> logged(Class<?> owner, Runnable action) {
         var lines = new ArrayList<String>();

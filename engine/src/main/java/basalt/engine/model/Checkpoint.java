@@ -21,14 +21,22 @@ public final class Checkpoint implements AutoCloseable {
 
     private final Path directory;
     private final ModelConfig config;
+    private final List<String> unknownFields;
     private final Weights weights;
     private final List<Tensor> tensors;
     private final Arena arena;
     private volatile @Nullable String fingerprint;
 
-    private Checkpoint(Path directory, ModelConfig config, Weights weights, List<Tensor> tensors, Arena arena) {
+    private Checkpoint(
+            Path directory,
+            ModelConfig config,
+            List<String> unknownFields,
+            Weights weights,
+            List<Tensor> tensors,
+            Arena arena) {
         this.directory = directory;
         this.config = config;
+        this.unknownFields = unknownFields;
         this.weights = weights;
         this.tensors = tensors;
         this.arena = arena;
@@ -58,7 +66,7 @@ public final class Checkpoint implements AutoCloseable {
             var tensors = ParameterShapes.of(config).keySet().stream()
                     .map(name -> set.tensor(name).orElseThrow())
                     .toList();
-            var checkpoint = new Checkpoint(directory, config, weights, tensors, arena);
+            var checkpoint = new Checkpoint(directory, config, ConfigNames.unknown(fields), weights, tensors, arena);
             isOpen = true;
             return checkpoint;
         } finally {
@@ -76,6 +84,11 @@ public final class Checkpoint implements AutoCloseable {
     /** What {@code config.json} means. */
     public ModelConfig config() {
         return config;
+    }
+
+    /** Names of fields of {@code config.json} that are not known, and so without effect. */
+    public List<String> unknownFields() {
+        return unknownFields;
     }
 
     /** The weights by their place, valid until {@link #close}. */

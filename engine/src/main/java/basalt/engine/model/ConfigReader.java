@@ -12,7 +12,8 @@ import java.util.function.Function;
 
 /**
  * Reads {@code config.json} with the meaning and the defaults that the authors' loader gives it. What this engine
- * cannot compute exactly is refused by the field's name; fields that do not change inference are not looked at.
+ * cannot compute exactly is refused by the field's name; fields that do not change inference are not looked at, and
+ * {@link ConfigNames} tells those that nobody knows.
  */
 final class ConfigReader {
     private static final int WIDTH_MAX = 1 << 16;
@@ -87,6 +88,7 @@ final class ConfigReader {
     }
 
     private void refuseOtherBlocks() {
+        ConfigNames.refuseXpos(fields);
         if (!fields.flagOr("prenorm", true)) {
             throw fields.wrong("prenorm", "= false is not supported");
         }
@@ -161,6 +163,7 @@ final class ConfigReader {
         // The authors' loader would take full attention here, whose state grows with every token.
         JsonFields mixer = fields.object(name)
                 .orElseThrow(() -> fields.wrong(name, "is missing, and layer " + layer + " uses it"));
+        ConfigNames.refuseXpos(mixer);
         String target = mixer.text("_target_").orElseThrow(() -> mixer.wrong("_target_", "is missing"));
         return switch (target.substring(target.lastIndexOf('.') + 1)) {
             case "BaseConv" -> convolution(mixer, layer);

@@ -6,7 +6,11 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import basalt.engine.EngineException.InvalidCheckpoint;
 import basalt.engine.json.JsonFields;
+import java.io.IOException;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -129,6 +133,10 @@ class ConfigReaderTest {
             "n_head":4       | "n_head":4,"prenorm":false            | prenorm = false is not supported
             "n_head":4       | "n_head":4,"parallel_block":true      | parallel_block = true is not supported
             "n_head":4       | "n_head":4,"rotary_emb_scale_base":512 | rotary_emb_scale_base is not supported (xPos)
+            "n_head":4       | "n_head":4,"use_xpos":true            | use_xpos = true is not supported (xPos)
+            "n_head":4       | "n_head":4,"rotary_xPos":true         | rotary_xPos = true is not supported (xPos)
+            "n_head":4       | "n_head":4,"use_xpos":1               | use_xpos must be true or false, not 1
+            x.SlidingAttention" | x.SlidingAttention","use_xpos":true | alt_mixer_2.use_xpos = true is not supported
             "n_head":4       | "n_head":4,"word_embed_proj_dim":9    | word_embed_proj_dim is not supported
             "n_head":4       | "n_head":5                            | n_head = 5 must divide n_embd = 64
             "n_head":4       | "n_head":4,"n_head_kv":3              | n_head_kv = 3 must divide n_head = 4
@@ -174,6 +182,25 @@ class ConfigReaderTest {
 
         String found = String.valueOf(thrown.getMessage());
         assertTrue(found.startsWith("config.json: ") && found.contains(message), found);
+    }
+
+    @Test
+    void fieldsThatNobodyKnowsAreTold() throws IOException {
+        String text = "{" + ALL + ",\"use_xpos\":false,\"rotary_scaling\":{\"type\":\"linear\"}}";
+
+        assertEquals(List.of("use_xpos", "rotary_scaling"), unknown(text.getBytes(StandardCharsets.UTF_8)));
+        for (String name : CheckpointWriter.NAMED_CONFIGS) {
+            assertEquals(List.of(), unknown(CheckpointWriter.namedConfig(name)), name);
+        }
+        try (var goldens = Files.newDirectoryStream(Path.of("src/test/resources/golden"), Files::isDirectory)) {
+            for (Path golden : goldens) {
+                assertEquals(List.of(), unknown(Files.readAllBytes(golden.resolve("config.json"))), golden.toString());
+            }
+        }
+    }
+
+    private static List<String> unknown(byte[] config) {
+        return ConfigNames.unknown(JsonFields.parse("config.json", config));
     }
 
     @Test
