@@ -27,7 +27,8 @@ public final class LogSetup {
         root.addHandler(handler);
         root.setLevel(Level.SEVERE);
         // Logged with its stack trace whenever a listener is stopped, that of the warm-up among them.
-        LISTENER.setFilter(line -> !(line.getThrown() instanceof ClosedChannelException));
+        LISTENER.setFilter(line -> !(line.getThrown() instanceof ClosedChannelException
+                || line.getThrown() instanceof InterruptedException));
         OWN.setLevel(
                 switch (level) {
                     case ALL, TRACE -> Level.FINER;
