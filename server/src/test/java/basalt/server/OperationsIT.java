@@ -69,6 +69,9 @@ class OperationsIT {
 
             String metrics = server.get("/metrics").body();
 
+            assertTrue(
+                    metrics.contains("\n# HELP basalt_http_responses_total Answers, by route and status\n"), metrics);
+            assertTrue(metrics.lines().noneMatch(line -> line.matches("# HELP \\S+ *")), metrics);
             // The copies of the first request each read its last token themselves.
             assertMetric(metrics, "vllm:prompt_tokens_total{", 5, 6);
             assertMetric(metrics, "vllm:generation_tokens_total{", 15);

@@ -380,7 +380,10 @@ public final class Metrics implements AutoCloseable {
 
     /** An answer was sent. */
     public void responded(String route, int status) {
-        registry.counter(HTTP_RESPONSES, List.of(Tag.of("route", route), Tag.of("status", Integer.toString(status))))
+        Counter.builder(HTTP_RESPONSES)
+                .description("Answers, by route and status")
+                .tags(List.of(Tag.of("route", route), Tag.of("status", Integer.toString(status))))
+                .register(registry)
                 .increment();
     }
 
