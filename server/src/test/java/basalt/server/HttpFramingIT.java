@@ -56,6 +56,16 @@ class HttpFramingIT {
     }
 
     @Test
+    void refusalReachesAClientThatIsStillSending() {
+        String body = "a".repeat(3 << 20);
+
+        String answer = server.raw(head(POST, JSON, "Content-Length: " + body.length()) + body);
+
+        assertTrue(answer.startsWith("HTTP/1.1 413 "), answer);
+        assertTrue(answer.contains("Connection: close"), answer);
+    }
+
+    @Test
     void chunkedBodyOverTheLimitClosesTheConnection() {
         String chunk = "10000\r\n" + "a".repeat(0x10000) + "\r\n";
 

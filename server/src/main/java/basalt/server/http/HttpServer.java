@@ -90,7 +90,7 @@ public final class HttpServer implements AutoCloseable {
         var answers = new Answers(gate, connections, clock, streams, metrics);
         var filter = new RequestFilter(connections, metrics);
         var tenants = new Tenants(!config.access().apiKeys().isEmpty());
-        var bodies = new RequestBody(config.limits());
+        var bodies = new RequestBody(config.limits(), connections);
         var routes = new Routes(gate, metrics, bodies, contract());
 
         var routing = HttpRouting.builder()

@@ -152,6 +152,26 @@ final class Inbound implements Supplier<byte[]> {
         }
     }
 
+    /** The body is read whole, or there is none. */
+    void bodyEnds() {
+        lock.lock();
+        try {
+            enter(Phase.ANSWER, timeouts.idle());
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** Whether headers are read and the body is not, as far as there is one. */
+    boolean isBodyLeft() {
+        lock.lock();
+        try {
+            return phase == Phase.BODY;
+        } finally {
+            lock.unlock();
+        }
+    }
+
     /**
      * The request is read whole; from now on until {@link #requestEnds} the end of the connection is told at once.
      *

@@ -25,10 +25,12 @@ final class RequestBody {
     private static final int UNCOUNTED_BYTES = 8 * 1_024;
 
     private final HttpConfig.Limits limits;
+    private final Connections connections;
     private final AtomicLong heldBytes = new AtomicLong();
 
-    RequestBody(HttpConfig.Limits limits) {
+    RequestBody(HttpConfig.Limits limits, Connections connections) {
         this.limits = limits;
+        this.connections = connections;
     }
 
     /** The bytes of a body that says it is JSON, or says nothing. */
@@ -54,7 +56,9 @@ final class RequestBody {
         if (request.headers().contentLength().orElse(0) > most) {
             throw tooLarge();
         }
-        return request.content().hasEntity() ? readAll(request.content().inputStream(), most) : new byte[0];
+        byte[] body = request.content().hasEntity() ? readAll(request.content().inputStream(), most) : new byte[0];
+        connections.currentInbound().bodyEnds();
+        return body;
     }
 
     private static RequestException tooLarge() {

@@ -36,10 +36,14 @@ final class RequestFilter implements Filter {
         boolean asksToClose = request.headers().containsToken(HeaderValues.CONNECTION_CLOSE);
         response.header(REQUEST_ID, requestId(request.headers().first(REQUEST_ID)));
         response.whenSent(() -> {
-            inbound.requestEnds();
+            boolean closes = asksToClose || response.headers().containsToken(HeaderValues.CONNECTION_CLOSE);
+            boolean isRefusedUnread = closes && request.content().hasEntity() && inbound.isBodyLeft();
+            if (!isRefusedUnread) { // else the rest of the body is thrown away when the connection closes
+                inbound.requestEnds();
+            }
             count(request, response, beganNanos);
             // Helidon announces the end of the connection but goes on reading from it.
-            if (asksToClose || response.headers().containsToken(HeaderValues.CONNECTION_CLOSE)) {
+            if (closes) {
                 throw new CloseConnectionException("asked for by a header");
             }
         });
