@@ -114,6 +114,8 @@ class OperationsIT {
                 socket.getOutputStream().write(TestServer.wire(endless).getBytes(StandardCharsets.UTF_8));
                 sockets.add(socket);
             }
+            // One that has just come counts as waiting for a moment, slots or not.
+            TestServer.await("taken slots", () -> server.stats().busySlotCount() == 2);
             TestServer.await("a full queue", () -> server.stats().waitingRequestCount() == 1);
 
             var answer = server.complete(endless);
