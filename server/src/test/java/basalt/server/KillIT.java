@@ -6,10 +6,6 @@ import com.fasterxml.jackson.databind.JsonNode;
 import java.io.IOException;
 import java.net.InetAddress;
 import java.net.Socket;
-import java.net.URI;
-import java.net.http.HttpClient;
-import java.net.http.HttpRequest;
-import java.net.http.HttpResponse;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -22,8 +18,6 @@ class KillIT {
     @TempDir
     private Path folder;
 
-    private final HttpClient client = HttpClient.newHttpClient();
-
     private ServerProcess start() throws IOException {
         return ServerProcess.start(
                 folder.resolve("log"),
@@ -33,15 +27,6 @@ class KillIT {
                 "2",
                 "--sessions-dir",
                 folder.resolve("sessions").toString());
-    }
-
-    private JsonNode send(ServerProcess server, String method, String path, String body) throws Exception {
-        var request = HttpRequest.newBuilder(URI.create("http://127.0.0.1:" + server.port() + path))
-                .header("Content-Type", "application/json")
-                .method(method, HttpRequest.BodyPublishers.ofString(body));
-        HttpResponse<String> response = client.send(request.build(), HttpResponse.BodyHandlers.ofString());
-        assertEquals(200, response.statusCode(), response.body());
-        return TestServer.parse(response.body());
     }
 
     private static String turn(String start, int maxTokens) {
@@ -59,10 +44,10 @@ class KillIT {
     void whatWasCommittedIsThereAfterAKillAndWhatWasNotIsNot() throws Exception {
         ServerProcess server = start();
         try {
-            String id = send(server, "POST", "/v1/sessions", "{}").path("id").asText();
+            String id = server.send("POST", "/v1/sessions", "{}").path("id").asText();
             String session = "\"session\":\"" + id + "\"";
-            var first = send(server, "POST", "/v1/completions", turn(session + ",\"prompt\":\"The old\"", 30));
-            String fork = send(server, "POST", "/v1/sessions/" + id + "/fork", "{}")
+            var first = server.send("POST", "/v1/completions", turn(session + ",\"prompt\":\"The old\"", 30));
+            String fork = server.send("POST", "/v1/sessions/" + id + "/fork", "{}")
                     .path("data")
                     .path(0)
                     .path("id")
@@ -80,11 +65,11 @@ class KillIT {
             server = start();
             assertEquals(
                     history.size(),
-                    send(server, "GET", "/v1/sessions/" + id, "").path("tokens").asInt());
-            var next = ids(send(server, "POST", "/v1/completions", turn(session, 20)), "token_ids");
+                    server.send("GET", "/v1/sessions/" + id, "").path("tokens").asInt());
+            var next = ids(server.send("POST", "/v1/completions", turn(session, 20)), "token_ids");
             assertEquals(
-                    ids(send(server, "POST", "/v1/completions", turn("\"prompt\":" + history, 20)), "token_ids"), next);
-            var branch = send(server, "POST", "/v1/completions", turn("\"session\":\"" + fork + "\"", 20));
+                    ids(server.send("POST", "/v1/completions", turn("\"prompt\":" + history, 20)), "token_ids"), next);
+            var branch = server.send("POST", "/v1/completions", turn("\"session\":\"" + fork + "\"", 20));
             assertEquals(next, ids(branch, "token_ids"));
             history.addAll(next);
 
@@ -93,13 +78,13 @@ class KillIT {
             server = start();
             assertEquals(
                     history.size(),
-                    send(server, "GET", "/v1/sessions/" + id, "").path("tokens").asInt());
+                    server.send("GET", "/v1/sessions/" + id, "").path("tokens").asInt());
             assertEquals(
                     "archive",
-                    send(server, "GET", "/v1/sessions/" + id, "").path("tier").asText());
-            var last = send(server, "POST", "/v1/completions", turn(session, 20));
+                    server.send("GET", "/v1/sessions/" + id, "").path("tier").asText());
+            var last = server.send("POST", "/v1/completions", turn(session, 20));
             assertEquals(
-                    ids(send(server, "POST", "/v1/completions", turn("\"prompt\":" + history, 20)), "token_ids"),
+                    ids(server.send("POST", "/v1/completions", turn("\"prompt\":" + history, 20)), "token_ids"),
                     ids(last, "token_ids"));
             assertEquals(
                     history.size() - 1,
@@ -109,7 +94,6 @@ class KillIT {
                             .asInt());
         } finally {
             server.close();
-            client.close();
         }
     }
 }

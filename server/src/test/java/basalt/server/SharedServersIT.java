@@ -4,16 +4,11 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import basalt.server.fixture.RedisServer;
-import com.fasterxml.jackson.databind.JsonNode;
 import java.io.BufferedInputStream;
 import java.io.IOException;
 import java.net.ConnectException;
 import java.net.InetAddress;
 import java.net.Socket;
-import java.net.URI;
-import java.net.http.HttpClient;
-import java.net.http.HttpRequest;
-import java.net.http.HttpResponse;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -35,7 +30,6 @@ class SharedServersIT {
     @TempDir
     private Path folder;
 
-    private final HttpClient client = HttpClient.newHttpClient();
     private final List<ServerProcess> started = new ArrayList<>();
     private RedisServer redis;
     private final AtomicInteger refused = new AtomicInteger();
@@ -50,7 +44,6 @@ class SharedServersIT {
     @AfterEach
     void stop() {
         started.forEach(ServerProcess::close);
-        client.close();
         if (redis != null) {
             redis.close();
         }
@@ -62,22 +55,13 @@ class SharedServersIT {
         return server;
     }
 
-    private JsonNode send(ServerProcess server, String method, String path, String body) throws Exception {
-        var request = HttpRequest.newBuilder(URI.create("http://127.0.0.1:" + server.port() + path))
-                .header("Content-Type", "application/json")
-                .method(method, HttpRequest.BodyPublishers.ofString(body));
-        HttpResponse<String> response = client.send(request.build(), HttpResponse.BodyHandlers.ofString());
-        assertEquals(200, response.statusCode(), response.body());
-        return TestServer.parse(response.body());
-    }
-
     private String create(ServerProcess server) throws Exception {
-        return send(server, "POST", "/v1/sessions", "{}").path("id").asText();
+        return server.send("POST", "/v1/sessions", "{}").path("id").asText();
     }
 
     private String turn(ServerProcess server, String id, int turn) throws Exception {
         String prompt = "\\nChapter " + turn + ". The";
-        return send(server, "POST", "/v1/completions", turn(id, prompt, TURN_TOKENS, turn))
+        return server.send("POST", "/v1/completions", turn(id, prompt, TURN_TOKENS, turn))
                 .path("choices")
                 .path(0)
                 .path("text")
@@ -111,7 +95,7 @@ class SharedServersIT {
             }
         }
         assertEquals(
-                TURNS, send(one, "GET", "/v1/sessions/" + id, "").path("turns").asInt());
+                TURNS, one.send("GET", "/v1/sessions/" + id, "").path("turns").asInt());
         one.close();
         other.close();
 
@@ -163,7 +147,7 @@ class SharedServersIT {
         assertEquals(
                 List.of(), List.copyOf(lost), committed + " turns were committed, refused connections: " + refused);
         for (int i = 0; i < CLIENTS; i++) {
-            var session = send(servers.get(0), "GET", "/v1/sessions/" + ids.get(i), "");
+            var session = servers.get(0).send("GET", "/v1/sessions/" + ids.get(i), "");
             assertEquals(counts[i].get(), session.path("turns").asInt());
             assertEquals(
                     counts[i].get() * (1 + TURN_TOKENS), session.path("tokens").asInt());

@@ -15,6 +15,9 @@ final class StepPacer {
     /** Prompt tokens beside running streams while nothing is known of the speed. */
     static final int CHUNK_TOKENS_UNKNOWN = 32;
 
+    /** What prompts may add to a step, as a part of its decoding, even where that alone takes as long as asked. */
+    private static final double PREFILL_SHARE_MIN = 0.25;
+
     private static final double WEIGHT = 0.2; // of the newest measurement
     private static final double UNKNOWN = 0;
 
@@ -36,7 +39,8 @@ final class StepPacer {
         }
         double tokens = CHUNK_TOKENS_UNKNOWN;
         if (prefillTokenNanos > UNKNOWN) {
-            tokens = (targetNanos - decodeNanos(decodeRowCount)) / prefillTokenNanos;
+            double decode = decodeNanos(decodeRowCount);
+            tokens = Math.max(targetNanos - decode, PREFILL_SHARE_MIN * decode) / prefillTokenNanos;
         }
         return (int) Math.clamp(tokens, Math.min(CHUNK_TOKENS_MIN, chunkTokensMax), chunkTokensMax);
     }

@@ -50,6 +50,15 @@ class StepPacerTest {
     }
 
     @Test
+    void promptsGoOnBesideDecodingThatIsSlowerThanTheTarget() {
+        var pacer = new StepPacer(32, 512, TARGET_NANOS);
+        pacer.measured(8, 0, 200_000_000); // 200 ms for eight rows
+        pacer.measured(0, 100, 50_000_000); // 0.5 ms a token
+
+        assertEquals(100, pacer.chunkTokens(8));
+    }
+
+    @Test
     void startsCarefullyBesideRunningStreams() {
         var pacer = new StepPacer(32, 512, TARGET_NANOS);
 
