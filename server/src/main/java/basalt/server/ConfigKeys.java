@@ -155,7 +155,11 @@ final class ConfigKeys {
             1L << 50,
             "size of the states in sessions-dir; a session without one is read again from its tokens");
     static final ConfigKey<String> REDIS_URL = ConfigKey.text(
-            "redis-url", "", "URL", "Redis that keeps sessions for several servers, such as redis://localhost:6379");
+            "redis-url",
+            "",
+            "URL",
+            "Redis that keeps sessions for several servers, such as redis://localhost:6379,"
+                    + " or redis+sentinel://HOST:PORT,HOST:PORT/PRIMARY");
     static final ConfigKey<Duration> REDIS_TIMEOUT = ConfigKey.time(
             "redis-timeout",
             "1s",

@@ -6,6 +6,7 @@ import basalt.server.http.HttpConfig;
 import basalt.server.hub.HubException;
 import basalt.server.hub.HubSettings;
 import basalt.server.redis.RedisConfig;
+import basalt.server.redis.RedisUrl;
 import java.io.IOException;
 import java.net.URI;
 import java.nio.file.Files;
@@ -149,10 +150,6 @@ record ServerConfig(
             String secret,
             boolean takesUnsealed,
             long prefixBytesMax) {}
-
-    /** What is before the host may hold a secret, so the text is never shown. */
-    private static final Pattern REDIS_URL =
-            Pattern.compile("rediss?://([^\\s/@]*@)?[A-Za-z0-9.\\[\\]:_-]+:[0-9]{1,5}(/[0-9]{0,5})?");
 
     private static final Pattern ORIGIN = Pattern.compile("https?://[A-Za-z0-9.\\[\\]:-]+");
 
@@ -328,12 +325,11 @@ record ServerConfig(
             throw new StartException(sources.origin(ConfigKeys.REDIS_URL) + " and "
                     + sources.origin(ConfigKeys.SESSIONS_DIR) + ": sessions are kept at one place; give one of them");
         }
-        if (!REDIS_URL.matcher(redis).matches()) {
-            throw new StartException(sources.origin(ConfigKeys.REDIS_URL)
-                    + ": must be like redis://USER:PASSWORD@HOST:PORT/DATABASE, rediss for TLS; all but the host and"
-                    + " its port may be left out");
-        }
-        return new SessionPlace.Redis(new RedisConfig(URI.create(redis), timeout, life));
+        // It may hold a secret, so the text is never shown.
+        RedisUrl url = RedisUrl.parse(redis)
+                .orElseThrow(() -> new StartException(sources.origin(ConfigKeys.REDIS_URL) + ": must be like "
+                        + RedisUrl.FORMS + "; rediss is for TLS, and user, password and database may be left out"));
+        return new SessionPlace.Redis(new RedisConfig(url, timeout, life));
     }
 
     private static Optional<URI> otlpEndpoint(ConfigSources sources) {

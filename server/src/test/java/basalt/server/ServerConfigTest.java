@@ -6,8 +6,8 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import basalt.server.redis.RedisConfig;
+import basalt.server.redis.RedisUrl;
 import java.io.IOException;
-import java.net.URI;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -73,7 +73,8 @@ class ServerConfigTest {
         assertEquals(new ServerConfig.SessionPlace.Memory(), load().sessions().place());
         assertEquals(
                 new ServerConfig.SessionPlace.Redis(new RedisConfig(
-                        URI.create("rediss://user:secret@redis.example:6380/3"),
+                        RedisUrl.parse("rediss://user:secret@redis.example:6380/3")
+                                .orElseThrow(),
                         Duration.ofMillis(500),
                         Duration.ofDays(7))),
                 load("--redis-url", "rediss://user:secret@redis.example:6380/3", "--redis-timeout", "500ms")

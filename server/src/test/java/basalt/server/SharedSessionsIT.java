@@ -180,6 +180,31 @@ class SharedSessionsIT {
     }
 
     @Test
+    void turnsThatAFailoverLostAreNotMixedWithThoseAfterIt() throws IOException {
+        String id = create(one);
+        text(one.complete(turn(id, "a", 5)));
+        try (var copy = RedisServer.replica(folder, redis.port());
+                var late = serve(copy.url())) {
+            copy.leave(redis);
+            text(one.complete(turn(id, "lost", 5)));
+            String kept = text(late.complete(turn(id, "b", 5)));
+            var running = CompletableFuture.supplyAsync(() -> one.complete(turn(id, "wrong", 100)));
+            TestServer.await("the turn", () -> one.stats().busySlotCount() > 0);
+
+            proxy.leadTo(copy.port());
+
+            TestServer.Answer refused = running.join();
+            assertEquals(409, refused.status(), refused.body());
+            assertEquals("session_conflict", code(refused));
+            String alone = create(late);
+            text(late.complete(turn(alone, "a", 5)));
+            assertEquals(kept, text(late.complete(turn(alone, "b", 5))));
+            assertEquals(text(late.complete(turn(alone, "c", 9))), text(one.complete(turn(id, "c", 9))));
+            assertEquals(3, late.get("/v1/sessions/" + id).json().path("turns").asInt());
+        }
+    }
+
+    @Test
     void forksListsAndDeletionsAreSeenByBoth() {
         String id = create(one);
         text(one.complete(turn(id, "a", 5)));

@@ -146,11 +146,11 @@ public final class DirectoryArchive implements SessionArchive {
     }
 
     @Override
-    public long create(Label label, long version, byte[] journal) {
+    public JournalVersion create(Label label, JournalVersion version, byte[] journal) {
         Path path = journalPath(label.id());
         // A new session may be lost with the last second, an old one not by what replaces its journal.
         write(path, journal, durability == Durability.COMMIT || Files.exists(path));
-        return version + 1;
+        return version;
     }
 
     /** @param isForced whether the content has to be on the disk before the name, unless nothing ever has */
@@ -185,7 +185,7 @@ public final class DirectoryArchive implements SessionArchive {
     }
 
     @Override
-    public long append(String id, long version, byte[] entry) {
+    public JournalVersion append(String id, JournalVersion version, byte[] entry) {
         Path path = journalPath(id);
         try (var channel = FileChannel.open(path, StandardOpenOption.WRITE)) {
             long end = channel.size();
@@ -207,7 +207,7 @@ public final class DirectoryArchive implements SessionArchive {
             if (durability == Durability.SECOND) {
                 disk.later(path);
             }
-            return version + 1;
+            return version;
         } catch (IOException e) {
             throw failure(path, "append to", e);
         }

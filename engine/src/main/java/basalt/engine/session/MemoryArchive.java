@@ -35,17 +35,17 @@ public final class MemoryArchive implements SessionArchive {
     }
 
     @Override
-    public long create(Label label, long version, byte[] journal) {
+    public JournalVersion create(Label label, JournalVersion version, byte[] journal) {
         var kept = kept(label.id());
         kept.journal.reset();
         kept.journal.writeBytes(journal);
-        return version + 1;
+        return version;
     }
 
     @Override
-    public long append(String id, long version, byte[] entry) {
+    public JournalVersion append(String id, JournalVersion version, byte[] entry) {
         kept(id).journal.writeBytes(entry);
-        return version + 1;
+        return version;
     }
 
     @Override

@@ -17,7 +17,7 @@ final class Session {
     private @Nullable SessionTurn turn; // that runs, once it is started
     private boolean isDeleted;
     private volatile @Nullable SessionState state; // null if it is not in memory; written under lock
-    private long version; // of the journal that the state is of
+    private JournalVersion version = JournalVersion.NONE; // of the journal that the state is of
     private String digest = ""; // of the history, empty until it is known; under lock
     private volatile long tokenCount;
     private volatile long usedMillis;
@@ -98,12 +98,12 @@ final class Session {
     }
 
     /** The version of the journal as it is known here. Call only when holding lock. */
-    long version() {
+    JournalVersion version() {
         return version;
     }
 
     /** Call only when holding lock. */
-    void version(long value) {
+    void version(JournalVersion value) {
         version = value;
     }
 

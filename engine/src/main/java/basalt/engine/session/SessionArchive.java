@@ -18,11 +18,11 @@ public interface SessionArchive extends AutoCloseable {
     /**
      * Begins a session's journal, or replaces it; whole or not at all.
      *
-     * @param version of the journal that it replaces, 0 if there is none
+     * @param version of the journal that it replaces, {@link JournalVersion#NONE} if there is none
      * @return the new version
      * @throws basalt.engine.EngineException.SessionConflict if it has another version by now
      */
-    long create(Label label, long version, byte[] journal);
+    JournalVersion create(Label label, JournalVersion version, byte[] journal);
 
     /**
      * Adds to a journal. Kept, even if the process is killed, once this returns.
@@ -31,7 +31,26 @@ public interface SessionArchive extends AutoCloseable {
      * @return the new version
      * @throws basalt.engine.EngineException.SessionConflict if it has another version by now
      */
-    long append(String id, long version, byte[] entry);
+    JournalVersion append(String id, JournalVersion version, byte[] entry);
+
+    /**
+     * Replaces a session's journal by one that builds on an image, and its images by that one.
+     *
+     * @param version of the journal that it replaces
+     * @return the new version
+     * @throws basalt.engine.EngineException.SessionConflict if it has another version by now; then nothing is replaced
+     */
+    default JournalVersion replace(Label label, JournalVersion version, byte[] journal, long tokenCount, byte[] image) {
+        // The image first: a journal with a base needs it, and an image alone changes nothing.
+        putImage(label.id(), tokenCount, image);
+        var next = create(label, version, journal);
+        for (long at : images(label.id())) {
+            if (at != tokenCount) {
+                deleteImage(label.id(), at);
+            }
+        }
+        return next;
+    }
 
     /** A whole journal; empty if there is none. */
     Optional<byte[]> journal(String id);

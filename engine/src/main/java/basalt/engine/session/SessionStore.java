@@ -80,7 +80,7 @@ public final class SessionStore implements AutoCloseable {
         var all = new ArrayList<Journal.Entry>(entries.size() + 1);
         all.add(head);
         all.addAll(entries);
-        long version = archive.create(label(id, head), 0, Journal.bytes(all));
+        var version = archive.create(label(id, head), JournalVersion.NONE, Journal.bytes(all));
         var session = new Session(id, head, state.tokenCount(), now);
         session.lock.lock();
         try {
@@ -336,15 +336,8 @@ public final class SessionStore implements AutoCloseable {
         try {
             requireIdle(session);
             var head = new Journal.Entry.Head(config.fingerprint(), owner, session.createdMillis, session.lifeMillis);
-            // The image first: a journal with a base needs it, and an image alone changes nothing.
-            archive.putImage(id, state.tokenCount(), bytes);
             byte[] journal = Journal.bytes(List.of(head, new Journal.Entry.Base(state.tokenCount())));
-            session.version(archive.create(label(id, head), session.version(), journal));
-            for (long at : archive.images(id)) {
-                if (at != state.tokenCount()) {
-                    archive.deleteImage(id, at);
-                }
-            }
+            session.version(archive.replace(label(id, head), session.version(), journal, state.tokenCount(), bytes));
             keep(session, state);
         } finally {
             session.lock.unlock();

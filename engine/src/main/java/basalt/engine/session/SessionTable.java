@@ -5,7 +5,6 @@ import java.util.Collection;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Optional;
-import java.util.OptionalLong;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.function.Consumer;
 import java.util.function.LongSupplier;
@@ -127,7 +126,7 @@ final class SessionTable {
 
     /** The version is read before what it is of: a journal that has grown meanwhile is noticed at the first write. */
     private @Nullable Session found(SharedArchive archive, String owner, String id) {
-        OptionalLong version = archive.version(owner, id);
+        Optional<JournalVersion> version = archive.version(owner, id);
         if (version.isEmpty()) {
             return null;
         }
@@ -144,7 +143,7 @@ final class SessionTable {
         }
         makeRoom();
         var session = new Session(id, log.head(), log.tokenCount(), log.usedMillis());
-        session.version(version.getAsLong());
+        session.version(version.get());
         var before = sessions.putIfAbsent(id, session);
         return before == null ? session : before;
     }
@@ -154,17 +153,17 @@ final class SessionTable {
         if (shared.isEmpty()) {
             return !session.isExpired(millis.getAsLong());
         }
-        OptionalLong version = shared.get().version(session.owner, session.id);
+        Optional<JournalVersion> version = shared.get().version(session.owner, session.id);
         if (version.isEmpty()) {
             forget(session);
             return false;
         }
-        if (version.getAsLong() != session.version()) {
+        if (!version.get().equals(session.version())) {
             var log = loader.log(session.id);
             session.state(null);
             left.accept(session);
             session.changed(log.tokenCount(), log.usedMillis(), "");
-            session.version(version.getAsLong());
+            session.version(version.get());
         }
         return true;
     }
@@ -176,12 +175,10 @@ final class SessionTable {
      * @throws EngineException.SessionConflict if another process has changed the session since it was locked
      */
     void requireUnchanged(Session session) {
-        if (shared.isPresent()) {
-            OptionalLong version = shared.get().version(session.owner, session.id);
-            if (version.isEmpty() || version.getAsLong() != session.version()) {
-                throw new EngineException.SessionConflict(
-                        "Another server has just changed session " + session.id + "; try again.");
-            }
+        var before = session.version();
+        if (shared.isPresent() && !(isLive(session) && session.version().equals(before))) {
+            throw new EngineException.SessionConflict(
+                    "Another server has just changed session " + session.id + "; try again.");
         }
     }
 

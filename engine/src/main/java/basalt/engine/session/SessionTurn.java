@@ -19,7 +19,7 @@ public final class SessionTurn implements Generation {
     private final Session session;
     private final Turn turn;
     private final int[] prompt; // the turn's own
-    private final long version; // of the journal that the turn continues
+    private final JournalVersion version; // of the journal that the turn continues
     private final AtomicReference<Phase> phase = new AtomicReference<>(Phase.OPEN);
     private TokenEvent.@Nullable Finished held; // read, and not committed yet
 
@@ -29,7 +29,7 @@ public final class SessionTurn implements Generation {
         ENDED
     }
 
-    SessionTurn(SessionStore store, Session session, Turn turn, int[] prompt, long version) {
+    SessionTurn(SessionStore store, Session session, Turn turn, int[] prompt, JournalVersion version) {
         this.store = store;
         this.session = session;
         this.turn = turn;
@@ -42,7 +42,7 @@ public final class SessionTurn implements Generation {
         return session.id;
     }
 
-    long version() {
+    JournalVersion version() {
         return version;
     }
 

@@ -3,7 +3,7 @@ package basalt.engine.session;
 import basalt.engine.EngineException;
 import java.util.List;
 import java.util.Optional;
-import java.util.OptionalLong;
+import java.util.UUID;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentMap;
 
@@ -16,7 +16,7 @@ final class SharedMemoryArchive implements SharedArchive {
     static final class Common {
         private final MemoryArchive archive = new MemoryArchive();
         private final ConcurrentMap<String, Label> labels = new ConcurrentHashMap<>();
-        private final ConcurrentMap<String, Long> versions = new ConcurrentHashMap<>();
+        private final ConcurrentMap<String, JournalVersion> versions = new ConcurrentHashMap<>();
     }
 
     SharedMemoryArchive(Common common) {
@@ -36,38 +36,46 @@ final class SharedMemoryArchive implements SharedArchive {
     }
 
     @Override
-    public OptionalLong version(String owner, String id) {
+    public Optional<JournalVersion> version(String owner, String id) {
         reached();
         var label = common.labels.get(id);
-        Long version = common.versions.get(id);
+        var version = common.versions.get(id);
         return label != null && version != null && label.owner().equals(owner)
-                ? OptionalLong.of(version)
-                : OptionalLong.empty();
+                ? Optional.of(version)
+                : Optional.empty();
     }
 
-    private long next(String id, long version) {
+    private JournalVersion next(String id, JournalVersion version) {
         return common.versions.compute(id, (same, now) -> {
-            if ((now == null ? 0 : now) != version) {
+            if (!(now == null ? JournalVersion.NONE : now).equals(version)) {
                 throw new EngineException.SessionConflict("another server has written");
             }
-            return version + 1;
+            return version.next(UUID.randomUUID().toString());
         });
     }
 
     @Override
-    public long create(Label label, long version, byte[] journal) {
+    public JournalVersion create(Label label, JournalVersion version, byte[] journal) {
         reached();
-        long next = next(label.id(), version);
+        var next = next(label.id(), version);
         common.labels.put(label.id(), label);
         common.archive.create(label, version, journal);
         return next;
     }
 
     @Override
-    public long append(String id, long version, byte[] entry) {
+    public JournalVersion append(String id, JournalVersion version, byte[] entry) {
         reached();
-        long next = next(id, version);
+        var next = next(id, version);
         common.archive.append(id, version, entry);
+        return next;
+    }
+
+    @Override
+    public JournalVersion replace(Label label, JournalVersion version, byte[] journal, long tokenCount, byte[] image) {
+        reached();
+        var next = next(label.id(), version);
+        common.archive.replace(label, version, journal, tokenCount, image);
         return next;
     }
 

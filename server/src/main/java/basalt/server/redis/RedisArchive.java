@@ -1,6 +1,7 @@
 package basalt.server.redis;
 
 import basalt.engine.EngineException;
+import basalt.engine.session.JournalVersion;
 import basalt.engine.session.SharedArchive;
 import java.nio.charset.StandardCharsets;
 import java.security.MessageDigest;
@@ -10,7 +11,6 @@ import java.util.ArrayList;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Optional;
-import java.util.OptionalLong;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentSkipListMap;
 import java.util.concurrent.atomic.LongAdder;
@@ -19,7 +19,7 @@ import java.util.concurrent.atomic.LongAdder;
  * Sessions in Redis. Of each session, with {@code KEY = basalt:1:MODEL:TENANT:ID}:
  *
  * <pre>
- * KEY:head     hash: version, writer (name of the last write), life (milliseconds, 0 for ever)
+ * KEY:head     hash: version (number of writes), writer (name of the last one), life (milliseconds, 0 for ever)
  * KEY:journal  string: entries one after the other
  * KEY:images   hash: an image by its token count
  * basalt:1:MODEL:TENANT:sessions   sorted set: ids by the time they were created
@@ -43,7 +43,12 @@ public final class RedisArchive implements SharedArchive {
     private final ConcurrentHashMap<String, Known> known = new ConcurrentHashMap<>();
 
     /** What is known of a session that was looked at or made here; the bytes of its images by token counts. */
-    private record Known(String owner, long lifeMillis, ConcurrentSkipListMap<Long, Long> images) {}
+    private record Known(
+            String owner, long lifeMillis, JournalVersion version, ConcurrentSkipListMap<Long, Long> images) {
+        Known with(JournalVersion now) {
+            return new Known(owner, lifeMillis, now, images);
+        }
+    }
 
     private RedisArchive(RedisLink link, String prefix, long lifeMillis) {
         this.link = link;
@@ -115,19 +120,21 @@ public final class RedisArchive implements SharedArchive {
     }
 
     @Override
-    public OptionalLong version(String owner, String id) {
+    public Optional<JournalVersion> version(String owner, String id) {
         var keys = keys(owner, id).subList(0, 3);
         var answer = (List<?>) link.call("look at a session", redis -> redis.eval(Scripts.LOOK, keys, List.of()));
         if (answer.isEmpty()) {
             known.computeIfPresent(id, (same, session) -> session.owner().equals(owner) ? null : session);
-            return OptionalLong.empty();
+            return Optional.empty();
         }
+        var writer = new String((byte[]) answer.get(1), StandardCharsets.UTF_8);
+        var version = new JournalVersion((Long) answer.get(0), writer);
         var images = new ConcurrentSkipListMap<Long, Long>();
-        for (int i = 2; i < answer.size(); i += 2) {
+        for (int i = 3; i < answer.size(); i += 2) {
             images.put((Long) answer.get(i), (Long) answer.get(i + 1));
         }
-        known.put(id, new Known(owner, (Long) answer.get(1), images));
-        return OptionalLong.of((Long) answer.get(0));
+        known.put(id, new Known(owner, (Long) answer.get(2), version, images));
+        return Optional.of(version);
     }
 
     @Override
@@ -147,35 +154,49 @@ public final class RedisArchive implements SharedArchive {
     }
 
     @Override
-    public long create(Label label, long version, byte[] journal) {
-        long life = label.lifeMillis() > 0 ? label.lifeMillis() : lifeMillis;
-        var before = known.get(label.id());
-        var images = before == null ? new ConcurrentSkipListMap<Long, Long>() : before.images();
-        known.put(label.id(), new Known(label.owner(), life, images));
-        return write(
-                label.id(),
-                version,
-                journal,
-                bytes(label.id()),
-                bytes(System.currentTimeMillis()),
-                bytes(tenantPrefix(label.owner())));
+    public JournalVersion create(Label label, JournalVersion version, byte[] journal) {
+        return write(label.id(), version, journal, beginning(label));
     }
 
     @Override
-    public long append(String id, long version, byte[] entry) {
-        return write(id, version, entry);
+    public JournalVersion replace(Label label, JournalVersion version, byte[] journal, long tokenCount, byte[] image) {
+        var beginning = new ArrayList<>(beginning(label));
+        beginning.add(bytes(tokenCount));
+        beginning.add(image);
+        var next = write(label.id(), version, journal, beginning);
+        var images = known(label.id()).images();
+        images.clear();
+        images.put(tokenCount, (long) image.length);
+        return next;
     }
 
-    private long write(String id, long version, byte[] content, byte[]... beginning) {
+    /** What a journal begins with or is replaced with, and that the session is known from now on. */
+    private List<byte[]> beginning(Label label) {
+        long life = label.lifeMillis() > 0 ? label.lifeMillis() : lifeMillis;
+        known.compute(
+                label.id(),
+                (id, before) -> before == null
+                        ? new Known(label.owner(), life, JournalVersion.NONE, new ConcurrentSkipListMap<>())
+                        : new Known(label.owner(), life, before.version(), before.images()));
+        return List.of(bytes(label.id()), bytes(System.currentTimeMillis()), bytes(tenantPrefix(label.owner())));
+    }
+
+    @Override
+    public JournalVersion append(String id, JournalVersion version, byte[] entry) {
+        return write(id, version, entry, List.of());
+    }
+
+    private JournalVersion write(String id, JournalVersion version, byte[] content, List<byte[]> beginning) {
         var session = known(id);
-        var writer = new byte[WRITER_BYTES];
-        random.nextBytes(writer);
+        var name = new byte[WRITER_BYTES];
+        random.nextBytes(name);
+        var next = version.next(HexFormat.of().formatHex(name));
         var arguments = new ArrayList<byte[]>();
-        arguments.add(bytes(version));
-        arguments.add(writer);
+        arguments.addAll(arguments(version));
+        arguments.add(bytes(next.writer()));
         arguments.add(bytes(session.lifeMillis()));
         arguments.add(content);
-        arguments.addAll(List.of(beginning));
+        arguments.addAll(beginning);
         var keys = keys(session.owner(), id);
         long written = (Long) link.call("write a session", redis -> redis.eval(Scripts.WRITE, keys, arguments));
         if (written == GONE) {
@@ -186,7 +207,20 @@ public final class RedisArchive implements SharedArchive {
             throw new EngineException.SessionConflict(
                     "Another server has changed session " + id + " meanwhile; send the turn again.");
         }
-        return written;
+        known.computeIfPresent(id, (same, now) -> now.with(next));
+        return next;
+    }
+
+    /** What every script compares. */
+    private static List<byte[]> arguments(JournalVersion version) {
+        return List.of(bytes(version.number()), bytes(version.writer()));
+    }
+
+    /** The same, of the journal as it was last seen or written here, and what else there is to tell. */
+    private static List<byte[]> arguments(Known session, byte[]... others) {
+        var arguments = new ArrayList<>(arguments(session.version()));
+        arguments.addAll(List.of(others));
+        return arguments;
     }
 
     @Override
@@ -197,9 +231,10 @@ public final class RedisArchive implements SharedArchive {
 
     @Override
     public void truncate(String id, long bytes) {
-        byte[] key = key(id, "journal");
+        var keys = List.of(key(id, "head"), key(id, "journal"));
         LOG.log(System.Logger.Level.WARNING, "event=journal_cut session={0} bytes={1}", id, Long.toString(bytes));
-        link.call("cut a session", redis -> redis.eval(Scripts.TRUNCATE, List.of(key), List.of(bytes(bytes))));
+        var arguments = arguments(known(id), bytes(bytes));
+        link.call("cut a session", redis -> redis.eval(Scripts.TRUNCATE, keys, arguments));
     }
 
     @Override
@@ -211,10 +246,12 @@ public final class RedisArchive implements SharedArchive {
     @Override
     public void putImage(String id, long tokenCount, byte[] image) {
         var session = known(id);
-        byte[] key = key(id, "images");
-        var arguments = List.of(bytes(tokenCount), image, bytes(session.lifeMillis()));
-        link.call("write a state", redis -> redis.eval(Scripts.PUT_IMAGE, List.of(key), arguments));
-        session.images().put(tokenCount, (long) image.length);
+        var keys = List.of(key(id, "head"), key(id, "images"));
+        var arguments = arguments(session, bytes(tokenCount), image, bytes(session.lifeMillis()));
+        long isDone = (Long) link.call("write a state", redis -> redis.eval(Scripts.PUT_IMAGE, keys, arguments));
+        if (isDone > 0) {
+            session.images().put(tokenCount, (long) image.length);
+        }
     }
 
     @Override
@@ -227,7 +264,9 @@ public final class RedisArchive implements SharedArchive {
     public void copyImage(String fromId, String toId, long tokenCount) {
         var from = known(fromId);
         var to = known.computeIfAbsent(
-                toId, absent -> new Known(from.owner(), from.lifeMillis(), new ConcurrentSkipListMap<>()));
+                toId,
+                absent ->
+                        new Known(from.owner(), from.lifeMillis(), JournalVersion.NONE, new ConcurrentSkipListMap<>()));
         var keys = List.of(key(fromId, "images"), key(toId, "images"));
         var arguments = List.of(bytes(tokenCount), bytes(from.lifeMillis()));
         long size = (Long) link.call("copy a state", redis -> redis.eval(Scripts.COPY_IMAGE, keys, arguments));
@@ -248,8 +287,9 @@ public final class RedisArchive implements SharedArchive {
     public void deleteImage(String id, long tokenCount) {
         var session = known.get(id);
         if (session != null) {
-            byte[] key = key(id, "images");
-            link.call("drop a state", redis -> redis.hdel(key, bytes(tokenCount)));
+            var keys = List.of(key(id, "head"), key(id, "images"));
+            var arguments = arguments(session, bytes(tokenCount));
+            link.call("drop a state", redis -> redis.eval(Scripts.DELETE_IMAGE, keys, arguments));
             session.images().remove(tokenCount);
         }
     }

@@ -1,65 +1,38 @@
 package basalt.server.redis;
 
 import basalt.engine.EngineException;
-import java.net.URI;
 import java.time.Duration;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.LongAdder;
 import java.util.function.Function;
-import org.apache.commons.pool2.impl.GenericObjectPoolConfig;
-import redis.clients.jedis.Connection;
-import redis.clients.jedis.DefaultJedisClientConfig;
-import redis.clients.jedis.HostAndPort;
-import redis.clients.jedis.RedisClient;
-import redis.clients.jedis.SslOptions;
+import org.jspecify.annotations.Nullable;
+import redis.clients.jedis.UnifiedJedis;
 import redis.clients.jedis.exceptions.JedisConnectionException;
 import redis.clients.jedis.exceptions.JedisDataException;
 import redis.clients.jedis.exceptions.JedisException;
-import redis.clients.jedis.util.JedisURIHelper;
 
 /**
  * The way to a Redis, with a circuit breaker: after two failures in a row calls fail at once, until a thread that asks
- * once a second gets an answer. Safe for use by any number of threads; a call blocks its own.
+ * once a second gets an answer. It opens the way anew each time, so that it finds the new primary where there are
+ * Sentinels. Safe for use by any number of threads; a call blocks its own.
  */
 final class RedisLink implements AutoCloseable {
+    static final Duration PROBE_INTERVAL = Duration.ofSeconds(1);
     private static final System.Logger LOG = System.getLogger(RedisLink.class.getName());
-    private static final Duration PROBE_INTERVAL = Duration.ofSeconds(1);
     private static final int FAILURES_MAX = 2;
-    private static final int CONNECTIONS_MAX = 32;
 
-    private final RedisClient client;
+    private final RedisConfig config;
     private final String name;
     private final AtomicInteger failuresInRow = new AtomicInteger();
     private final LongAdder failures = new LongAdder();
     private final Thread probe;
+    private volatile @Nullable UnifiedJedis client; // written by the start, then by the probe alone
     private volatile boolean isUp = true;
 
-    /** Connects at the first call. */
+    /** Connects at {@link #start}. */
     RedisLink(RedisConfig config) {
-        URI url = config.url();
-        HostAndPort address = JedisURIHelper.getHostAndPort(url);
-        name = address.toString(); // no password
-        int millis = Math.toIntExact(config.timeout().toMillis());
-        var pool = new GenericObjectPoolConfig<Connection>();
-        pool.setMaxTotal(CONNECTIONS_MAX);
-        pool.setMaxIdle(CONNECTIONS_MAX);
-        pool.setMaxWait(config.timeout());
-        pool.setJmxEnabled(false);
-        var clientConfig = DefaultJedisClientConfig.builder()
-                .connectionTimeoutMillis(millis)
-                .socketTimeoutMillis(millis)
-                .user(JedisURIHelper.getUser(url))
-                .password(JedisURIHelper.getPassword(url))
-                .database(JedisURIHelper.getDBIndex(url))
-                .clientName("basalt");
-        if (JedisURIHelper.isRedisSSLScheme(url)) {
-            clientConfig.sslOptions(SslOptions.defaults());
-        }
-        client = RedisClient.builder()
-                .hostAndPort(address)
-                .clientConfig(clientConfig.build())
-                .poolConfig(pool)
-                .build();
+        this.config = config;
+        name = config.url().toString();
         probe = Thread.ofVirtual().name("basalt-redis-probe").unstarted(this::probe);
     }
 
@@ -70,26 +43,44 @@ final class RedisLink implements AutoCloseable {
      */
     void start() {
         try {
-            client.ping();
-            LOG.log(System.Logger.Level.INFO, "event=redis_up redis={0}", name);
-        } catch (JedisDataException e) {
+            reopen();
+            LOG.log(System.Logger.Level.INFO, "event=redis_up redis=\"{0}\"", name);
+        } catch (JedisException e) {
             if (isRefusal(e)) {
-                client.close();
                 throw new EngineException.ArchiveFailure(name + ": " + e.getMessage(), e);
             }
-            down(e);
-        } catch (JedisException e) {
             down(e);
         }
         probe.start();
     }
 
-    private static boolean isRefusal(JedisDataException e) {
+    private void reopen() {
+        var next = RedisClients.open(config);
+        boolean isAnswered = false;
+        try {
+            next.ping();
+            isAnswered = true;
+        } finally {
+            if (!isAnswered) {
+                next.close();
+            }
+        }
+        var before = client;
+        client = next;
+        if (before != null) {
+            before.close();
+        }
+    }
+
+    /** A Sentinel that answers, but not for this primary, throws neither of the subclasses. */
+    private static boolean isRefusal(JedisException e) {
         String message = String.valueOf(e.getMessage());
-        return message.startsWith("WRONGPASS")
-                || message.startsWith("NOAUTH")
-                || message.startsWith("NOPERM")
-                || message.startsWith("ERR");
+        return e instanceof JedisDataException
+                ? message.startsWith("WRONGPASS")
+                        || message.startsWith("NOAUTH")
+                        || message.startsWith("NOPERM")
+                        || message.startsWith("ERR")
+                : e.getClass() == JedisException.class && message.contains("not monitored");
     }
 
     /**
@@ -98,31 +89,38 @@ final class RedisLink implements AutoCloseable {
      *
      * @throws EngineException.ArchiveUnavailable if there is no answer
      */
-    <T> T call(String operation, Function<RedisClient, T> command) {
-        if (!isUp) {
+    <T> T call(String operation, Function<UnifiedJedis, T> command) {
+        var now = client;
+        if (!isUp || now == null) {
             failures.increment();
             throw new EngineException.ArchiveUnavailable(operation + ": Redis at " + name + " does not answer");
         }
         try {
-            T answer = once(command);
+            T answer = once(now, command);
             failuresInRow.set(0);
             return answer;
         } catch (JedisException e) {
             failures.increment();
-            if (e instanceof JedisConnectionException && failuresInRow.incrementAndGet() >= FAILURES_MAX) {
+            if (isLost(e) && failuresInRow.incrementAndGet() >= FAILURES_MAX) {
                 down(e);
             }
             throw new EngineException.ArchiveUnavailable(operation + ": Redis at " + name + ": " + e.getMessage(), e);
         }
     }
 
-    private <T> T once(Function<RedisClient, T> command) {
+    private static <T> T once(UnifiedJedis client, Function<UnifiedJedis, T> command) {
         try {
             return command.apply(client);
         } catch (JedisConnectionException e) {
-            client.getPool().clear();
+            RedisClients.dropIdle(client);
             return command.apply(client);
         }
+    }
+
+    /** Whether the primary must be looked for anew: it is away, or has become a replica. */
+    private static boolean isLost(JedisException e) {
+        return e instanceof JedisConnectionException
+                || String.valueOf(e.getMessage()).startsWith("READONLY");
     }
 
     private void down(JedisException e) {
@@ -130,7 +128,7 @@ final class RedisLink implements AutoCloseable {
             isUp = false;
             LOG.log(
                     System.Logger.Level.WARNING,
-                    "event=redis_down redis={0} reason=\"{1}\"",
+                    "event=redis_down redis=\"{0}\" reason=\"{1}\"",
                     name,
                     e.getCause() == null
                             ? e.getMessage()
@@ -143,20 +141,29 @@ final class RedisLink implements AutoCloseable {
             while (true) {
                 Thread.sleep(PROBE_INTERVAL);
                 try {
-                    once(RedisClient::ping);
-                    failuresInRow.set(0);
-                    if (!isUp) {
-                        isUp = true;
-                        LOG.log(System.Logger.Level.INFO, "event=redis_up redis={0}", name);
-                    }
+                    ask();
                 } catch (JedisException e) {
-                    if (failuresInRow.incrementAndGet() >= FAILURES_MAX) {
+                    // The end of the server interrupts a question too.
+                    if (!Thread.currentThread().isInterrupted() && failuresInRow.incrementAndGet() >= FAILURES_MAX) {
                         down(e);
                     }
                 }
             }
         } catch (InterruptedException e) {
-            LOG.log(System.Logger.Level.DEBUG, "event=redis_left redis={0}", name);
+            LOG.log(System.Logger.Level.DEBUG, "event=redis_left redis=\"{0}\"", name);
+        }
+    }
+
+    private void ask() {
+        var now = client;
+        if (isUp && now != null) {
+            once(now, UnifiedJedis::ping);
+            failuresInRow.set(0);
+        } else {
+            reopen();
+            failuresInRow.set(0);
+            isUp = true;
+            LOG.log(System.Logger.Level.INFO, "event=redis_up redis=\"{0}\"", name);
         }
     }
 
@@ -178,6 +185,9 @@ final class RedisLink implements AutoCloseable {
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
         }
-        client.close();
+        var last = client;
+        if (last != null) {
+            last.close();
+        }
     }
 }

@@ -8,16 +8,16 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import basalt.engine.EngineException;
+import basalt.engine.session.JournalVersion;
 import basalt.engine.session.SessionArchive.Label;
 import basalt.server.fixture.CutProxy;
 import basalt.server.fixture.RedisServer;
 import java.io.IOException;
-import java.net.URI;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
-import java.util.OptionalLong;
+import java.util.Optional;
 import java.util.Set;
 import java.util.TreeSet;
 import java.util.concurrent.locks.LockSupport;
@@ -70,7 +70,7 @@ class RedisArchiveTest {
     }
 
     private static RedisArchive open(String url, Duration life) {
-        return RedisArchive.open(new RedisConfig(URI.create(url), TIMEOUT, life), MODEL);
+        return RedisArchive.open(new RedisConfig(RedisUrl.parse(url).orElseThrow(), TIMEOUT, life), MODEL);
     }
 
     private static Label label(String id, Duration life) {
@@ -87,24 +87,24 @@ class RedisArchiveTest {
 
     @Test
     void ofWritesWithTheSameVersionOneSucceeds() {
-        long made = one.create(label(ID, Duration.ZERO), 0, JOURNAL);
-        assertEquals(OptionalLong.of(made), other.version(OWNER, ID));
+        var made = one.create(label(ID, Duration.ZERO), JournalVersion.NONE, JOURNAL);
+        assertEquals(Optional.of(made), other.version(OWNER, ID));
 
-        long written = other.append(ID, made, ENTRY);
+        var written = other.append(ID, made, ENTRY);
 
-        assertEquals(made + 1, written);
+        assertEquals(2, written.number());
         assertThrows(EngineException.SessionConflict.class, () -> one.append(ID, made, ENTRY));
         assertThrows(EngineException.SessionConflict.class, () -> one.create(label(ID, LIFE), made, JOURNAL));
         assertArrayEquals(
                 "begin more".getBytes(StandardCharsets.UTF_8), one.journal(ID).orElseThrow());
         assertEquals(2, one.health().conflictCount());
-        assertEquals(written + 1, one.create(label(ID, LIFE), written, ENTRY));
+        assertEquals(3, one.create(label(ID, LIFE), written, ENTRY).number());
         assertArrayEquals(ENTRY, other.journal(ID).orElseThrow());
     }
 
     @Test
     void writeWhoseAnswerIsLostIsDoneOnce() {
-        long version = one.create(label(ID, Duration.ZERO), 0, JOURNAL);
+        var version = one.create(label(ID, Duration.ZERO), JournalVersion.NONE, JOURNAL);
         for (int i = 0; i < 5; i++) {
             proxy.loseAnswers(1);
 
@@ -113,13 +113,13 @@ class RedisArchiveTest {
 
         assertEquals(
                 "begin more more more more more", new String(one.journal(ID).orElseThrow(), StandardCharsets.UTF_8));
-        assertEquals(6, version);
+        assertEquals(6, version.number());
     }
 
     @Test
     void keysAreThoseOfTheDocumentAndEnd() {
-        one.create(label(ID, Duration.ofSeconds(100)), 0, JOURNAL);
-        one.create(label(OTHER_ID, Duration.ZERO), 0, JOURNAL);
+        one.create(label(ID, Duration.ofSeconds(100)), JournalVersion.NONE, JOURNAL);
+        one.create(label(OTHER_ID, Duration.ZERO), JournalVersion.NONE, JOURNAL);
         one.putImage(ID, 7, new byte[100]);
         // The beginning of the SHA-256 of "model".
         String tenant = "basalt:1:9372c470eeadd5ec:tenant:";
@@ -143,23 +143,23 @@ class RedisArchiveTest {
         other.version(OWNER, ID);
         assertTrue(redis.pttl(tenant + ID + ":journal") > 90_000, "a look is a use");
         try (var eternal = open(server.url(), Duration.ZERO)) {
-            eternal.create(label("sess_00000000000000000000000000000003", Duration.ZERO), 0, JOURNAL);
+            eternal.create(label("sess_00000000000000000000000000000003", Duration.ZERO), JournalVersion.NONE, JOURNAL);
             assertEquals(-1, redis.pttl(tenant + "sess_00000000000000000000000000000003:journal"));
         }
     }
 
     @Test
     void whatEndedIsGoneEverywhere() {
-        one.create(label(ID, Duration.ofMillis(50)), 0, JOURNAL);
-        one.create(label(OTHER_ID, Duration.ZERO), 0, JOURNAL);
+        var made = one.create(label(ID, Duration.ofMillis(50)), JournalVersion.NONE, JOURNAL);
+        one.create(label(OTHER_ID, Duration.ZERO), JournalVersion.NONE, JOURNAL);
         long began = System.nanoTime();
         while (redis.exists("basalt:1:9372c470eeadd5ec:tenant:" + ID + ":journal")) {
             assertTrue(System.nanoTime() - began < 20_000_000_000L, "it lives on");
             LockSupport.parkNanos(5_000_000);
         }
 
-        assertEquals(OptionalLong.empty(), other.version(OWNER, ID));
-        assertThrows(EngineException.SessionNotFound.class, () -> one.append(ID, 1, ENTRY));
+        assertEquals(Optional.empty(), other.version(OWNER, ID));
+        assertThrows(EngineException.SessionNotFound.class, () -> one.append(ID, made, ENTRY));
         assertEquals(List.of(OTHER_ID), other.ids(OWNER));
         one.delete(OTHER_ID);
         assertEquals(List.of(), other.ids(OWNER));
@@ -168,12 +168,13 @@ class RedisArchiveTest {
 
     @Test
     void tenantsAndModelsAreApart() {
-        one.create(label(ID, Duration.ZERO), 0, JOURNAL);
+        one.create(label(ID, Duration.ZERO), JournalVersion.NONE, JOURNAL);
 
-        assertEquals(OptionalLong.empty(), other.version("another", ID));
+        assertEquals(Optional.empty(), other.version("another", ID));
         assertEquals(List.of(), other.ids("another"));
-        try (var foreign = RedisArchive.open(new RedisConfig(URI.create(server.url()), TIMEOUT, LIFE), "foreign")) {
-            assertEquals(OptionalLong.empty(), foreign.version(OWNER, ID));
+        try (var foreign = RedisArchive.open(
+                new RedisConfig(RedisUrl.parse(server.url()).orElseThrow(), TIMEOUT, LIFE), "foreign")) {
+            assertEquals(Optional.empty(), foreign.version(OWNER, ID));
         }
         assertTrue(one.version(OWNER, ID).isPresent());
     }
@@ -183,7 +184,7 @@ class RedisArchiveTest {
         var random = RandomGenerator.of("L64X128MixRandom");
         var image = new byte[300_001];
         random.nextBytes(image);
-        one.create(label(ID, Duration.ZERO), 0, JOURNAL);
+        one.create(label(ID, Duration.ZERO), JournalVersion.NONE, JOURNAL);
         one.putImage(ID, 5, image);
         one.putImage(ID, 1_000, new byte[0]);
 
@@ -195,7 +196,7 @@ class RedisArchiveTest {
         assertTrue(other.image(ID, 6).isEmpty());
         assertEquals(one.imageBytes(ID), other.imageBytes(ID));
         other.copyImage(ID, OTHER_ID, 5);
-        other.create(label(OTHER_ID, Duration.ZERO), 0, JOURNAL);
+        other.create(label(OTHER_ID, Duration.ZERO), JournalVersion.NONE, JOURNAL);
         one.version(OWNER, OTHER_ID);
         assertArrayEquals(image, one.image(OTHER_ID, 5).orElseThrow());
         one.deleteImage(ID, 5);
@@ -206,7 +207,7 @@ class RedisArchiveTest {
     @Test
     void whatIsSetAsideIsNotThere() {
         String tenant = "basalt:1:9372c470eeadd5ec:tenant:";
-        one.create(label(ID, Duration.ZERO), 0, JOURNAL);
+        one.create(label(ID, Duration.ZERO), JournalVersion.NONE, JOURNAL);
         one.putImage(ID, 9, new byte[3]);
 
         one.setAsideImage(ID, 9, "a test");
@@ -215,13 +216,13 @@ class RedisArchiveTest {
         assertEquals(List.of(), one.images(ID));
         one.setAside(ID, "a test");
         assertEquals(Set.of(tenant + ID + ":journal:aside"), redis.keys("*"));
-        assertEquals(OptionalLong.empty(), other.version(OWNER, ID));
+        assertEquals(Optional.empty(), other.version(OWNER, ID));
         assertEquals(List.of(), other.ids(OWNER));
     }
 
     @Test
     void cutNetworkFailsFastAndComesBack() {
-        long version = one.create(label(ID, Duration.ZERO), 0, JOURNAL);
+        var version = one.create(label(ID, Duration.ZERO), JournalVersion.NONE, JOURNAL);
         proxy.become(CutProxy.State.CUT);
         assertThrows(EngineException.ArchiveUnavailable.class, () -> one.append(ID, version, ENTRY));
         awaitHealth(false);
@@ -233,12 +234,12 @@ class RedisArchiveTest {
 
         proxy.become(CutProxy.State.WHOLE);
         awaitHealth(true);
-        assertEquals(version + 1, one.append(ID, version, ENTRY));
+        assertEquals(2, one.append(ID, version, ENTRY).number());
     }
 
     @Test
     void silentNetworkTimesOut() {
-        long version = one.create(label(ID, Duration.ZERO), 0, JOURNAL);
+        var version = one.create(label(ID, Duration.ZERO), JournalVersion.NONE, JOURNAL);
         proxy.become(CutProxy.State.SILENT);
 
         long began = System.nanoTime();
@@ -250,13 +251,13 @@ class RedisArchiveTest {
         proxy.become(CutProxy.State.WHOLE);
         awaitHealth(true);
         // Whether it was written is told by the version.
-        long now = one.version(OWNER, ID).orElseThrow();
-        assertEquals(now + 1, one.append(ID, now, ENTRY));
+        var now = one.version(OWNER, ID).orElseThrow();
+        assertEquals(now.number() + 1, one.append(ID, now, ENTRY).number());
     }
 
     @Test
     void fullRedisRefusesAWriteAndKeepsTheRest() {
-        long version = one.create(label(ID, Duration.ZERO), 0, JOURNAL);
+        var version = one.create(label(ID, Duration.ZERO), JournalVersion.NONE, JOURNAL);
         redis.configSet("maxmemory", "1");
 
         assertThrows(EngineException.ArchiveUnavailable.class, () -> one.append(ID, version, ENTRY));
@@ -264,7 +265,7 @@ class RedisArchiveTest {
         assertTrue(one.health().isAvailable(), "others can still be read");
         assertArrayEquals(JOURNAL, one.journal(ID).orElseThrow());
         redis.configSet("maxmemory", "0");
-        assertEquals(version + 1, one.append(ID, version, ENTRY));
+        assertEquals(2, one.append(ID, version, ENTRY).number());
     }
 
     @Test

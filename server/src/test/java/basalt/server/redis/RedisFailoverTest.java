@@ -1,0 +1,208 @@
+package basalt.server.redis;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNotEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+import basalt.engine.EngineException;
+import basalt.engine.session.JournalVersion;
+import basalt.engine.session.SessionArchive.Label;
+import basalt.server.fixture.CutProxy;
+import basalt.server.fixture.RedisServer;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.concurrent.locks.LockSupport;
+import java.util.function.BooleanSupplier;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import redis.clients.jedis.Jedis;
+import redis.clients.jedis.RedisClient;
+
+/** What a replica that takes over has lost, and how it is found. Real primaries, replicas and Sentinels. */
+class RedisFailoverTest {
+    private static final String ID = "sess_00000000000000000000000000000001";
+    private static final Label LABEL = new Label(ID, "tenant", 0);
+    private static final Duration TIMEOUT = Duration.ofMillis(300);
+    private static final byte[] STATE = {1};
+    private static final byte[] OTHER_STATE = {2};
+
+    @TempDir
+    private Path folder;
+
+    private final List<AutoCloseable> open = new ArrayList<>();
+    private RedisServer primary;
+    private RedisServer replica;
+
+    @BeforeEach
+    void start() throws IOException {
+        assumeTrue(RedisServer.isInstalled(), RedisServer.whyNot());
+        primary = closed(RedisServer.start(folder));
+        replica = closed(RedisServer.replica(folder, primary.port()));
+    }
+
+    @AfterEach
+    void stop() throws Exception {
+        for (AutoCloseable each : open.reversed()) {
+            each.close();
+        }
+    }
+
+    private <T extends AutoCloseable> T closed(T each) {
+        open.add(each);
+        return each;
+    }
+
+    private RedisArchive archive(String url) {
+        var config = new RedisConfig(RedisUrl.parse(url).orElseThrow(), TIMEOUT, Duration.ofHours(1));
+        return closed(RedisArchive.open(config, "model"));
+    }
+
+    private static byte[] bytes(String text) {
+        return text.getBytes(StandardCharsets.UTF_8);
+    }
+
+    private static String journal(RedisArchive archive) {
+        return new String(archive.journal(ID).orElseThrow(), StandardCharsets.UTF_8);
+    }
+
+    private static void await(String what, BooleanSupplier isSo) {
+        long began = System.nanoTime();
+        while (!isSo.getAsBoolean()) {
+            assertTrue(System.nanoTime() - began < 30_000_000_000L, "no " + what);
+            LockSupport.parkNanos(5_000_000);
+        }
+    }
+
+    @Test
+    void commitLandsOnTheHistoryItWasBasedOnAlone() throws Exception {
+        var proxy = closed(new CutProxy(primary.port()));
+        var one = archive(RedisServer.url(proxy.port()));
+        var first = one.create(LABEL, JournalVersion.NONE, bytes("begin"));
+        replica.leave(primary);
+        var lost = one.append(ID, first, bytes(" lost"));
+        var other = archive(replica.url());
+        var kept = other.append(ID, other.version("tenant", ID).orElseThrow(), bytes(" kept"));
+
+        proxy.leadTo(replica.port());
+
+        assertEquals(lost.number(), kept.number());
+        assertNotEquals(lost, kept);
+        assertThrows(EngineException.SessionConflict.class, () -> one.append(ID, lost, bytes(" wrong")));
+        assertThrows(EngineException.SessionConflict.class, () -> one.create(LABEL, lost, bytes("wrong")));
+        assertThrows(
+                EngineException.SessionConflict.class, () -> one.replace(LABEL, lost, bytes("wrong"), 7, OTHER_STATE));
+        assertEquals("begin kept", journal(one));
+        assertTrue(one.image(ID, 7).isEmpty());
+        assertEquals(Optional.of(kept), one.version("tenant", ID));
+        one.append(ID, kept, bytes(" on"));
+        assertEquals("begin kept on", journal(other));
+    }
+
+    @Test
+    void writeThatIsBehindOrAheadOfALostHistoryIsRefused() throws Exception {
+        var proxy = closed(new CutProxy(primary.port()));
+        var one = archive(RedisServer.url(proxy.port()));
+        var first = one.create(LABEL, JournalVersion.NONE, bytes("begin"));
+        replica.leave(primary);
+        var second = one.append(ID, first, bytes(" lost"));
+        var third = one.append(ID, second, bytes(" lost"));
+
+        proxy.leadTo(replica.port());
+
+        assertThrows(EngineException.SessionConflict.class, () -> one.append(ID, third, bytes(" wrong")));
+        assertThrows(EngineException.SessionConflict.class, () -> one.append(ID, second, bytes(" wrong")));
+        assertEquals("begin on", journal(continued(one, first)));
+    }
+
+    private static RedisArchive continued(RedisArchive archive, JournalVersion version) {
+        archive.append(ID, version, bytes(" on"));
+        return archive;
+    }
+
+    @Test
+    void imagesOfAnotherHistoryAreNeitherAddedNorDropped() {
+        var one = archive(primary.url());
+        var other = archive(primary.url());
+        var first = one.create(LABEL, JournalVersion.NONE, bytes("begin"));
+        one.putImage(ID, 5, STATE);
+        var second = other.replace(LABEL, other.version("tenant", ID).orElseThrow(), bytes("base"), 7, STATE);
+
+        one.putImage(ID, 7, OTHER_STATE);
+        one.deleteImage(ID, 7);
+        one.truncate(ID, 1);
+
+        assertEquals(first.number() + 1, second.number());
+        assertArrayEquals(STATE, other.image(ID, 7).orElseThrow());
+        assertEquals("base", journal(other));
+        assertTrue(other.image(ID, 5).isEmpty(), "replaced with the journal");
+        assertEquals(Optional.of(second), one.version("tenant", ID));
+        assertEquals(List.of(7L), one.images(ID));
+        one.putImage(ID, 9, OTHER_STATE);
+        assertArrayEquals(OTHER_STATE, other.image(ID, 9).orElseThrow());
+    }
+
+    @Test
+    void sentinelsLeadToTheNewPrimary() throws Exception {
+        var sentinels = new ArrayList<RedisServer>();
+        for (int i = 0; i < 3; i++) {
+            sentinels.add(closed(RedisServer.sentinel(folder, primary.port())));
+        }
+        int nobody = sentinels.getFirst().port();
+        String url = "redis+sentinel://:secret@127.0.0.1:%d,127.0.0.1:%d,127.0.0.1:%d/sessions"
+                .formatted(nobody, sentinels.get(1).port(), sentinels.get(2).port());
+        try (var server = RedisClient.create("127.0.0.1", primary.port());
+                var copy = RedisClient.create("127.0.0.1", replica.port());
+                var sentinel = new Jedis("127.0.0.1", sentinels.get(1).port())) {
+            // A Redis with a password behind Sentinels without.
+            for (var each : List.of(server, copy)) {
+                each.configSet("masterauth", "secret");
+                each.configSet("requirepass", "secret");
+            }
+            for (RedisServer each : sentinels) {
+                try (var asked = new Jedis("127.0.0.1", each.port())) {
+                    asked.sentinelSet("sessions", Map.of("auth-pass", "secret"));
+                }
+            }
+            sentinels.getFirst().close();
+            var one = archive(url);
+            var first = one.create(LABEL, JournalVersion.NONE, bytes("begin"));
+            await(
+                    "replica that the Sentinels know",
+                    () -> !sentinel.sentinelReplicas("sessions").isEmpty());
+            await("replication", () -> copy.dbSize() > 0);
+
+            primary.close();
+
+            var next = new ArrayList<JournalVersion>();
+            await("new primary", () -> {
+                try {
+                    next.add(one.append(ID, first, bytes(" on")));
+                    return true;
+                } catch (EngineException.ArchiveUnavailable e) {
+                    return false;
+                }
+            });
+            assertEquals(2, next.getFirst().number());
+            assertTrue(one.health().isAvailable());
+            var other = archive(url);
+            assertEquals(Optional.of(next.getFirst()), other.version("tenant", ID));
+            assertEquals("begin on", journal(other));
+        }
+        String unknown = url.replace("/sessions", "/nobody");
+        var refused = assertThrows(EngineException.ArchiveFailure.class, () -> archive(unknown));
+        assertTrue(String.valueOf(refused.getMessage()).contains("nobody"), refused.getMessage());
+        assertFalse(String.valueOf(refused.getMessage()).contains("secret"), refused.getMessage());
+    }
+}
