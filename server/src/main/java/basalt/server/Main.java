@@ -57,6 +57,7 @@ public final class Main {
         }
         ServerConfig config = ServerConfig.load(args, System.getenv(), home());
         installLogs(config.logs());
+        StartCache.warnIfUnused();
         Application application = Application.start(config, LoadedModel::load);
         var stopped = new CountDownLatch(1);
         Runtime.getRuntime().addShutdownHook(new Thread(() -> stop(application, stopped), "drain"));

@@ -33,18 +33,20 @@ final class ServerProcess implements AutoCloseable {
 
     /** Starts it on a free port unless the arguments name one; returns when it serves. */
     static ServerProcess start(Path log, String... args) throws IOException {
+        return start(log, List.of(), args);
+    }
+
+    /** The same with further options of the virtual machine. */
+    static ServerProcess start(Path log, List<String> options, String... args) throws IOException {
         var command = new ArrayList<>(List.of(
                 Path.of(System.getProperty("java.home"), "bin", "java").toString(),
                 "--add-modules",
                 "jdk.incubator.vector",
                 "--enable-native-access=ALL-UNNAMED",
-                "-Dbasalt.home=" + Path.of("..").toAbsolutePath().normalize(),
-                "-cp",
-                System.getProperty("java.class.path"),
-                Main.class.getName(),
-                "serve",
-                "--warm-up",
-                "0s"));
+                "-Dbasalt.home=" + Path.of("..").toAbsolutePath().normalize()));
+        command.addAll(options);
+        command.addAll(List.of("-cp", System.getProperty("java.class.path"), Main.class.getName(), "serve"));
+        command.addAll(List.of("--warm-up", "0s"));
         command.addAll(List.of(args));
         if (!command.contains("--port")) {
             command.addAll(List.of("--port", "0"));
