@@ -4,17 +4,13 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import basalt.server.fixture.RedisServer;
-import java.io.BufferedInputStream;
 import java.io.IOException;
-import java.net.ConnectException;
 import java.net.InetAddress;
 import java.net.Socket;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.concurrent.ConcurrentLinkedQueue;
-import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReferenceArray;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -32,8 +28,6 @@ class SharedServersIT {
 
     private final List<ServerProcess> started = new ArrayList<>();
     private RedisServer redis;
-    private final AtomicInteger refused = new AtomicInteger();
-    private volatile boolean isOver;
 
     @BeforeEach
     void start() throws IOException {
@@ -112,80 +106,32 @@ class SharedServersIT {
             "--backend", "fake", "--fake-step-time", "10ms", "--drain-delay", "200ms", "--redis-url", redis.url()
         };
         var servers = new AtomicReferenceArray<>(new ServerProcess[] {serve(fake), serve(fake)});
-        var committed = new AtomicInteger();
-        var lost = new ConcurrentLinkedQueue<String>();
         var ids = new ArrayList<String>();
-        var clients = new ArrayList<Thread>();
-        var counts = new AtomicInteger[CLIENTS];
         for (int i = 0; i < CLIENTS; i++) {
-            int index = i;
             ids.add(create(servers.get(i % 2)));
-            counts[i] = new AtomicInteger();
-            clients.add(Thread.ofPlatform().start(() -> {
-                for (int turn = index; !isOver; turn++) {
-                    if (commit(servers, ids.get(index), turn, lost)) {
-                        counts[index].incrementAndGet();
-                        committed.incrementAndGet();
-                    }
-                }
-            }));
         }
+        var load = TurnLoad.start(
+                ids,
+                TURN_TOKENS,
+                2,
+                (turn, attempt) -> servers.get((turn + attempt) % 2).port());
 
         for (int i = 0; i < 2; i++) {
-            awaitMore(committed);
+            load.awaitMore();
             ServerProcess old = servers.get(i);
             old.terminate();
             assertEquals(0, old.awaitExit());
             servers.set(i, serve(fake));
         }
-        awaitMore(committed);
-        isOver = true;
-        for (Thread thread : clients) {
-            thread.join();
-        }
+        load.awaitMore();
 
-        assertEquals(
-                List.of(), List.copyOf(lost), committed + " turns were committed, refused connections: " + refused);
+        assertEquals(List.of(), load.stop(), load.toString());
         for (int i = 0; i < CLIENTS; i++) {
             var session = servers.get(0).send("GET", "/v1/sessions/" + ids.get(i), "");
-            assertEquals(counts[i].get(), session.path("turns").asInt());
+            assertEquals(load.texts(i).size(), session.path("turns").asInt());
             assertEquals(
-                    counts[i].get() * (1 + TURN_TOKENS), session.path("tokens").asInt());
+                    load.texts(i).size() * (1 + TURN_TOKENS),
+                    session.path("tokens").asInt());
         }
-    }
-
-    private static void awaitMore(AtomicInteger committed) {
-        int before = committed.get();
-        TestServer.await("more turns", () -> committed.get() >= before + 2 * CLIENTS);
-    }
-
-    /** One turn, at the other server if the first does not take it; a refusal has begun nothing. */
-    private boolean commit(
-            AtomicReferenceArray<ServerProcess> servers, String id, int turn, ConcurrentLinkedQueue<String> lost) {
-        String body = turn(id, "a", TURN_TOKENS, turn).replace("{", "{\"stream\":true,");
-        for (int attempt = 0; attempt < 2; attempt++) {
-            try (var socket = new Socket(
-                    InetAddress.getLoopbackAddress(),
-                    servers.get((turn + attempt) % 2).port())) {
-                socket.getOutputStream().write(TestServer.wire(body).getBytes(StandardCharsets.UTF_8));
-                WireAnswer answer = WireAnswer.read(new BufferedInputStream(socket.getInputStream()))
-                        .orElseThrow(() -> new IOException("no answer"));
-                if (answer.status() != 503) {
-                    boolean isWhole = answer.body().contains("\"finish_reason\":\"length\"")
-                            && answer.body().endsWith("data: [DONE]\n\n");
-                    if (!isWhole) {
-                        lost.add(answer.toString());
-                    }
-                    return isWhole;
-                }
-            } catch (ConnectException e) {
-                refused.incrementAndGet();
-            } catch (IOException e) {
-                lost.add(e.toString());
-                return false;
-            }
-        }
-        lost.add("neither server takes a turn");
-        return false;
     }
 }
