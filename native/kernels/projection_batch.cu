@@ -1,9 +1,9 @@
 // Projections of a batch of tokens, y = x·Wᵀ, on the warpgroup products of sm_90a: as many tokens as a step decodes, so
 // that reading W is most of it, and what follows in the same kernel. A block has 64 rows of W and a part of the depth,
-// the blocks of a cluster the other parts. One warp copies tiles of W and x into a queue of stages by the tensor copy
-// engine, the first of W before the kernel waits for its predecessor, since weights depend on nothing; the others
-// multiply. At the end each block of a cluster adds the parts of all for its share of the tokens, in the order of the
-// blocks, and does what follows.
+// the blocks of a cluster the other parts. One warp copies tiles of W and x into two queues by the tensor copy engine, the
+// first of W before the kernel waits for its predecessor, since weights depend on nothing; four multiply, and three read
+// what the end needs besides the sums. At the end each block of a cluster adds the parts of all for its share of the
+// tokens, in a fixed order, and does what follows.
 //
 // The norm before a projection is late, as in projection.cu. The order of every sum depends on the shapes and the number
 // of tokens alone.
@@ -12,22 +12,38 @@
 #ifndef BASALT_F32
 
 constexpr int BATCH_SPLITS_MAX = 8;  // blocks of a cluster
-constexpr int BATCH_DEPTH = 64;      // k of a stage: 128 bytes of a row, what a swizzle takes
+constexpr int BATCH_DEPTH = 64;      // k of a tile: 128 bytes of a row, what a swizzle takes
 constexpr int BATCH_ROWS = 64;       // rows of W of a block
-constexpr int BATCH_WARPS = 4;       // a warpgroup, and one more that copies
-constexpr int BATCH_THREADS = (BATCH_WARPS + 1) * WARP;
+constexpr int BATCH_WARPS = 4;       // the warpgroup that multiplies
+constexpr int AHEAD_WARPS = 3;       // read what the end needs while the others multiply
+constexpr int BATCH_THREADS = (BATCH_WARPS + 1 + AHEAD_WARPS) * WARP;
 constexpr int PART_STRIDE = BATCH_ROWS + 4;  // of f32 [TOKENS, rows]: no bank twice
 
-// A block of so many tokens, with room for one of the next kernel beside it.
+// The shared memory of a block of so many tokens; one of the next kernel fits beside it.
 template <int TOKENS>
 struct BatchShape {
-    static constexpr int WEIGHT_BYTES = BATCH_ROWS * BATCH_DEPTH * 2;
-    static constexpr int STAGE_BYTES = WEIGHT_BYTES + TOKENS * BATCH_DEPTH * 2;
-    static constexpr int STAGES = 96 * 1024 / STAGE_BYTES;
-    static constexpr int AHEAD_BYTES = TOKENS * 128;  // see BatchEnd; a residual projection is of two splits at least
-    static constexpr int SHARED_BYTES = STAGES * STAGE_BYTES + AHEAD_BYTES + 1024;
-    static_assert(TOKENS * PART_STRIDE * 4 <= STAGES * STAGE_BYTES, "sums take the place of the stages");
+    static constexpr int WEIGHT_BYTES = BATCH_ROWS * BATCH_DEPTH * 2, TOKEN_BYTES = TOKENS * BATCH_DEPTH * 2;  // of a tile
+    static constexpr int TOKEN_STAGES = TOKENS > 32 ? 5 : 6;  // weights come from farther and begin earlier
+    static constexpr int WEIGHT_STAGES = (104 * 1024 - TOKEN_STAGES * TOKEN_BYTES) / WEIGHT_BYTES;
+    static constexpr int STAGE_BYTES = WEIGHT_STAGES * WEIGHT_BYTES + TOKEN_STAGES * TOKEN_BYTES;
+    static constexpr int AHEAD_BYTES = TOKENS * 128;  // see BatchEnd; a residual projection has two shares at least
+    static_assert(TOKENS * PART_STRIDE * 4 <= STAGE_BYTES, "sums take the place of the stages");
+    static_assert(WEIGHT_STAGES >= TOKEN_STAGES, "see projectBatch");
 };
+
+// What a block knows before its sums are there.
+template <int TOKENS>
+struct BatchShared {
+    typedef BatchShape<TOKENS> Shape;
+    unsigned long long weights[Shape::WEIGHT_STAGES], tokens[Shape::TOKEN_STAGES], empty[Shape::TOKEN_STAGES];
+    float scales[TOKENS];             // of the block's share, from its first token on, as are the others
+    int slots[TOKENS];
+    unsigned short ringRows[TOKENS];  // of the token itself, times four, and how many of two inputs are before it
+
+    static constexpr int BYTES = Shape::STAGE_BYTES + Shape::AHEAD_BYTES;  // what a launch needs, beside this
+};
+static_assert(BatchShared<32>::BYTES + sizeof(BatchShared<32>) == 111088, "mirrored by Kernel");
+static_assert(BatchShared<64>::BYTES + sizeof(BatchShared<64>) == 115472, "mirrored by Kernel; two fit");
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
@@ -49,8 +65,8 @@ template <>
 __device__ __forceinline__ void multiplyGroup<64>(float (&d)[32], unsigned long long a, unsigned long long b) {
     asm volatile(
         "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
-        "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, "
-        "%24, %25, %26, %27, %28, %29, %30, %31}, %32, %33, 1, 1, 1, 0, 0;"
+        "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, "
+        "%22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, %32, %33, 1, 1, 1, 0, 0;"
         : R16(0), R16(16)
         : "l"(a), "l"(b));
 }
@@ -105,13 +121,25 @@ __device__ __forceinline__ void copyTokens(unsigned to, const void* map, unsigne
         : "memory");
 }
 
+// What blocks of the cluster wrote into their own shared memory before is there for all after. Only that: the release of a
+// cluster's barrier would wait for global memory too, half a microsecond.
 __device__ __forceinline__ void syncCluster() {
-    asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+    asm volatile(
+        "fence.release.sync_restrict::shared::cta.cluster;\n"
+        "barrier.cluster.arrive.relaxed.aligned;\n"
+        "barrier.cluster.wait.acquire.aligned;" ::
+            : "memory");
+}
+// No block of the cluster goes on before all have come here.
+__device__ __forceinline__ void awaitCluster() {
+    asm volatile("barrier.cluster.arrive.relaxed.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
 
-__device__ __forceinline__ float loadPart(unsigned address) {
-    float v;
-    asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(v) : "r"(address));
+__device__ __forceinline__ float4 loadPart(unsigned address) {
+    float4 v;
+    asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];"
+                 : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+                 : "r"(address));
     return v;
 }
 
@@ -124,256 +152,350 @@ __device__ __forceinline__ void copyAhead(void* to, const void* from, bool isThe
 // Without branches, so that several run abreast; as exact as bf16 shows.
 __device__ __forceinline__ float quickSilu(float x) { return __fdividef(x, 1.0f + __expf(-x)); }
 
-// What a block knows of its share of the tokens before their sums are there.
-template <int TOKENS, int STAGES>
-struct BatchShared {
-    float scales[TOKENS];
-    int slots[TOKENS];
-    int ringRows[TOKENS];  // of the token itself
-    int befores[TOKENS];   // inputs of the convolution before it
-    unsigned long long full[STAGES], empty[STAGES];
-};
-
-// The end of a block: the sums of its share of the tokens, and what follows them. A warp takes a token at a time, a lane
-// two rows. What else it reads is copied into shared memory during the products. One short loop serves all: instructions
-// that run once take longer to fetch than to run.
+// The end of a block: the sums of its share of the tokens, and what follows them. Eight lanes have 64 of the rows of a
+// token, a lane four and the four 32 below them, which are pairs where rows are paired: so other blocks' sums are read by
+// whole lines of 128 bytes. What else it reads, warps that do not multiply have copied into shared memory during the
+// products. One short loop serves all: instructions that run once take longer to fetch than to run.
 template <int TOKENS>
 struct BatchEnd {
-    static constexpr int TAPS = 3;
+    typedef BatchShape<TOKENS> Shape;
+    static constexpr int TAPS = 3, FOUR = 4;
+    static constexpr int LANES = 8, ABREAST = WARP / LANES;  // that share a token; tokens of a warp
 
     const Projection& p;
-    BatchShared<TOKENS, BatchShape<TOKENS>::STAGES>& shared;
+    BatchShared<TOKENS>& shared;
     unsigned char* ahead;  // f32 [share, rows] of the residual stream, or bf16 [share, 2, rows / 2] of the ring
     int m0, first, last, tile;
 
     // The convolution's input so many tokens back.
-    __device__ __forceinline__ bf16* ringRow(int token, int back) const {
-        int row = shared.ringRows[token] - back;
+    __device__ __forceinline__ bf16* ringRow(int i, int back) const {
+        int row = shared.ringRows[i] / 4 - back;
         if (row < 0) row += p.ringRows;
-        return tensorOf<bf16>(p.state, p.slotBytes, shared.slots[token], p.ringOffset) + (long long)row * p.pairRows;
+        return tensorOf<bf16>(p.state, p.slotBytes, shared.slots[i], p.ringOffset) + (long long)row * p.pairRows;
     }
 
     // Eight lanes a token for the norm, one for the ring, and then all for the copies.
-    __device__ __forceinline__ void readAhead() const {
-        constexpr int LANES = 8, AT = 4, THREADS = BATCH_WARPS * WARP, ABREAST = THREADS / LANES;
-        int thread = (int)threadIdx.x, lane = thread % LANES;
+    __device__ __forceinline__ void readAhead(int thread) const {
+        constexpr int AT = 4, THREADS = AHEAD_WARPS * WARP, TOKENS_AT = THREADS / LANES;
+        int lane = thread % LANES, share = last - first;
+        if (p.epilogue == EPILOGUE_CONVOLUTION) {
 #pragma unroll 1
-        for (int m = first + thread / LANES; p.squares && m - thread / LANES < last; m += ABREAST) {
-            const float* squares = p.squares + (long long)(m0 + min(m, last - 1)) * p.squareCount;
-            float sum = 0;
+            for (int i = thread; i < share; i += THREADS) {
+                long long position = p.rowPositions[m0 + first + i];
+                shared.slots[i] = p.activeSlots[m0 + first + i];
+                shared.ringRows[i] = (unsigned short)((int)(position % p.ringRows) * 4 + (int)min(position, 2ll));
+            }
+        }
 #pragma unroll 1
-            for (int i = lane; i < p.squareCount; i += AT * LANES) {
-                float part[AT];
+        for (int i0 = thread / LANES; p.squares && i0 - thread / LANES < share; i0 += AT * TOKENS_AT) {
+            float sum[AT];
 #pragma unroll
-                for (int a = 0; a < AT; a++) part[a] = i + a * LANES < p.squareCount ? squares[i + a * LANES] : 0.0f;
+            for (int t = 0; t < AT; t++) sum[t] = 0;
+#pragma unroll 1
+            for (int n = lane; n < p.squareCount; n += AT * LANES) {
+                float part[AT][AT];
 #pragma unroll
-                for (int a = 0; a < AT; a++) sum += part[a];
+                for (int t = 0; t < AT; t++) {
+                    int i = min(i0 + t * TOKENS_AT, share - 1);
+                    const float* squares = p.squares + (long long)(m0 + first + i) * p.squareCount + n;
+#pragma unroll
+                    for (int a = 0; a < AT; a++) part[t][a] = n + a * LANES < p.squareCount ? squares[a * LANES] : 0.0f;
+                }
+#pragma unroll
+                for (int t = 0; t < AT; t++) {
+#pragma unroll
+                    for (int a = 0; a < AT; a++) sum[t] += part[t][a];
+                }
             }
 #pragma unroll
-            for (int mask = LANES / 2; mask > 0; mask >>= 1) sum += __shfl_xor_sync(0xffffffffu, sum, mask);
-            if (lane == 0 && m < last) shared.scales[m] = 1.0f / sqrtf(sum / p.normWidth + p.epsilon);
+            for (int t = 0; t < AT; t++) {
+#pragma unroll
+                for (int mask = LANES / 2; mask > 0; mask >>= 1) sum[t] += __shfl_xor_sync(0xffffffffu, sum[t], mask);
+                int i = i0 + t * TOKENS_AT;
+                if (lane == 0 && i < share) shared.scales[i] = 1.0f / sqrtf(sum[t] / p.normWidth + p.epsilon);
+            }
         }
         if (p.epilogue == EPILOGUE_CONVOLUTION) {
-            int m = first + thread;
-            if (m < last) {
-                long long position = p.rowPositions[m0 + m];
-                shared.slots[m] = p.activeSlots[m0 + m];
-                shared.ringRows[m] = (int)(position % p.ringRows);
-                shared.befores[m] = (int)min(position, (long long)p.ringRows);
-            }
-            asm volatile("bar.sync 1, %0;" ::"n"(BATCH_WARPS * WARP) : "memory");
+            asm volatile("bar.sync 1, %0;" ::"n"(THREADS) : "memory");
             constexpr int CHUNKS = BATCH_ROWS / 16;
 #pragma unroll 1
-            for (int i = thread; i < (last - first) * 2 * CHUNKS; i += THREADS) {
-                int token = first + i / (2 * CHUNKS), back = 1 + i / CHUNKS % 2, n = tile * BATCH_ROWS / 2 + i % CHUNKS * 8;
-                bool isThere = shared.slots[token] >= 0 && shared.befores[token] >= back && n < p.rows;
+            for (int i = thread; i < share * 2 * CHUNKS; i += THREADS) {
+                int token = i / (2 * CHUNKS), back = 1 + i / CHUNKS % 2, n = tile * BATCH_ROWS / 2 + i % CHUNKS * 8;
+                bool isThere = shared.slots[token] >= 0 && shared.ringRows[token] % 4 >= back && n < p.rows;
                 copyAhead(ahead + i * 16, isThere ? (const void*)(ringRow(token, back) + n) : p.out, isThere);
             }
         } else if (p.epilogue == EPILOGUE_RESIDUAL) {
             constexpr int CHUNKS = BATCH_ROWS / 4;
 #pragma unroll 1
-            for (int i = thread; i < (last - first) * CHUNKS; i += THREADS) {
+            for (int i = thread; i < share * CHUNKS; i += THREADS) {
                 int n = tile * BATCH_ROWS + i % CHUNKS * 4;
                 copyAhead(ahead + i * 16, p.residual + (long long)(m0 + first + i / CHUNKS) * p.outStride + n, n < p.rows);
             }
         }
+        asm volatile("cp.async.wait_all;" ::: "memory");
     }
 
-    // What a lane needs of weights.
+    // What a lane needs of weights, four bf16 in each.
     struct Weights {
-        float bias[2], norm[2], taps[TAPS], tapsBias;
+        uint2 bias[2];
+        uint2 more[FOUR];  // two of the norm, or three of taps [4, TAPS] and the taps' bias
     };
 
-    // A lane's first row, or its pair.
+    // A lane's first row, or pair, and the first of its second four rows.
     __device__ __forceinline__ int rowOf(int lane) const {
-        return p.pairRows ? tile * BATCH_ROWS / 2 + lane : tile * BATCH_ROWS + lane * 2;
+        return tile * (p.pairRows ? BATCH_ROWS / 2 : BATCH_ROWS) + lane % LANES * FOUR;
+    }
+    __device__ __forceinline__ int secondOf(int row) const { return row + (p.pairRows ? p.pairRows : BATCH_ROWS / 2); }
+
+    __device__ __forceinline__ bool isRow(int row, int half) const {
+        return (p.pairRows || half == 0 ? row : row + BATCH_ROWS / 2) < p.rows;
     }
 
     __device__ __forceinline__ void readWeights(Weights& w, int lane) const {
         int n = rowOf(lane);
-        bool isRow = n < p.rows, isConvolution = isRow && p.epilogue == EPILOGUE_CONVOLUTION;
+        const uint2 none = uint2{0, 0};
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-            int row = n + half * (p.pairRows ? p.pairRows : 1);
-            w.bias[half] = p.bias && isRow ? widen(p.bias[row]) : 0.0f;
-            w.norm[half] = p.epilogue == EPILOGUE_RESIDUAL && isRow ? widen(p.normWeight[row]) : 0.0f;
+            int row = half ? secondOf(n) : n;
+            w.bias[half] = p.bias && isRow(n, half) ? *(const uint2*)(p.bias + row) : none;
+            w.more[half] = p.epilogue == EPILOGUE_RESIDUAL && isRow(n, half) ? *(const uint2*)(p.normWeight + row) : none;
         }
+        w.more[2] = w.more[3] = none;
+        if (p.epilogue == EPILOGUE_CONVOLUTION && isRow(n, 0)) {
 #pragma unroll
-        for (int j = 0; j < TAPS; j++) w.taps[j] = isConvolution ? widen(p.taps[n * TAPS + j]) : 0.0f;
-        w.tapsBias = isConvolution && p.tapsBias ? widen(p.tapsBias[n]) : 0.0f;
+            for (int j = 0; j < TAPS; j++) w.more[j] = *((const uint2*)(p.taps + n * TAPS) + j);
+            if (p.tapsBias) w.more[TAPS] = *(const uint2*)(p.tapsBias + n);
+        }
+    }
+
+    static __device__ __forceinline__ float of(const uint2& four, int i) {
+        unsigned word = i < 2 ? four.x : four.y;
+        return __uint_as_float(i % 2 ? word & 0xffff0000u : word << 16);
+    }
+    static __device__ __forceinline__ uint2 packed(const float* v) {
+        return uint2{bf16Bits(v[0]) | (unsigned)bf16Bits(v[1]) << 16, bf16Bits(v[2]) | (unsigned)bf16Bits(v[3]) << 16};
     }
 
     // parts: f32 [TOKENS, PART_STRIDE] in each of the cluster's blocks.
-    __device__ __forceinline__ void finish(unsigned parts, int splits, int tileCount, const Weights& w, int warp,
+    __device__ __forceinline__ void finish(unsigned parts, int splits, const Weights& w, int rank, int warp,
                                            int lane) const {
-        int column = p.pairRows ? lane / 8 * 16 + lane % 8 : 2 * lane, n = rowOf(lane);
-        unsigned there[BATCH_SPLITS_MAX], step = p.pairRows ? 32 : 4;
-#pragma unroll
-        for (int s = 0; s < BATCH_SPLITS_MAX; s++) there[s] = inBlock(parts + column * 4, min(s, splits - 1));
-        bool isRow = n < p.rows;
+        constexpr int STEP = BATCH_THREADS / LANES, AT_ONCE = 4;
+        int n = rowOf(lane), share = last - first;
+        unsigned own = parts + (first * PART_STRIDE + lane % LANES * FOUR) * 4;
 #pragma unroll 1
-        for (int m = first + warp; m < last; m += BATCH_WARPS) {
-            float part[BATCH_SPLITS_MAX][2], v[2];
+        for (int i0 = warp * ABREAST; i0 < share; i0 += STEP) {
+            int i = min(i0 + lane / LANES, share - 1);
+            bool isToken = i0 + lane / LANES < share;
+            float v[2][FOUR];
+#pragma unroll 1
+            for (int step = 0; step < splits; step += AT_ONCE) {
+                // Half of the blocks begin with the second four parts, so that not all read the same one: a + b = b + a.
+                int s0 = splits > AT_ONCE && rank >= AT_ONCE ? AT_ONCE - step : step;
+                float4 part[AT_ONCE][2];
+                float sum[2][FOUR];
 #pragma unroll
-            for (int s = 0; s < BATCH_SPLITS_MAX; s++) {
-                if (s >= splits) break;
-                part[s][0] = loadPart(there[s] + m * PART_STRIDE * 4);
-                part[s][1] = loadPart(there[s] + m * PART_STRIDE * 4 + step);
-            }
+                for (int s = 0; s < AT_ONCE; s++) {
+                    if (s0 + s >= splits) break;
+                    unsigned from = inBlock(own + i * PART_STRIDE * 4, s0 + s);
+                    part[s][0] = loadPart(from);
+                    part[s][1] = loadPart(from + BATCH_ROWS / 2 * 4);
+                }
 #pragma unroll
-            for (int s = 0; s < BATCH_SPLITS_MAX; s++) {
-                if (s >= splits) break;
-                v[0] = s > 0 ? v[0] + part[s][0] : part[s][0];
-                v[1] = s > 0 ? v[1] + part[s][1] : part[s][1];
+                for (int s = 0; s < AT_ONCE; s++) {
+                    if (s0 + s >= splits) break;
+#pragma unroll
+                    for (int half = 0; half < 2; half++) {
+                        sum[half][0] = s == 0 ? part[s][half].x : sum[half][0] + part[s][half].x;
+                        sum[half][1] = s == 0 ? part[s][half].y : sum[half][1] + part[s][half].y;
+                        sum[half][2] = s == 0 ? part[s][half].z : sum[half][2] + part[s][half].z;
+                        sum[half][3] = s == 0 ? part[s][half].w : sum[half][3] + part[s][half].w;
+                    }
+                }
+#pragma unroll
+                for (int c = 0; c < FOUR; c++) {
+                    v[0][c] = step == 0 ? sum[0][c] : v[0][c] + sum[0][c];
+                    v[1][c] = step == 0 ? sum[1][c] : v[1][c] + sum[1][c];
+                }
             }
-            float scale = p.squares ? shared.scales[m] : 1.0f;
-            v[0] = v[0] * scale + w.bias[0];
-            v[1] = v[1] * scale + w.bias[1];
-            long long at = (long long)(m0 + m) * p.outStride + n;
+            float scale = p.squares ? shared.scales[i] : 1.0f;
+#pragma unroll
+            for (int c = 0; c < FOUR; c++) {
+                v[0][c] = v[0][c] * scale + of(w.bias[0], c);
+                v[1][c] = v[1][c] * scale + of(w.bias[1], c);
+            }
+            long long to = (long long)(m0 + first + i) * p.outStride + n;
             if (p.epilogue == EPILOGUE_RESIDUAL) {
-                residual(v, w, at, m, lane, tileCount);
-            } else if (!isRow) {
+                residual(v, w, i, to, isToken, lane);
+            } else if (!isToken || !isRow(n, 0)) {
                 continue;
             } else if (p.epilogue == EPILOGUE_CONVOLUTION) {
-                if (shared.slots[m] >= 0) convolve(v, w, at, m, lane);
+                if (shared.slots[i] >= 0) convolve(v, w, i, to, lane);
             } else if (p.epilogue == EPILOGUE_GATE) {
-                float gate = p.activation == ACTIVATION_SILU ? quickSilu(v[1]) : activate(p.activation, v[1]);
-                store((bf16*)p.out + at, v[0] * gate);
-            } else if (p.epilogue == EPILOGUE_LOGITS) {
-                *(float2*)((float*)p.out + at) = float2{v[0], v[1]};
+                float y[FOUR];
+#pragma unroll
+                for (int c = 0; c < FOUR; c++) {
+                    bool isSilu = p.activation == ACTIVATION_SILU;
+                    y[c] = v[0][c] * (isSilu ? quickSilu(v[1][c]) : activate(p.activation, v[1][c]));
+                }
+                *(uint2*)((bf16*)p.out + to) = packed(y);
             } else {
-                *(unsigned*)((bf16*)p.out + at) = bf16Bits(v[0]) | (unsigned)bf16Bits(v[1]) << 16;
+#pragma unroll
+                for (int half = 0; half < 2; half++) {
+                    if (!isRow(n, half)) break;
+                    long long at = to + half * BATCH_ROWS / 2;
+                    if (p.epilogue == EPILOGUE_LOGITS) {
+                        *(float4*)((float*)p.out + at) = float4{v[half][0], v[half][1], v[half][2], v[half][3]};
+                    } else {
+                        *(uint2*)((bf16*)p.out + at) = packed(v[half]);
+                    }
+                }
             }
         }
     }
 
-    __device__ __forceinline__ void residual(const float* v, const Weights& w, long long at, int m, int lane,
-                                             int tileCount) const {
-        bool isRow = rowOf(lane) < p.rows;
-        float2 r = *(const float2*)((const float*)ahead + (m - first) * BATCH_ROWS + lane * 2);
-        r.x += v[0];
-        r.y += v[1];
-        float square = warpSum(isRow ? __fmaf_rn(r.x, r.x, r.y * r.y) : 0.0f);
-        if (lane == 0) p.squaresOut[(long long)(m0 + m) * tileCount + tile] = square;
-        if (!isRow) return;
-        *(float2*)(p.residual + at) = r;
-        *(unsigned*)(p.xOut + at) = bf16Bits(r.x * w.norm[0]) | (unsigned)bf16Bits(r.y * w.norm[1]) << 16;
+    __device__ __forceinline__ void residual(const float (&v)[2][FOUR], const Weights& w, int i, long long to, bool isToken,
+                                             int lane) const {
+        int n = rowOf(lane), partCount = (p.rows + BATCH_ROWS - 1) / BATCH_ROWS;
+        float square = 0;
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            bool isThere = isToken && isRow(n, half);
+            int column = half * BATCH_ROWS / 2 + lane % LANES * FOUR;
+            float4 r = *(const float4*)((const float*)ahead + i * BATCH_ROWS + column);
+            r.x += v[half][0], r.y += v[half][1], r.z += v[half][2], r.w += v[half][3];
+            if (!isThere) r = float4{0, 0, 0, 0};
+            square = __fmaf_rn(r.x, r.x, square), square = __fmaf_rn(r.y, r.y, square);
+            square = __fmaf_rn(r.z, r.z, square), square = __fmaf_rn(r.w, r.w, square);
+            if (isThere) {
+                float x[FOUR] = {r.x * of(w.more[half], 0), r.y * of(w.more[half], 1), r.z * of(w.more[half], 2),
+                                 r.w * of(w.more[half], 3)};
+                *(float4*)(p.residual + to + half * BATCH_ROWS / 2) = r;
+                *(uint2*)(p.xOut + to + half * BATCH_ROWS / 2) = packed(x);
+            }
+        }
+#pragma unroll
+        for (int mask = LANES / 2; mask > 0; mask >>= 1) square += __shfl_xor_sync(0xffffffffu, square, mask);
+        if (isToken && lane % LANES == 0)
+            p.squaresOut[(long long)(m0 + first + i) * partCount + tile] = square;
     }
 
-    __device__ __forceinline__ void convolve(const float* v, const Weights& w, long long at, int m, int lane) const {
-        const bf16* before = (const bf16*)ahead + (m - first) * BATCH_ROWS + lane;
-        float sum = __fmaf_rn(widen(before[BATCH_ROWS / 2]), w.taps[0], w.tapsBias);
-        sum = __fmaf_rn(widen(before[0]), w.taps[1], sum);
-        sum = __fmaf_rn(rounded(v[0]), w.taps[2], sum);
-        store(ringRow(m, 0) + rowOf(lane), v[0]);
-        store((bf16*)p.out + at, quickSilu(sum) * rounded(v[1]));
+    __device__ __forceinline__ void convolve(const float (&v)[2][FOUR], const Weights& w, int i, long long to,
+                                             int lane) const {
+        const bf16* before = (const bf16*)ahead + i * BATCH_ROWS + lane % LANES * FOUR;
+        uint2 last = *(const uint2*)before, first = *(const uint2*)(before + BATCH_ROWS / 2);
+        float y[FOUR];
+#pragma unroll
+        for (int c = 0; c < FOUR; c++) {
+            float sum = __fmaf_rn(of(first, c), of(w.more[c * TAPS / FOUR], c * TAPS % FOUR), of(w.more[TAPS], c));
+            sum = __fmaf_rn(of(last, c), of(w.more[(c * TAPS + 1) / FOUR], (c * TAPS + 1) % FOUR), sum);
+            sum = __fmaf_rn(rounded(v[0][c]), of(w.more[(c * TAPS + 2) / FOUR], (c * TAPS + 2) % FOUR), sum);
+            y[c] = quickSilu(sum) * rounded(v[1][c]);
+        }
+        *(uint2*)(ringRow(i, 0) + rowOf(lane)) = packed(v[0]);
+        *(uint2*)((bf16*)p.out + to) = packed(y);
     }
 };
 
 template <int TOKENS>
 __device__ __forceinline__ void projectBatch(const Projection& p, const void* xMap, int splits) {
     typedef BatchShape<TOKENS> Shape;
-    constexpr int STAGES = Shape::STAGES;
-    __shared__ BatchShared<TOKENS, STAGES> shared;
-    DYNAMIC_SHARED(batchShared);
-    unsigned char* aligned = batchShared + (1024 - sharedAddress(batchShared) % 1024) % 1024;
-    unsigned stages = sharedAddress(aligned), full = sharedAddress(shared.full), empty = sharedAddress(shared.empty);
+    constexpr int WEIGHT_STAGES = Shape::WEIGHT_STAGES, TOKEN_STAGES = Shape::TOKEN_STAGES, COPIER = BATCH_WARPS;
+    extern __shared__ __align__(1024) unsigned char batchShared[];
+    unsigned stages = sharedAddress(batchShared);
+    unsigned tokenStages = stages + WEIGHT_STAGES * Shape::WEIGHT_BYTES;
+    auto& shared = *(BatchShared<TOKENS>*)(batchShared + Shape::STAGE_BYTES + Shape::AHEAD_BYTES);
+    unsigned fullWeights = sharedAddress(shared.weights), fullTokens = sharedAddress(shared.tokens),
+             empty = sharedAddress(shared.empty);
     int thread = (int)threadIdx.x, warp = thread / WARP, lane = thread % WARP;
     int split = (int)blockIdx.x % splits, tile = (int)blockIdx.x / splits, m0 = (int)blockIdx.y * TOKENS;
     int blocks = p.depth / BATCH_DEPTH, from = split * blocks / splits, count = (split + 1) * blocks / splits - from;
-    int first = split * TOKENS / splits, last = min((split + 1) * TOKENS / splits, p.count - m0);
-    BatchEnd<TOKENS> end = {p, shared, aligned + STAGES * Shape::STAGE_BYTES, m0, first, last, tile};
-    bool copies = warp == BATCH_WARPS;
-    auto copyTile = [&](int i, int stage) {
-        expectBytes(full + stage * 8, Shape::STAGE_BYTES);
-        copyWeights(stages + stage * Shape::STAGE_BYTES, p.weight, full + stage * 8, (from + i) * BATCH_DEPTH,
+    int first = split * TOKENS / splits, last = max(first, min((split + 1) * TOKENS / splits, p.count - m0));
+    BatchEnd<TOKENS> end = {p, shared, batchShared + Shape::STAGE_BYTES, m0, first, last, tile};
+    auto fetchWeights = [&](int i, int stage) {
+        expectBytes(fullWeights + stage * 8, Shape::WEIGHT_BYTES);
+        copyWeights(stages + stage * Shape::WEIGHT_BYTES, p.weight, fullWeights + stage * 8, (from + i) * BATCH_DEPTH,
                     tile * (p.pairRows ? 4 : 8));
     };
     typename BatchEnd<TOKENS>::Weights weights;
-    if (!copies) {
-        end.readWeights(weights, lane);
-    } else if (lane == 0) {
+    if (warp == COPIER && lane == 0) {
         asm volatile("prefetch.tensormap [%0];" ::"l"(xMap) : "memory");
 #pragma unroll 1
-        for (int s = 0; s < STAGES; s++) {
-            createBarrier(full + s * 8, 1);
+        for (int s = 0; s < WEIGHT_STAGES; s++) createBarrier(fullWeights + s * 8, 1);
+#pragma unroll 1
+        for (int s = 0; s < TOKEN_STAGES; s++) {
+            createBarrier(fullTokens + s * 8, 1);
             createBarrier(empty + s * 8, BATCH_WARPS);
         }
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 #pragma unroll 1
-        for (int i = 0; i < min(STAGES, count); i++) copyTile(i, i);
+        for (int i = 0; i < min(WEIGHT_STAGES, count); i++) fetchWeights(i, i);
     }
+    __syncwarp();
+    end.readWeights(weights, lane);
     __syncthreads();
     // After a plain projection comes a mixer, which reads more than weights before it waits.
     if (p.epilogue != EPILOGUE_PLAIN) letSuccessorStart();
     awaitPredecessor();
 
-    if (copies) {
-        int stage = 0, phase = 1;
+    if (warp == COPIER) {
+        // What was multiplied TOKEN_STAGES tiles ago makes room for x of this one, and for weights of a later one.
+        int stage = 0, phase = 1, weightStage = 0;
 #pragma unroll 1
         for (int i = 0; lane == 0 && i < count; i++) {
-            if (i >= STAGES) {
-                awaitPhase(empty + stage * 8, phase);
-                copyTile(i, stage);
+            if (i >= TOKEN_STAGES) awaitPhase(empty + stage * 8, phase);
+            expectBytes(fullTokens + stage * 8, Shape::TOKEN_BYTES);
+            copyTokens(tokenStages + stage * Shape::TOKEN_BYTES, xMap, fullTokens + stage * 8, (from + i) * BATCH_DEPTH, m0);
+            int next = i - TOKEN_STAGES + WEIGHT_STAGES;
+            if (i >= TOKEN_STAGES && next < count) {
+                fetchWeights(next, weightStage);
+                if (++weightStage == WEIGHT_STAGES) weightStage = 0;
             }
-            copyTokens(stages + stage * Shape::STAGE_BYTES + Shape::WEIGHT_BYTES, xMap, full + stage * 8,
-                       (from + i) * BATCH_DEPTH, m0);
-            if (++stage == STAGES) stage = 0, phase ^= 1;
+            if (++stage == TOKEN_STAGES) stage = 0, phase ^= 1;
         }
         __syncwarp();
+    } else if (warp > COPIER) {
+        end.readAhead(thread - (COPIER + 1) * WARP);
     } else {
-        end.readAhead();
         float sums[TOKENS / 2];
 #pragma unroll
         for (int i = 0; i < TOKENS / 2; i++) sums[i] = 0;
-        int stage = 0, phase = 0;
+        int stage = 0, phase = 0, weightStage = 0, weightPhase = 0;
 #pragma unroll 1
         for (int i = 0; i < count; i++) {
-            unsigned tiles = stages + stage * Shape::STAGE_BYTES;
-            awaitPhase(full + stage * 8, phase);
-            unsigned long long a = tileDescriptor(tiles), b = tileDescriptor(tiles + Shape::WEIGHT_BYTES);
+            awaitPhase(fullWeights + weightStage * 8, weightPhase);
+            awaitPhase(fullTokens + stage * 8, phase);
+            unsigned long long a = tileDescriptor(stages + weightStage * Shape::WEIGHT_BYTES),
+                               b = tileDescriptor(tokenStages + stage * Shape::TOKEN_BYTES);
             asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 #pragma unroll
             for (int k = 0; k < BATCH_DEPTH / 16; k++) multiplyGroup<TOKENS>(sums, a + 2 * k, b + 2 * k);
             asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
             if (i > 0) {
                 asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory");
-                if (lane == 0) arrive(empty + (stage == 0 ? STAGES - 1 : stage - 1) * 8);
+                if (lane == 0) arrive(empty + (stage == 0 ? TOKEN_STAGES - 1 : stage - 1) * 8);
             }
-            if (++stage == STAGES) stage = 0, phase ^= 1;
+            if (++stage == TOKEN_STAGES) stage = 0, phase ^= 1;
+            if (++weightStage == WEIGHT_STAGES) weightStage = 0, weightPhase ^= 1;
         }
-        asm volatile("wgmma.wait_group.sync.aligned 0;\ncp.async.wait_all;" ::: "memory");
-        asm volatile("bar.sync 1, %0;" ::"n"(BATCH_WARPS * WARP) : "memory");  // nobody reads the stages any more
-        unsigned own = stages + (lane % 4 * 2 * PART_STRIDE + warp * 16 + lane / 4) * 4;
+        asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+        asm volatile("bar.sync 2, %0;" ::"n"(BATCH_WARPS * WARP) : "memory");  // nobody reads the stages any more
+        // Paired rows apart, see BatchEnd.
+        int row = p.pairRows ? warp % BATCH_WARPS * 8 + lane / 4 : warp % BATCH_WARPS * 16 + lane / 4;
+        unsigned own = stages + (lane % 4 * 2 * PART_STRIDE + row) * 4;
+        unsigned below = own + (p.pairRows ? BATCH_ROWS / 2 : 8) * 4;
 #pragma unroll
-        for (int i = 0; i < TOKENS / 2; i++) {
-            int token = i / 4 * 8 + i % 2, row = i % 4 / 2 * 8;
-            asm volatile("st.shared.f32 [%0], %1;" ::"r"(own + (token * PART_STRIDE + row) * 4), "f"(sums[i]) : "memory");
-        }
+        for (int i = 0; i < TOKENS / 2; i++)
+            asm volatile("st.shared.f32 [%0], %1;" ::"r"((i % 4 < 2 ? own : below) + (i / 4 * 8 + i % 2) * PART_STRIDE * 4),
+                         "f"(sums[i])
+                         : "memory");
     }
-    syncCluster();
-    if (!copies) end.finish(stages, splits, (int)gridDim.x / splits, weights, warp, lane);
-    syncCluster();  // until others have read this block's sums
+    if (splits > 1) {
+        syncCluster();
+    } else {
+        __syncthreads();
+    }
+    end.finish(stages, splits, weights, split, warp, lane);
+    if (splits > 1) awaitCluster();  // when others have read this block's sums
 }
 
 #else
@@ -388,7 +510,7 @@ __device__ __forceinline__ void projectBatch(const Projection&, const void*, int
 #endif
 
 // project_batch_N: one projection of M tokens, N a block, with what follows it; sm_90a only. K is a multiple of 64.
-// grid (row tiles · splits, M / N rounded up), block 160, cluster splits; smem BatchShape::SHARED_BYTES
+// grid (row tiles · splits, M / N rounded up), block 256, cluster splits; smem 111,088 B and 115,472 B
 // bytes  rows·K·2 and, from the cache, row tiles·M·K·2
 // bound  memory: not measured
 // ref    backend.cpu.Reference (linear, convolution, mlp, norm)
@@ -423,5 +545,4 @@ __device__ __forceinline__ void projectBatch(const Projection&, const void*, int
     }
 PROJECT_BATCH(32)
 PROJECT_BATCH(64)
-
 #endif

@@ -18,7 +18,7 @@ final class BatchProjections {
     private static final int SWIZZLE_ROWS = 8;
     private static final int CLUSTER_MAX = 8;
     private static final int SPLIT_DEPTH_MAX = 896;
-    private static final int THREADS = 160; // a warpgroup and the warp that copies
+    private static final int THREADS = 256; // a warpgroup, the warp that copies, and three that read ahead
     private static final int BF16_BYTES = 2;
     private static final List<Shape> SHAPES =
             List.of(new Shape(Kernel.PROJECT_BATCH_32, 32), new Shape(Kernel.PROJECT_BATCH_64, 64));

@@ -32,8 +32,8 @@ enum Kernel {
     PROJECT_8(101_888),
     PROJECT_16(110_592),
     PROJECT_32(106_496),
-    PROJECT_BATCH_32(103_424),
-    PROJECT_BATCH_64(107_520);
+    PROJECT_BATCH_32(111_088),
+    PROJECT_BATCH_64(115_472);
 
     private final int sharedBytesMax;
 

@@ -108,29 +108,39 @@ public final class GpuCheck {
         add("goldens", name, (isGood ? "ok " : "FAILED ") + errors);
     }
 
-    /** Every kernel of a golden's model a few times: what a sanitizer gets through. */
+    /**
+     * Every kernel of a golden's model a few times: what a sanitizer gets through. Two prompts, then steps of so many
+     * rows that they go through the kernels of a batch, with the convolution's step among their ends.
+     */
     private void small(String golden) {
+        int rows = 12;
         try (var checkpoint = Checkpoint.open(Golden.open(golden).directory())) {
-            var options = new CudaBackend.Options(2, 2, 80, false, ElementType.BF16);
+            var options = new CudaBackend.Options(rows, rows, 80, false, ElementType.BF16);
             var device = new JcudaDevice(0, ElementType.BF16);
             try (var backend = CudaBackend.open(device, checkpoint.config(), checkpoint.weights(), options)) {
-                var batch = new Batch(2, 80);
-                var result = new StepResult(2, 80);
-                for (int slot = 0; slot < 2; slot++) {
+                var batch = new Batch(rows, 80);
+                var result = new StepResult(rows, 80);
+                var params = SamplingParams.DEFAULT;
+                for (int slot = 0; slot < rows; slot++) {
                     backend.zero(slot);
                     backend.configure(
-                            slot,
-                            new RowSampling(SamplingParams.DEFAULT, 1, 0, new int[0], 0, 1 << 30, -1, new int[0]));
-                    batch.add(slot, new int[30 + slot], 0, 30 + slot, true);
+                            slot, new RowSampling(params, 1, 0, new int[0], 0, 1 << 30, -1, new int[0]));
                 }
+                batch.add(0, new int[30], 0, 30, true);
+                batch.add(1, new int[31], 0, 31, true);
                 for (int step = 0; step < 5; step++) { // the second row folds, then the first
                     backend.enqueue(batch);
                     backend.await(result);
                     batch.clear();
-                    batch.addContinuing(0);
-                    batch.addContinuing(1);
+                    for (int slot = 0; slot < rows; slot++) {
+                        if (step == 0 && slot > 1) {
+                            batch.add(slot, new int[1], 0, 1, true);
+                        } else {
+                            batch.addContinuing(slot);
+                        }
+                    }
                 }
-                add("small", golden, "a prompt and four steps");
+                add("small", golden, "two prompts and four steps of " + rows + " rows");
             }
         }
     }
