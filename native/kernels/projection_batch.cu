@@ -23,7 +23,7 @@ constexpr int PART_STRIDE = BATCH_ROWS + 4;  // of f32 [TOKENS, rows]: no bank t
 template <int TOKENS>
 struct BatchShape {
     static constexpr int WEIGHT_BYTES = BATCH_ROWS * BATCH_DEPTH * 2, TOKEN_BYTES = TOKENS * BATCH_DEPTH * 2;  // of a tile
-    static constexpr int TOKEN_STAGES = TOKENS > 32 ? 5 : 6;  // weights come from farther and begin earlier
+    static constexpr int TOKEN_STAGES = TOKENS > 32 ? 5 : TOKENS > 16 ? 6 : 8;  // weights come from farther and begin earlier
     static constexpr int WEIGHT_STAGES = (104 * 1024 - TOKEN_STAGES * TOKEN_BYTES) / WEIGHT_BYTES;
     static constexpr int STAGE_BYTES = WEIGHT_STAGES * WEIGHT_BYTES + TOKEN_STAGES * TOKEN_BYTES;
     static constexpr int AHEAD_BYTES = TOKENS * 128;  // see BatchEnd; a residual projection has two shares at least
@@ -42,6 +42,8 @@ struct BatchShared {
 
     static constexpr int BYTES = Shape::STAGE_BYTES + Shape::AHEAD_BYTES;  // what a launch needs, beside this
 };
+static_assert(BatchShared<8>::BYTES + sizeof(BatchShared<8>) == 107824, "mirrored by Kernel");
+static_assert(BatchShared<16>::BYTES + sizeof(BatchShared<16>) == 108920, "mirrored by Kernel");
 static_assert(BatchShared<32>::BYTES + sizeof(BatchShared<32>) == 111088, "mirrored by Kernel");
 static_assert(BatchShared<64>::BYTES + sizeof(BatchShared<64>) == 115472, "mirrored by Kernel; two fit");
 
@@ -53,6 +55,20 @@ __device__ __forceinline__ void multiplyGroup(float (&d)[TOKENS / 2], unsigned l
 
 #define R4(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
 #define R16(i) R4(i), R4(i + 4), R4(i + 8), R4(i + 12)
+template <>
+__device__ __forceinline__ void multiplyGroup<8>(float (&d)[4], unsigned long long a, unsigned long long b) {
+    asm volatile(
+        "wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {%0, %1, %2, %3}, %4, %5, 1, 1, 1, 0, 0;"
+        : R4(0)
+        : "l"(a), "l"(b));
+}
+template <>
+__device__ __forceinline__ void multiplyGroup<16>(float (&d)[8], unsigned long long a, unsigned long long b) {
+    asm volatile(
+        "wgmma.mma_async.sync.aligned.m64n16k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7}, %8, %9, 1, 1, 1, 0, 0;"
+        : R4(0), R4(4)
+        : "l"(a), "l"(b));
+}
 template <>
 __device__ __forceinline__ void multiplyGroup<32>(float (&d)[16], unsigned long long a, unsigned long long b) {
     asm volatile(
@@ -510,7 +526,7 @@ __device__ __forceinline__ void projectBatch(const Projection&, const void*, int
 #endif
 
 // project_batch_N: one projection of M tokens, N a block, with what follows it; sm_90a only. K is a multiple of 64.
-// grid (row tiles · splits, M / N rounded up), block 256, cluster splits; smem 111,088 B and 115,472 B
+// grid (row tiles · splits, M / N rounded up), block 256, cluster splits; smem by static_assert above
 // bytes  rows·K·2 and, from the cache, row tiles·M·K·2
 // bound  memory: not measured
 // ref    backend.cpu.Reference (linear, convolution, mlp, norm)
@@ -543,6 +559,8 @@ __device__ __forceinline__ void projectBatch(const Projection&, const void*, int
                         activeSlots, rowPositions, state, slotBytes, ringOffset, taps, tapsBias, kernelSize, ringRows};  \
         projectBatch<N>(p, xMap, splits);                                                                                       \
     }
+PROJECT_BATCH(8)
+PROJECT_BATCH(16)
 PROJECT_BATCH(32)
 PROJECT_BATCH(64)
 #endif

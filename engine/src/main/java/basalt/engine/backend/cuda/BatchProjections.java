@@ -20,8 +20,11 @@ final class BatchProjections {
     private static final int SPLIT_DEPTH_MAX = 896;
     private static final int THREADS = 256; // a warpgroup, the warp that copies, and three that read ahead
     private static final int BF16_BYTES = 2;
-    private static final List<Shape> SHAPES =
-            List.of(new Shape(Kernel.PROJECT_BATCH_32, 32), new Shape(Kernel.PROJECT_BATCH_64, 64));
+    private static final List<Shape> SHAPES = List.of(
+            new Shape(Kernel.PROJECT_BATCH_8, 8),
+            new Shape(Kernel.PROJECT_BATCH_16, 16),
+            new Shape(Kernel.PROJECT_BATCH_32, 32),
+            new Shape(Kernel.PROJECT_BATCH_64, 64));
 
     private final Device device;
     private final IdentityHashMap<DeviceModel.Linear, Long> rowMaps = new IdentityHashMap<>();

@@ -143,11 +143,11 @@ final class Forward {
     private void projectLayer(Pass pass, int index, boolean isDecode) {
         var layer = model.layers().get(index);
         int tokens = pass.tokenCount();
-        int squareCount = index == 0 ? 1 : projectKernels.squareCount(tokens);
+        int squareCount = index == 0 ? 1 : projectKernels.squareCount();
         var next = index + 1 < model.layers().size()
                 ? model.layers().get(index + 1).norm1()
                 : model.finalNorm();
-        if (layer.mixer() instanceof Mixer.Convolution m && isDecode && projectKernels.canConvolve(m, tokens)) {
+        if (layer.mixer() instanceof Mixer.Convolution m && isDecode && projectKernels.canConvolve(m)) {
             projectKernels.convolution(layer, m, mixerKernels.stateOffset(index), tokens, squareCount);
         } else {
             projectKernels.plain(layer.input(), tokens, squareCount);
@@ -236,7 +236,7 @@ final class Forward {
             }
             return;
         }
-        int squareCount = projectKernels.squareCount(tokens);
+        int squareCount = projectKernels.squareCount();
         var picked = new ProjectKernels.Picked(buffers.x(), buffers.squares(), squareCount);
         if (picks != 0) {
             picked = new ProjectKernels.Picked(buffers.headX(), buffers.headSquares(), squareCount);

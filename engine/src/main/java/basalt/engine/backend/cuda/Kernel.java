@@ -32,6 +32,8 @@ enum Kernel {
     PROJECT_8(101_888),
     PROJECT_16(110_592),
     PROJECT_32(106_496),
+    PROJECT_BATCH_8(107_824),
+    PROJECT_BATCH_16(108_920),
     PROJECT_BATCH_32(111_088),
     PROJECT_BATCH_64(115_472);
 
@@ -54,7 +56,8 @@ enum Kernel {
     /** Whether it streams weights through shared memory, and so shares a multiprocessor with its successor. */
     boolean isProjection() {
         return switch (this) {
-            case PROJECT_8, PROJECT_16, PROJECT_32, PROJECT_BATCH_32, PROJECT_BATCH_64 -> true;
+            case PROJECT_8, PROJECT_16, PROJECT_32 -> true;
+            case PROJECT_BATCH_8, PROJECT_BATCH_16, PROJECT_BATCH_32, PROJECT_BATCH_64 -> true;
             default -> false;
         };
     }

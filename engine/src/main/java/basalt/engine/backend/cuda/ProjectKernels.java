@@ -27,8 +27,7 @@ final class ProjectKernels {
     private final KernelArguments arguments;
     private final int multiprocessorCount;
     private final int activation;
-    private final @Nullable BatchProjections batch;
-    private final int tokensMax; // more go through the batch's kernels, where there are any
+    private final @Nullable BatchProjections batch; // where there is one, everything goes through its kernels
 
     ProjectKernels(
             Device device,
@@ -41,7 +40,6 @@ final class ProjectKernels {
         this.device = device;
         this.config = config;
         this.batch = batch;
-        tokensMax = batch == null ? Integer.MAX_VALUE : STREAM_TOKENS;
         this.buffers = buffers;
         this.slotMemory = slotMemory;
         this.state = state;
@@ -51,17 +49,13 @@ final class ProjectKernels {
     }
 
     /** Parts of Σ r² that a token has after the first layer. */
-    int squareCount(int tokens) {
-        return isBatch(tokens) ? BatchProjections.squareCount(config.width()) : buffers.squareCount();
-    }
-
-    private boolean isBatch(int tokens) {
-        return tokens > tokensMax;
+    int squareCount() {
+        return batch != null ? BatchProjections.squareCount(config.width()) : buffers.squareCount();
     }
 
     /** Whether {@link #convolution} can be asked for. */
-    boolean canConvolve(Mixer.Convolution m, int tokens) {
-        return !isBatch(tokens) || m.kernelSize() == BATCH_TAPS;
+    boolean canConvolve(Mixer.Convolution m) {
+        return batch == null || m.kernelSize() == BATCH_TAPS;
     }
 
     /** An input projection. */
@@ -74,7 +68,7 @@ final class ProjectKernels {
     /** The MLP's input projection and its gate. */
     void gate(DeviceModel.Linear linear, int tokens) {
         int inner = config.mlp().innerWidth();
-        start(linear, buffers.x(), buffers.squares(), squareCount(tokens), tokens, inner);
+        start(linear, buffers.x(), buffers.squares(), squareCount(), tokens, inner);
         output(EPILOGUE_GATE, linear, inner, buffers.narrow(), inner);
         end(linear, tokens, inner);
     }
@@ -144,7 +138,7 @@ final class ProjectKernels {
     }
 
     private void start(DeviceModel.Linear linear, long x, long squares, int squareCount, int tokens, int rows) {
-        if (batch != null && isBatch(tokens)) {
+        if (batch != null) {
             batch.start(arguments, linear, rows < linear.rows(), x, tokens);
         } else {
             arguments.clear().add(linear.weight()).add(x);
@@ -157,7 +151,7 @@ final class ProjectKernels {
                 .add(rows)
                 .add(linear.depth())
                 .add(tokens);
-        if (!isBatch(tokens)) {
+        if (batch == null) {
             arguments.add(perBlock(rows));
         }
     }
@@ -187,7 +181,7 @@ final class ProjectKernels {
     }
 
     private void end(DeviceModel.Linear linear, int tokens, int rows) {
-        if (batch != null && isBatch(tokens)) {
+        if (batch != null) {
             batch.launch(arguments, linear, tokens);
             return;
         }
