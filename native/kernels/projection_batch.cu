@@ -5,6 +5,9 @@
 // what the end needs besides the sums. At the end each block of a cluster adds the parts of all for its share of the
 // tokens, in a fixed order, and does what follows.
 //
+// More than 64 tokens are two blocks of a cluster for each tile: each copies half of the tile, into both. Read by each,
+// the weights would be more than the cache can give.
+//
 // The norm before a projection is late, as in projection.cu. The order of every sum depends on the shapes and the number
 // of tokens alone.
 #include "matrix.cuh"
@@ -19,11 +22,13 @@ constexpr int AHEAD_WARPS = 3;       // read what the end needs while the others
 constexpr int BATCH_THREADS = (BATCH_WARPS + 1 + AHEAD_WARPS) * WARP;
 constexpr int PART_STRIDE = BATCH_ROWS + 4;  // of f32 [TOKENS, rows]: no bank twice
 
-// The shared memory of a block of so many tokens; one of the next kernel fits beside it.
-template <int TOKENS>
+// The shared memory of a block of so many tokens, one of so many that share weights; a block of the next kernel fits
+// beside it.
+template <int TOKENS, int SHARERS>
 struct BatchShape {
     static constexpr int WEIGHT_BYTES = BATCH_ROWS * BATCH_DEPTH * 2, TOKEN_BYTES = TOKENS * BATCH_DEPTH * 2;  // of a tile
-    static constexpr int TOKEN_STAGES = TOKENS > 32 ? 5 : TOKENS > 16 ? 6 : 8;  // weights come from farther and begin earlier
+    // Of both kinds. Weights come from farther and begin earlier.
+    static constexpr int TOKEN_STAGES = SHARERS > 1 ? 6 : TOKENS > 32 ? 5 : TOKENS > 16 ? 6 : 8;
     static constexpr int WEIGHT_STAGES = (104 * 1024 - TOKEN_STAGES * TOKEN_BYTES) / WEIGHT_BYTES;
     static constexpr int STAGE_BYTES = WEIGHT_STAGES * WEIGHT_BYTES + TOKEN_STAGES * TOKEN_BYTES;
     static constexpr int AHEAD_BYTES = TOKENS * 128;  // see BatchEnd; a residual projection has two shares at least
@@ -32,9 +37,9 @@ struct BatchShape {
 };
 
 // What a block knows before its sums are there.
-template <int TOKENS>
+template <int TOKENS, int SHARERS>
 struct BatchShared {
-    typedef BatchShape<TOKENS> Shape;
+    typedef BatchShape<TOKENS, SHARERS> Shape;
     unsigned long long weights[Shape::WEIGHT_STAGES], tokens[Shape::TOKEN_STAGES], empty[Shape::TOKEN_STAGES];
     float scales[TOKENS];             // of the block's share, from its first token on, as are the others
     int slots[TOKENS];
@@ -42,10 +47,11 @@ struct BatchShared {
 
     static constexpr int BYTES = Shape::STAGE_BYTES + Shape::AHEAD_BYTES;  // what a launch needs, beside this
 };
-static_assert(BatchShared<8>::BYTES + sizeof(BatchShared<8>) == 107824, "mirrored by Kernel");
-static_assert(BatchShared<16>::BYTES + sizeof(BatchShared<16>) == 108920, "mirrored by Kernel");
-static_assert(BatchShared<32>::BYTES + sizeof(BatchShared<32>) == 111088, "mirrored by Kernel");
-static_assert(BatchShared<64>::BYTES + sizeof(BatchShared<64>) == 115472, "mirrored by Kernel; two fit");
+static_assert(BatchShared<8, 1>::BYTES + sizeof(BatchShared<8, 1>) == 107824, "mirrored by Kernel");
+static_assert(BatchShared<16, 1>::BYTES + sizeof(BatchShared<16, 1>) == 108920, "mirrored by Kernel");
+static_assert(BatchShared<32, 1>::BYTES + sizeof(BatchShared<32, 1>) == 111088, "mirrored by Kernel");
+static_assert(BatchShared<64, 1>::BYTES + sizeof(BatchShared<64, 1>) == 115472, "mirrored by Kernel; two fit");
+static_assert(BatchShared<64, 2>::BYTES + sizeof(BatchShared<64, 2>) == 115480, "mirrored by Kernel; two fit");
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
@@ -110,6 +116,10 @@ __device__ __forceinline__ unsigned inBlock(unsigned address, int rank) {
 __device__ __forceinline__ void arrive(unsigned barrier) {
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
 }
+// At a barrier of any block of the cluster. No scope is named: with the cluster's it would wait for global memory.
+__device__ __forceinline__ void arriveThere(unsigned barrier) {
+    asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
 __device__ __forceinline__ void awaitPhase(unsigned barrier, int phase) {
     unsigned isDone;
     do {
@@ -127,6 +137,15 @@ __device__ __forceinline__ void copyWeights(unsigned to, const void* map, unsign
         " cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.L2::cache_hint"
         " [%0], [%1, {%2, %3, %3, %4}], [%5], policy; }" ::"r"(to),
         "l"(map), "r"(k), "r"(0), "r"(group), "r"(barrier)
+        : "memory");
+}
+// The same into all blocks of the cluster in a mask, at the same place, each told by its own barrier.
+__device__ __forceinline__ void shareWeights(unsigned to, const void* map, unsigned barrier, int k, int group, int mask) {
+    asm volatile(
+        "{ .reg .b64 policy; createpolicy.fractional.L2::evict_first.b64 policy, 1.0;"
+        " cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster"
+        ".L2::cache_hint [%0], [%1, {%2, %3, %3, %4}], [%5], %6, policy; }" ::"r"(to),
+        "l"(map), "r"(k), "r"(0), "r"(group), "r"(barrier), "h"((unsigned short)mask)
         : "memory");
 }
 __device__ __forceinline__ void copyTokens(unsigned to, const void* map, unsigned barrier, int k, int token) {
@@ -172,14 +191,14 @@ __device__ __forceinline__ float quickSilu(float x) { return __fdividef(x, 1.0f 
 // token, a lane four and the four 32 below them, which are pairs where rows are paired: so other blocks' sums are read by
 // whole lines of 128 bytes. What else it reads, warps that do not multiply have copied into shared memory during the
 // products. One short loop serves all: instructions that run once take longer to fetch than to run.
-template <int TOKENS>
+template <int TOKENS, int SHARERS>
 struct BatchEnd {
-    typedef BatchShape<TOKENS> Shape;
+    typedef BatchShape<TOKENS, SHARERS> Shape;
     static constexpr int TAPS = 3, FOUR = 4;
     static constexpr int LANES = 8, ABREAST = WARP / LANES;  // that share a token; tokens of a warp
 
     const Projection& p;
-    BatchShared<TOKENS>& shared;
+    BatchShared<TOKENS, SHARERS>& shared;
     unsigned char* ahead;  // f32 [share, rows] of the residual stream, or bf16 [share, 2, rows / 2] of the ring
     int m0, first, last, tile;
 
@@ -293,7 +312,7 @@ struct BatchEnd {
     }
 
     // parts: f32 [TOKENS, PART_STRIDE] in each of the cluster's blocks.
-    __device__ __forceinline__ void finish(unsigned parts, int splits, const Weights& w, int rank, int warp,
+    __device__ __forceinline__ void finish(unsigned parts, int splits, int base, const Weights& w, int rank, int warp,
                                            int lane) const {
         constexpr int STEP = BATCH_THREADS / LANES, AT_ONCE = 4;
         int n = rowOf(lane), share = last - first;
@@ -312,7 +331,7 @@ struct BatchEnd {
 #pragma unroll
                 for (int s = 0; s < AT_ONCE; s++) {
                     if (s0 + s >= splits) break;
-                    unsigned from = inBlock(own + i * PART_STRIDE * 4, s0 + s);
+                    unsigned from = inBlock(own + i * PART_STRIDE * 4, base + s0 + s);
                     part[s][0] = loadPart(from);
                     part[s][1] = loadPart(from + BATCH_ROWS / 2 * 4);
                 }
@@ -412,27 +431,34 @@ struct BatchEnd {
     }
 };
 
-template <int TOKENS>
+template <int TOKENS, int SHARERS>
 __device__ __forceinline__ void projectBatch(const Projection& p, const void* xMap, int splits) {
-    typedef BatchShape<TOKENS> Shape;
+    typedef BatchShape<TOKENS, SHARERS> Shape;
     constexpr int WEIGHT_STAGES = Shape::WEIGHT_STAGES, TOKEN_STAGES = Shape::TOKEN_STAGES, COPIER = BATCH_WARPS;
     extern __shared__ __align__(1024) unsigned char batchShared[];
     unsigned stages = sharedAddress(batchShared);
     unsigned tokenStages = stages + WEIGHT_STAGES * Shape::WEIGHT_BYTES;
-    auto& shared = *(BatchShared<TOKENS>*)(batchShared + Shape::STAGE_BYTES + Shape::AHEAD_BYTES);
+    auto& shared = *(BatchShared<TOKENS, SHARERS>*)(batchShared + Shape::STAGE_BYTES + Shape::AHEAD_BYTES);
     unsigned fullWeights = sharedAddress(shared.weights), fullTokens = sharedAddress(shared.tokens),
              empty = sharedAddress(shared.empty);
     int thread = (int)threadIdx.x, warp = thread / WARP, lane = thread % WARP;
-    int split = (int)blockIdx.x % splits, tile = (int)blockIdx.x / splits, m0 = (int)blockIdx.y * TOKENS;
+    int split = (int)blockIdx.x % splits, sharer = (int)blockIdx.x / splits % SHARERS;
+    int tile = (int)blockIdx.x / (splits * SHARERS), m0 = ((int)blockIdx.y * SHARERS + sharer) * TOKENS;
     int blocks = p.depth / BATCH_DEPTH, from = split * blocks / splits, count = (split + 1) * blocks / splits - from;
     int first = split * TOKENS / splits, last = max(first, min((split + 1) * TOKENS / splits, p.count - m0));
-    BatchEnd<TOKENS> end = {p, shared, batchShared + Shape::STAGE_BYTES, m0, first, last, tile};
+    BatchEnd<TOKENS, SHARERS> end = {p, shared, batchShared + Shape::STAGE_BYTES, m0, first, last, tile};
     auto fetchWeights = [&](int i, int stage) {
         expectBytes(fullWeights + stage * 8, Shape::WEIGHT_BYTES);
-        copyWeights(stages + stage * Shape::WEIGHT_BYTES, p.weight, fullWeights + stage * 8, (from + i) * BATCH_DEPTH,
-                    tile * (p.pairRows ? 4 : 8));
+        int k = (from + i) * BATCH_DEPTH, groups = (p.pairRows ? 4 : 8) / SHARERS;
+        unsigned to = stages + stage * Shape::WEIGHT_BYTES;
+        if (SHARERS > 1) {
+            shareWeights(to + sharer * (Shape::WEIGHT_BYTES / SHARERS), p.weight, fullWeights + stage * 8, k,
+                         (tile * SHARERS + sharer) * groups, 1 << split | 1 << (split + splits));
+        } else {
+            copyWeights(to, p.weight, fullWeights + stage * 8, k, tile * groups);
+        }
     };
-    typename BatchEnd<TOKENS>::Weights weights;
+    typename BatchEnd<TOKENS, SHARERS>::Weights weights;
     if (warp == COPIER && lane == 0) {
         asm volatile("prefetch.tensormap [%0];" ::"l"(xMap) : "memory");
 #pragma unroll 1
@@ -440,9 +466,13 @@ __device__ __forceinline__ void projectBatch(const Projection& p, const void* xM
 #pragma unroll 1
         for (int s = 0; s < TOKEN_STAGES; s++) {
             createBarrier(fullTokens + s * 8, 1);
-            createBarrier(empty + s * 8, BATCH_WARPS);
+            createBarrier(empty + s * 8, SHARERS * BATCH_WARPS);
         }
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    }
+    __syncwarp();
+    if (SHARERS > 1) awaitCluster();
+    if (warp == COPIER && lane == 0) {
 #pragma unroll 1
         for (int i = 0; i < min(WEIGHT_STAGES, count); i++) fetchWeights(i, i);
     }
@@ -460,7 +490,8 @@ __device__ __forceinline__ void projectBatch(const Projection& p, const void* xM
         for (int i = 0; lane == 0 && i < count; i++) {
             if (i >= TOKEN_STAGES) awaitPhase(empty + stage * 8, phase);
             expectBytes(fullTokens + stage * 8, Shape::TOKEN_BYTES);
-            copyTokens(tokenStages + stage * Shape::TOKEN_BYTES, xMap, fullTokens + stage * 8, (from + i) * BATCH_DEPTH, m0);
+            copyTokens(tokenStages + stage * Shape::TOKEN_BYTES, xMap, fullTokens + stage * 8, (from + i) * BATCH_DEPTH,
+                       m0);
             int next = i - TOKEN_STAGES + WEIGHT_STAGES;
             if (i >= TOKEN_STAGES && next < count) {
                 fetchWeights(next, weightStage);
@@ -488,7 +519,9 @@ __device__ __forceinline__ void projectBatch(const Projection& p, const void* xM
             asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
             if (i > 0) {
                 asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory");
-                if (lane == 0) arrive(empty + (stage == 0 ? TOKEN_STAGES - 1 : stage - 1) * 8);
+                unsigned before = empty + (stage == 0 ? TOKEN_STAGES - 1 : stage - 1) * 8;
+                if (SHARERS == 1 && lane == 0) arrive(before);
+                if (SHARERS > 1 && lane < SHARERS) arriveThere(inBlock(before, split + lane * splits));
             }
             if (++stage == TOKEN_STAGES) stage = 0, phase ^= 1;
             if (++weightStage == WEIGHT_STAGES) weightStage = 0, weightPhase ^= 1;
@@ -505,18 +538,18 @@ __device__ __forceinline__ void projectBatch(const Projection& p, const void* xM
                          "f"(sums[i])
                          : "memory");
     }
-    if (splits > 1) {
+    if (splits * SHARERS > 1) {
         syncCluster();
     } else {
         __syncthreads();
     }
-    end.finish(stages, splits, weights, split, warp, lane);
-    if (splits > 1) awaitCluster();  // when others have read this block's sums
+    end.finish(stages, splits, sharer * splits, weights, split, warp, lane);
+    if (splits * SHARERS > 1) awaitCluster();  // when others have read this block's sums
 }
 
 #else
 
-template <int TOKENS>
+template <int TOKENS, int SHARERS>
 __device__ __forceinline__ void projectBatch(const Projection&, const void*, int) {
 #ifdef __CUDACC__
     __trap();  // it is asked for only where Device.hasWarpgroupProducts
@@ -525,42 +558,45 @@ __device__ __forceinline__ void projectBatch(const Projection&, const void*, int
 
 #endif
 
-// project_batch_N: one projection of M tokens, N a block, with what follows it; sm_90a only. K is a multiple of 64.
-// grid (row tiles · splits, M / N rounded up), block 256, cluster splits; smem by static_assert above
+// project_batch_N: one projection of M tokens, TOKENS a block, with what follows it; sm_90a only. K is a multiple of 64.
+// grid (row tiles · SHARERS · splits, M / (TOKENS · SHARERS) rounded up), block 256, cluster SHARERS · splits;
+//   smem by static_assert above; 114 registers
 // bytes  rows·K·2 and, from the cache, row tiles·M·K·2
-// bound  memory: not measured
+// bound  memory, by the chain of launches: 7,168 x 1,792 with its gate and 1,792 x 3,584 with the residual sum in turn take
+//   18.6 us at M=32, 19.9 at 64 and 22.6 at 128, 2,070, 1,940 and 1,700 GB/s of 3,050, H100, 2026-11-28
 // ref    backend.cpu.Reference (linear, convolution, mlp, norm)
-#define PROJECT_BATCH(N)                                                                                                 \
-    extern "C" __global__ void __launch_bounds__(BATCH_THREADS, 2) project_batch_##N(                                     \
-        const void* weightMap,             /* tensor map of [rows, K] or [2·pairRows, K], pairs side by side */         \
-        const void* xMap,                  /* tensor map of [M, K] */                                                    \
-        int splits,                        /* of the depth, 1 to 8 blocks, residual from 2 on */                           \
-        const float* squares,              /* [M, squareCount], or null: x is not scaled */                              \
-        int squareCount, int normWidth, float epsilon,                                                                   \
-        int rows, int depth, int count,    /* rows, or pairs of them; K; M */                                            \
-        int pairRows,                      /* distance of the second row of each pair, 0 for none */                     \
-        int epilogue,                                                                                                    \
-        const bf16* __restrict__ bias,     /* [rows, or 2·pairRows] or null */                                           \
-        void* out,                         /* [M, outStride] */                                                          \
-        int outStride, int activation,                                                                                   \
-        float* residual,                   /* [M, outStride] in/out */                                                   \
-        const bf16* __restrict__ normWeight, /* [rows] of the next norm */                                               \
-        bf16* xOut,                        /* [M, outStride] out */                                                      \
-        float* squaresOut,                 /* [M, row tiles] out */                                                      \
-        const int* activeSlots,            /* [M] */                                                                     \
-        const long long* rowPositions,     /* [M] */                                                                     \
-        unsigned char* state, long long slotBytes,                                                                       \
-        long long ringOffset,              /* bf16 [ringRows, pairRows] */                                               \
-        const bf16* __restrict__ taps,     /* [pairRows, 3] */                                                           \
-        const bf16* __restrict__ tapsBias, /* [pairRows] or null */                                                      \
-        int kernelSize, int ringRows) {                                                                                  \
-        Projection p = {(const bf16*)weightMap, nullptr, squares, squareCount, normWidth, epsilon, rows, depth, count, 0, \
-                        pairRows, epilogue, bias, out, outStride, activation, residual, normWeight, xOut, squaresOut,    \
-                        activeSlots, rowPositions, state, slotBytes, ringOffset, taps, tapsBias, kernelSize, ringRows};  \
-        projectBatch<N>(p, xMap, splits);                                                                                       \
+#define PROJECT_BATCH(N, TOKENS, SHARERS)                                                                              \
+    extern "C" __global__ void __launch_bounds__(BATCH_THREADS, 2) project_batch_##N(                                  \
+        const void* weightMap,             /* tensor map of [rows, K] or [2·pairRows, K], pairs side by side */        \
+        const void* xMap,                  /* tensor map of [M, K] */                                                  \
+        int splits,                        /* of the depth, 1 to 8 / SHARERS blocks, residual from 2 on */                       \
+        const float* squares,              /* [M, squareCount], or null: x is not scaled */                            \
+        int squareCount, int normWidth, float epsilon,                                                                 \
+        int rows, int depth, int count,    /* rows, or pairs of them; K; M */                                          \
+        int pairRows,                      /* distance of the second row of each pair, 0 for none */                   \
+        int epilogue,                                                                                                  \
+        const bf16* __restrict__ bias,     /* [rows, or 2·pairRows] or null */                                         \
+        void* out,                         /* [M, outStride] */                                                        \
+        int outStride, int activation,                                                                                 \
+        float* residual,                   /* [M, outStride] in/out */                                                 \
+        const bf16* __restrict__ normWeight, /* [rows] of the next norm */                                             \
+        bf16* xOut,                        /* [M, outStride] out */                                                    \
+        float* squaresOut,                 /* [M, row tiles] out */                                                    \
+        const int* activeSlots,            /* [M] */                                                                   \
+        const long long* rowPositions,     /* [M] */                                                                   \
+        unsigned char* state, long long slotBytes,                                                                     \
+        long long ringOffset,              /* bf16 [ringRows, pairRows] */                                             \
+        const bf16* __restrict__ taps,     /* [pairRows, 3] */                                                         \
+        const bf16* __restrict__ tapsBias, /* [pairRows] or null */                                                    \
+        int kernelSize, int ringRows) {                                                                                \
+        Projection p = {(const bf16*)weightMap, nullptr, squares, squareCount, normWidth, epsilon, rows, depth, count, 0,\
+                        pairRows, epilogue, bias, out, outStride, activation, residual, normWeight, xOut, squaresOut,  \
+                        activeSlots, rowPositions, state, slotBytes, ringOffset, taps, tapsBias, kernelSize, ringRows};\
+        projectBatch<TOKENS, SHARERS>(p, xMap, splits);                                                                \
     }
-PROJECT_BATCH(8)
-PROJECT_BATCH(16)
-PROJECT_BATCH(32)
-PROJECT_BATCH(64)
+PROJECT_BATCH(8, 8, 1)
+PROJECT_BATCH(16, 16, 1)
+PROJECT_BATCH(32, 32, 1)
+PROJECT_BATCH(64, 64, 1)
+PROJECT_BATCH(128, 64, 2)
 #endif

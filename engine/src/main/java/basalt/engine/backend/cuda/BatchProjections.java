@@ -10,31 +10,35 @@ import java.util.Objects;
  * maps by which the copy engine finds tiles of weights and tokens. Confined to the engine thread.
  */
 final class BatchProjections {
-    /** Most tokens of a launch that is worth more than the vendor's library. */
-    static final int TOKENS_MAX = 64;
-
     private static final int DEPTH = 64; // k of a tile
     private static final int GROUP_ROWS = 64; // rows of weights of a warpgroup
     private static final int SWIZZLE_ROWS = 8;
     private static final int CLUSTER_MAX = 8;
+    private static final int SHARERS_MAX = 2;
     private static final int SPLIT_DEPTH_MAX = 896;
     private static final int THREADS = 256; // a warpgroup, the warp that copies, and three that read ahead
     private static final int BF16_BYTES = 2;
     private static final List<Shape> SHAPES = List.of(
-            new Shape(Kernel.PROJECT_BATCH_8, 8),
-            new Shape(Kernel.PROJECT_BATCH_16, 16),
-            new Shape(Kernel.PROJECT_BATCH_32, 32),
-            new Shape(Kernel.PROJECT_BATCH_64, 64));
+            new Shape(Kernel.PROJECT_BATCH_8, 8, 1),
+            new Shape(Kernel.PROJECT_BATCH_16, 16, 1),
+            new Shape(Kernel.PROJECT_BATCH_32, 32, 1),
+            new Shape(Kernel.PROJECT_BATCH_64, 64, 1),
+            new Shape(Kernel.PROJECT_BATCH_128, 64, SHARERS_MAX));
 
     private final Device device;
-    private final IdentityHashMap<DeviceModel.Linear, Long> rowMaps = new IdentityHashMap<>();
-    private final IdentityHashMap<DeviceModel.Linear, Long> pairMaps = new IdentityHashMap<>();
+    private final IdentityHashMap<DeviceModel.Linear, long[]> rowMaps = new IdentityHashMap<>(); // by sharers - 1
+    private final IdentityHashMap<DeviceModel.Linear, long[]> pairMaps = new IdentityHashMap<>();
     private final List<Tokens> tokenMaps = new ArrayList<>();
     private Shape shape = SHAPES.getFirst(); // of the launch that was begun last, as are splits
     private int splits;
 
-    /** A kernel, and the tokens of a block. */
-    private record Shape(Kernel kernel, int tokens) {}
+    /**
+     * A kernel.
+     *
+     * @param tokens of a block
+     * @param sharers blocks that share a tile of weights, each with tokens of its own
+     */
+    private record Shape(Kernel kernel, int tokens, int sharers) {}
 
     /**
      * A buffer of tokens, element [count, depth].
@@ -61,19 +65,35 @@ final class BatchProjections {
         mapRows(model.head());
     }
 
-    /** Whether a device and the shapes of a model fit the kernels; for RMS norms and bf16 alone. */
-    static boolean canServe(Device device, DeviceModel model) {
+    /**
+     * Most tokens of a launch that is worth more than the vendor's library, 0 where a device or the shapes of a model
+     * do not fit the kernels; for RMS norms and bf16 alone.
+     */
+    static int tokensMax(Device device, DeviceModel model) {
         boolean isServable = device.hasWarpgroupProducts() && fits(model.head());
         for (var layer : model.layers()) {
-            // The kernel has room for the residual stream of half of its tokens.
-            isServable &= splits(device, layer.output()) > 1 && splits(device, layer.fc2()) > 1;
             isServable &= fits(layer.input())
                     && fits(layer.output())
                     && fits(layer.fc1())
                     && layer.fc1().rows() % (2 * SWIZZLE_ROWS) == 0
                     && fits(layer.fc2());
         }
-        return isServable;
+        int tokensMax = 0;
+        for (Shape shape : SHAPES) {
+            if (isServable && hasRoom(device, model, shape.sharers())) {
+                tokensMax = shape.tokens() * shape.sharers();
+            }
+        }
+        return tokensMax;
+    }
+
+    /** Whether residual projections are split: a block has room for the residual stream of half of its tokens. */
+    private static boolean hasRoom(Device device, DeviceModel model, int sharers) {
+        boolean isSplit = true;
+        for (var layer : model.layers()) {
+            isSplit &= splits(device, layer.output(), sharers) > 1 && splits(device, layer.fc2(), sharers) > 1;
+        }
+        return isSplit;
     }
 
     private static boolean fits(DeviceModel.Linear linear) {
@@ -82,12 +102,15 @@ final class BatchProjections {
 
     private void mapRows(DeviceModel.Linear linear) {
         long stride = (long) BF16_BYTES * linear.depth();
-        var map = new Device.TensorMap(
-                linear.weight(),
-                new long[] {linear.depth(), SWIZZLE_ROWS, 1, linear.rows() / SWIZZLE_ROWS},
-                new long[] {stride, stride, SWIZZLE_ROWS * stride},
-                new int[] {DEPTH, SWIZZLE_ROWS, 1, GROUP_ROWS / SWIZZLE_ROWS});
-        rowMaps.put(linear, device.mapTensor(map));
+        long[] maps = new long[SHARERS_MAX];
+        for (int i = 0; i < SHARERS_MAX; i++) {
+            maps[i] = device.mapTensor(new Device.TensorMap(
+                    linear.weight(),
+                    new long[] {linear.depth(), SWIZZLE_ROWS, 1, linear.rows() / SWIZZLE_ROWS},
+                    new long[] {stride, stride, SWIZZLE_ROWS * stride},
+                    new int[] {DEPTH, SWIZZLE_ROWS, 1, GROUP_ROWS / SWIZZLE_ROWS / (i + 1)}));
+        }
+        rowMaps.put(linear, maps);
     }
 
     /** Eight rows of the first half, then the eight of the second half that are paired with them. */
@@ -97,12 +120,15 @@ final class BatchProjections {
             return;
         }
         long stride = (long) BF16_BYTES * linear.depth();
-        var map = new Device.TensorMap(
-                linear.weight(),
-                new long[] {linear.depth(), SWIZZLE_ROWS, 2, pairs / SWIZZLE_ROWS},
-                new long[] {stride, pairs * stride, SWIZZLE_ROWS * stride},
-                new int[] {DEPTH, SWIZZLE_ROWS, 2, GROUP_ROWS / (2 * SWIZZLE_ROWS)});
-        pairMaps.put(linear, device.mapTensor(map));
+        long[] maps = new long[SHARERS_MAX];
+        for (int i = 0; i < SHARERS_MAX; i++) {
+            maps[i] = device.mapTensor(new Device.TensorMap(
+                    linear.weight(),
+                    new long[] {linear.depth(), SWIZZLE_ROWS, 2, pairs / SWIZZLE_ROWS},
+                    new long[] {stride, pairs * stride, SWIZZLE_ROWS * stride},
+                    new int[] {DEPTH, SWIZZLE_ROWS, 2, GROUP_ROWS / (2 * SWIZZLE_ROWS) / (i + 1)}));
+        }
+        pairMaps.put(linear, maps);
     }
 
     private void mapTokens(long address, int depth, int count) {
@@ -121,7 +147,8 @@ final class BatchProjections {
 
     private static int shapeIndex(int tokens) {
         int index = 0;
-        while (index < SHAPES.size() - 1 && SHAPES.get(index).tokens() < tokens) {
+        while (index < SHAPES.size() - 1
+                && SHAPES.get(index).tokens() * SHAPES.get(index).sharers() < tokens) {
             index++;
         }
         return index;
@@ -140,10 +167,10 @@ final class BatchProjections {
     void start(KernelArguments arguments, DeviceModel.Linear linear, boolean isPaired, long x, int tokens) {
         int index = shapeIndex(tokens);
         shape = SHAPES.get(index);
-        splits = splits(device, linear);
+        splits = splits(device, linear, shape.sharers());
         arguments
                 .clear()
-                .add(Objects.requireNonNull((isPaired ? pairMaps : rowMaps).get(linear)))
+                .add(Objects.requireNonNull((isPaired ? pairMaps : rowMaps).get(linear))[shape.sharers() - 1])
                 .add(tokensAt(x, linear.depth()).maps()[index])
                 .add(splits);
     }
@@ -152,13 +179,13 @@ final class BatchProjections {
      * Blocks that share a tile of rows: so many that most multiprocessors have one and that none has much of the depth,
      * but fewer than two each, since those of the next kernel need room. Measured for the shapes of the large models.
      */
-    private static int splits(Device device, DeviceModel.Linear linear) {
+    private static int splits(Device device, DeviceModel.Linear linear, int sharers) {
         int count = device.multiprocessorCount();
-        int tiles = Math.ceilDiv(linear.rows(), GROUP_ROWS);
+        int blocks = Math.ceilDiv(linear.rows(), GROUP_ROWS) * sharers;
         int splits = 1;
-        while ((4 * tiles * splits < 3 * count || linear.depth() > SPLIT_DEPTH_MAX * splits)
-                && 8 * tiles * splits <= 7 * count
-                && splits < CLUSTER_MAX) {
+        while ((4 * blocks * splits < 3 * count || linear.depth() > SPLIT_DEPTH_MAX * splits)
+                && 8 * blocks * splits <= 7 * count
+                && splits * sharers < CLUSTER_MAX) {
             splits *= 2;
         }
         return splits;
@@ -176,12 +203,13 @@ final class BatchProjections {
 
     /** Starts the kernel whose arguments were begun last. */
     void launch(KernelArguments arguments, DeviceModel.Linear linear, int tokens) {
+        int cluster = splits * shape.sharers();
         device.launchClusters(
                 shape.kernel(),
                 new Device.Clusters(
-                        Math.ceilDiv(linear.rows(), GROUP_ROWS) * splits,
-                        Math.ceilDiv(tokens, shape.tokens()),
-                        splits,
+                        Math.ceilDiv(linear.rows(), GROUP_ROWS) * cluster,
+                        Math.ceilDiv(tokens, shape.tokens() * shape.sharers()),
+                        cluster,
                         THREADS,
                         shape.kernel().sharedBytesMax()),
                 arguments);

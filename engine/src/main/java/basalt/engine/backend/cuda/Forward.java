@@ -46,11 +46,11 @@ final class Forward {
         rowCountMax = limits.rowCountMax();
         tokenCountMax = limits.tokenCountMax();
         boolean canProject = canProject(limits.type());
-        boolean isBatched = canProject && !limits.isDeterministic() && BatchProjections.canServe(device, model);
-        int most = isBatched ? BatchProjections.TOKENS_MAX : PROJECT_TOKENS_MAX;
+        int batched = canProject && !limits.isDeterministic() ? BatchProjections.tokensMax(device, model) : 0;
+        int most = batched > 0 ? batched : PROJECT_TOKENS_MAX;
         projectTokensMax = !canProject ? 0 : limits.isDeterministic() ? Integer.MAX_VALUE : most;
         activation = activation(config);
-        var batch = isBatched ? new BatchProjections(device, model, buffers, rowCountMax, tokenCountMax) : null;
+        var batch = batched > 0 ? new BatchProjections(device, model, buffers, rowCountMax, tokenCountMax) : null;
         projectKernels = new ProjectKernels(device, config, buffers, slotMemory, state, arguments, batch);
         mixerKernels = new MixerKernels(device, model, buffers, slotMemory, state, limits.isDeterministic(), arguments);
     }

@@ -35,7 +35,8 @@ enum Kernel {
     PROJECT_BATCH_8(107_824),
     PROJECT_BATCH_16(108_920),
     PROJECT_BATCH_32(111_088),
-    PROJECT_BATCH_64(115_472);
+    PROJECT_BATCH_64(115_472),
+    PROJECT_BATCH_128(115_480);
 
     private final int sharedBytesMax;
 
@@ -57,7 +58,7 @@ enum Kernel {
     boolean isProjection() {
         return switch (this) {
             case PROJECT_8, PROJECT_16, PROJECT_32 -> true;
-            case PROJECT_BATCH_8, PROJECT_BATCH_16, PROJECT_BATCH_32, PROJECT_BATCH_64 -> true;
+            case PROJECT_BATCH_8, PROJECT_BATCH_16, PROJECT_BATCH_32, PROJECT_BATCH_64, PROJECT_BATCH_128 -> true;
             default -> false;
         };
     }

@@ -15,6 +15,7 @@ import java.lang.foreign.Arena;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
 import java.util.SplittableRandom;
@@ -110,10 +111,11 @@ public final class GpuCheck {
 
     /**
      * Every kernel of a golden's model a few times: what a sanitizer gets through. Two prompts, then steps of so many
-     * rows that they go through the kernels of a batch, with the convolution's step among their ends.
+     * rows that they go through each kind of projection, with the convolution's step among what follows it.
      */
     private void small(String golden) {
-        int rows = 12;
+        int[] steps = {12, 66, 2}; // rows; in the second the second row folds, then the first
+        int rows = 66;
         try (var checkpoint = Checkpoint.open(Golden.open(golden).directory())) {
             var options = new CudaBackend.Options(rows, rows, 80, false, ElementType.BF16);
             var device = new JcudaDevice(0, ElementType.BF16);
@@ -123,24 +125,27 @@ public final class GpuCheck {
                 var params = SamplingParams.DEFAULT;
                 for (int slot = 0; slot < rows; slot++) {
                     backend.zero(slot);
-                    backend.configure(
-                            slot, new RowSampling(params, 1, 0, new int[0], 0, 1 << 30, -1, new int[0]));
+                    backend.configure(slot, new RowSampling(params, 1, 0, new int[0], 0, 1 << 30, -1, new int[0]));
                 }
                 batch.add(0, new int[30], 0, 30, true);
                 batch.add(1, new int[31], 0, 31, true);
-                for (int step = 0; step < 5; step++) { // the second row folds, then the first
+                int begun = 2;
+                for (int count : steps) {
                     backend.enqueue(batch);
                     backend.await(result);
                     batch.clear();
-                    for (int slot = 0; slot < rows; slot++) {
-                        if (step == 0 && slot > 1) {
-                            batch.add(slot, new int[1], 0, 1, true);
-                        } else {
+                    for (int slot = 0; slot < count; slot++) {
+                        if (slot < begun) {
                             batch.addContinuing(slot);
+                        } else {
+                            batch.add(slot, new int[1], 0, 1, true);
                         }
                     }
+                    begun = Math.max(begun, count);
                 }
-                add("small", golden, "two prompts and four steps of " + rows + " rows");
+                backend.enqueue(batch);
+                backend.await(result);
+                add("small", golden, "two prompts and steps of " + Arrays.toString(steps) + " rows");
             }
         }
     }

@@ -72,14 +72,14 @@ final class GpuRules {
             }
         }
         report.accept("argmax of " + textCount + " texts against the CPU", scored.verdict());
-        for (int rows : new int[] {8, 24, textCount}) {
+        for (int rows : new int[] {8, 24, textCount, 2 * textCount}) {
             report.accept(
                     "argmax in batches of " + rows,
                     inBatch(texts, expected, rows).verdict());
         }
     }
 
-    /** The first texts, a row each, one token a step. */
+    /** The first texts, a row each, again from the first one on where rows are more; one token a step. */
     private Tally inBatch(int[][] texts, List<StepResult> expected, int rows) {
         var tally = new Tally();
         try (var backend = open(ElementType.BF16, rows, PROMPT, false)) {
@@ -92,12 +92,12 @@ final class GpuRules {
             for (int i = 0; i < PROMPT - 1; i++) {
                 batch.clear();
                 for (int row = 0; row < rows; row++) {
-                    batch.add(row, texts[row], i, i + 1, true);
+                    batch.add(row, texts[row % texts.length], i, i + 1, true);
                 }
                 backend.enqueue(batch);
                 backend.await(result);
                 for (int row = 0; row < rows; row++) {
-                    tally.add(expected.get(row), i, result.tokens[row]);
+                    tally.add(expected.get(row % texts.length), i, result.tokens[row]);
                 }
             }
         }
