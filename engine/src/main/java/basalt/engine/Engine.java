@@ -119,15 +119,31 @@ public final class Engine implements AutoCloseable {
      * @throws EngineException.EngineStopped if the engine is draining, closed or without devices
      */
     public Turn resume(SessionState start, GenerationRequest request, boolean keepsStopToken) {
+        Checks.argument(Arrays.equals(request.prompt(), start.pending()), "prompt", "not what is pending");
+        return resume(start, request, keepsStopToken, Optional.empty());
+    }
+
+    /**
+     * As {@link #resume(SessionState, GenerationRequest, boolean)}, but the state is kept at breakpoints for others
+     * that begin so.
+     *
+     * @param request its prompt is all tokens of {@code start}
+     */
+    public Turn resume(SessionState start, GenerationRequest request, boolean keepsStopToken, PrefixUse prefixes) {
+        Checks.argument(request.prompt().length == start.tokenCount(), "prompt.length", request.prompt().length);
+        return resume(start, request, keepsStopToken, Optional.of(prefixes));
+    }
+
+    private Turn resume(
+            SessionState start, GenerationRequest request, boolean keepsStopToken, Optional<PrefixUse> prefixes) {
         Checks.argument(request.choiceCount() == 1, "choiceCount", request.choiceCount());
         Checks.argument(!request.scoresPrompt(), "scoresPrompt", "true");
-        Checks.argument(Arrays.equals(request.prompt(), start.pending()), "prompt", "not what is pending");
         start.image()
                 .ifPresent(image ->
                         Checks.argument(image.layout().hasShapesOf(front.layout()), "start", "another model's"));
         RequestCheck.check(request, model, tokenizer.isPresent(), front.slotCountMax());
         RequestCheck.checkPositions(start.tokenCount(), model);
-        return front.resume(start, request, keepsStopToken, spelling, Optional.empty());
+        return front.resume(start, request, keepsStopToken, spelling, prefixes);
     }
 
     /**

@@ -10,6 +10,8 @@ import basalt.engine.session.Durability;
 import basalt.engine.session.SessionConfig;
 import basalt.engine.session.SessionStore;
 import basalt.engine.session.TurnRequest;
+import basalt.engine.state.PrefixCache;
+import basalt.engine.state.PrefixUse;
 import basalt.engine.state.SessionState;
 import basalt.engine.state.TokenHistory;
 import basalt.engine.text.Tokenizers;
@@ -103,13 +105,40 @@ class SessionCpuPropertyTest {
 
     private static List<Seen> whole(Engine engine, int[] history, GenerationRequest request) throws Exception {
         try (var generation = engine.submit(request.withPrompt(history))) {
-            var seen = new ArrayList<Seen>();
-            for (var event = generation.next(); event.isPresent(); event = generation.next()) {
-                if (event.get() instanceof TokenEvent.Sampled e) {
-                    seen.add(seen(e));
+            return seen(generation);
+        }
+    }
+
+    private static List<Seen> seen(Generation generation) throws InterruptedException {
+        var seen = new ArrayList<Seen>();
+        for (var event = generation.next(); event.isPresent(); event = generation.next()) {
+            if (event.get() instanceof TokenEvent.Sampled e) {
+                seen.add(seen(e));
+            }
+        }
+        return seen;
+    }
+
+    /** Its state has read the last token already and goes back by one. */
+    @ParameterizedTest(name = "seed {0}")
+    @MethodSource("seeds")
+    void promptSentAgainIsAnsweredBitForBit(long seed) throws Exception {
+        var random = new Random(seed);
+        try (var checkpoint = Checkpoint.open(MODEL);
+                var engine = start(checkpoint, random)) {
+            var use = PrefixUse.of(new PrefixCache(1 << 28), "scope");
+            for (int length : new int[] {257, 258, 272 + random.nextInt(16), 288, 289}) {
+                int[] prompt = random.ints(length, 0, 8_000).toArray();
+                var request = request(prompt, 8, random, List.of());
+                var alone = whole(engine, prompt, request);
+                for (int time = 0; time < 2; time++) {
+                    try (var generation = engine.submit(List.of(request), use).getFirst()) {
+                        assertEquals(alone, seen(generation));
+                        assertEquals(
+                                time == 0 ? 0 : length - 1, generation.usage().cachedTokenCount());
+                    }
                 }
             }
-            return seen;
         }
     }
 

@@ -65,7 +65,7 @@ final class Application implements AutoCloseable {
 
         LoadedModel model = load(config, loader, listening);
         SessionStore sessions = SessionSetup.open(config.sessions(), model);
-        var prefixes = new PrefixCache(config.sessions().prefixBytesMax());
+        PrefixCache prefixes = SessionSetup.prefixes(config.sessions(), model);
         var serving =
                 Serving.of(model.engine(), sessions, SessionSetup.seal(config.sessions()), prefixes, model.served());
         WarmUp.run(serving, config.lifecycle().warmUp());

@@ -7,6 +7,7 @@ import basalt.engine.session.MemoryArchive;
 import basalt.engine.session.SessionArchive;
 import basalt.engine.session.SessionConfig;
 import basalt.engine.session.SessionStore;
+import basalt.engine.state.PrefixCache;
 import basalt.server.http.StateSeal;
 import basalt.server.redis.RedisArchive;
 import basalt.server.redis.RedisConfig;
@@ -14,6 +15,7 @@ import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
 import java.nio.file.attribute.PosixFilePermissions;
 import java.security.SecureRandom;
@@ -23,6 +25,9 @@ final class SessionSetup {
     private static final int SECRET_BYTES = 32;
     /** A turn of a chat is seldom longer; reading so many tokens again takes a fraction of a second. */
     private static final int REPLAY_TOKENS_MAX = 256;
+
+    /** Without a directory histories take as much memory as states at most, or this. */
+    private static final long HISTORY_BYTES_MIN = 64 << 20;
 
     private SessionSetup() {}
 
@@ -34,7 +39,8 @@ final class SessionSetup {
     static SessionStore open(ServerConfig.Sessions config, LoadedModel model) {
         try {
             SessionArchive archive = switch (config.place()) {
-                case ServerConfig.SessionPlace.Memory() -> new MemoryArchive();
+                case ServerConfig.SessionPlace.Memory() ->
+                    new MemoryArchive(Math.max(HISTORY_BYTES_MIN, config.memoryBytesMax()));
                 case ServerConfig.SessionPlace.Directory(Path path, Durability durability) ->
                     DirectoryArchive.open(path, durability);
                 case ServerConfig.SessionPlace.Redis(RedisConfig redis) ->
@@ -50,6 +56,21 @@ final class SessionSetup {
         } catch (EngineException.ArchiveFailure e) {
             throw new StartException("sessions cannot be kept: " + e.getMessage(), e);
         }
+    }
+
+    /**
+     * What is kept of the beginnings of prompts.
+     *
+     * @throws StartException if there is room, but not for one state
+     */
+    static PrefixCache prefixes(ServerConfig.Sessions config, LoadedModel model) {
+        long bytesMax = config.prefixBytesMax();
+        long least = PrefixCache.bytes(model.engine().layout(), 1);
+        if (bytesMax > 0 && bytesMax < least) {
+            throw new StartException("prefix-cache-max: " + bytesMax + " bytes cannot hold a state of this model, which"
+                    + " takes " + least + "; give more, or 0B to keep none");
+        }
+        return new PrefixCache(bytesMax);
     }
 
     /**
@@ -71,10 +92,13 @@ final class SessionSetup {
     private static byte[] kept(Path file, byte[] fresh) {
         try {
             if (!Files.exists(file)) {
-                Files.createDirectories(file.toAbsolutePath().getParent());
+                // Whole or not at all: a start that is killed here must not keep the next one from starting.
+                Path unfinished = Path.of(file + ".new");
                 var owner = PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rw-------"));
-                Files.createFile(file, owner);
-                Files.write(file, fresh, StandardOpenOption.WRITE);
+                Files.deleteIfExists(unfinished);
+                Files.createFile(unfinished, owner);
+                Files.write(unfinished, fresh, StandardOpenOption.WRITE);
+                Files.move(unfinished, file, StandardCopyOption.ATOMIC_MOVE);
             }
             byte[] secret = Files.readAllBytes(file);
             if (secret.length != SECRET_BYTES) {

@@ -39,12 +39,12 @@ class PrefixCacheIT {
         try (var server = TestServer.start("--api-keys", "one,two")) {
             var first = complete(server, "one", body("x", ""));
             assertEquals(0, cached(first));
-            assertEquals(513, details(first, "cache_write_tokens"));
+            assertEquals(512, details(first, "cache_write_tokens"));
 
             var again = complete(server, "one", body("x", ""));
-            assertEquals(256, cached(again));
+            assertEquals(512, cached(again));
             assertEquals(first.json().path("choices"), again.json().path("choices"));
-            assertEquals(513, cached(complete(server, "one", body("xyz", ""))));
+            assertEquals(512, cached(complete(server, "one", body("xyz", ""))));
             assertEquals(0, cached(complete(server, "two", body("x", ""))));
             assertEquals(0, cached(complete(server, "one", body("x", "salt"))));
         }
@@ -92,7 +92,7 @@ class PrefixCacheIT {
                 var turn =
                         server.complete(body("x", "").replace("{\"prompt\"", "{\"session\":\"" + id + "\",\"prompt\""));
 
-                assertEquals(i == 0 ? 0 : 256, cached(turn));
+                assertEquals(i == 0 ? 0 : 512, cached(turn));
                 assertEquals(expected, turn.json().path("choices"));
                 var next = server.complete("{\"session\":\"" + id
                         + "\",\"prompt\":\"y\",\"max_tokens\":5,\"seed\":2,\"ignore_eos\":true}");
@@ -102,7 +102,7 @@ class PrefixCacheIT {
             server.send("POST", "/v1/responses", response, json);
             var again = server.send("POST", "/v1/responses", response, json).json();
             assertEquals(
-                    256,
+                    528,
                     again.path("usage")
                             .path("input_tokens_details")
                             .path("cached_tokens")
@@ -122,7 +122,7 @@ class PrefixCacheIT {
                     metrics.contains("basalt_prefix_cache_hits_total{engine=\"0\",model_name=\"test\"} 1.0"), metrics);
             assertTrue(metrics.contains("basalt_prefix_cache_misses_total{engine=\"0\",model_name=\"test\"} 1.0"));
             assertTrue(metrics.contains("vllm:prefix_cache_queries_total{engine=\"0\",model_name=\"test\"} 1026.0"));
-            assertTrue(metrics.contains("vllm:prefix_cache_hits_total{engine=\"0\",model_name=\"test\"} 256.0"));
+            assertTrue(metrics.contains("vllm:prefix_cache_hits_total{engine=\"0\",model_name=\"test\"} 512.0"));
         }
     }
 

@@ -290,7 +290,6 @@ class ResponsesIT {
                 "tools                | [{\"type\":\"function\"}]",
                 "tool_choice          | {\"type\":\"function\"}",
                 "tool_choice          | \"required\"",
-                "background           | true",
                 "include              | [\"reasoning.encrypted_content\"]",
                 "conversation         | \"conv_1\"",
                 "reasoning            | {}",

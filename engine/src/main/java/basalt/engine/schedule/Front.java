@@ -180,10 +180,11 @@ public final class Front implements AutoCloseable {
     /**
      * Takes a turn of a session in.
      *
-     * @param start whose pending tokens are the request's prompt
+     * @param start whose pending tokens end the request's prompt; all others are before them there, or none
      * @param keepsStopToken whether a stop id that ends the turn is part of the history
      * @param spelling how bytes are encoded again, empty without a tokenizer
-     * @param prefixes where beginnings of the prompt are looked for and kept; only where nothing is consumed yet
+     * @param prefixes where beginnings of the prompt are kept, and looked for if nothing is consumed yet; only where
+     *     the prompt has all tokens
      * @throws EngineException.QueueFull if it exceeds the bounds of the queue
      * @throws EngineException.EngineStopped if the engine is draining or has no device left
      */
@@ -197,9 +198,13 @@ public final class Front implements AutoCloseable {
         boolean isPenalized = request.sampling().repetitionPenalty() != 1;
         var kept = prefixes.filter(use -> use.cache().isEnabled() && request.maxTokens() > 0)
                 .map(SequenceGroup.Prefixes::new);
-        var origin = kept.map(known -> known.origin(request.prompt()))
-                .orElseGet(() -> new Origin(
-                        start.image(), 0, isPenalized ? start.history().ids() : new int[0]));
+        int readCount = request.prompt().length - start.pendingCount();
+        var origin = start.image().isEmpty() && kept.isPresent()
+                ? kept.get().origin(request.prompt())
+                : new Origin(
+                        start.image(),
+                        readCount,
+                        isPenalized && readCount == 0 ? start.history().ids() : new int[0]);
         var turn = new TurnRecord(keepsStopToken);
         var group = group(new SequenceGroup.Work(request, origin, turn, hasSpare, kept));
         lock.lock();

@@ -2,6 +2,7 @@ package basalt.engine.schedule;
 
 import basalt.engine.state.PrefixUse;
 import basalt.engine.state.StateImage;
+import basalt.engine.state.StateLayout;
 import java.util.concurrent.CompletableFuture;
 
 /**
@@ -21,6 +22,7 @@ final class PrefixPlan {
     private final PrefixUse use;
     private final int[] prompt;
     private final int end;
+    private final int last; // where it is kept at the latest without being asked for
     private final int interval;
     private final int sharedCount; // tokens that another prompt begins with, too
     private int due; // the token count of the next snapshot; beyond the end if there is none
@@ -36,6 +38,9 @@ final class PrefixPlan {
         this.use = use;
         this.prompt = prompt;
         this.end = end;
+        // The same prompt again needs its last token unread, and a state with a fold behind that does not go back.
+        boolean goesBack = end < prompt.length || !StateLayout.foldsBetween(end - 1, end);
+        last = goesBack ? end : end - 1;
         interval = INTERVAL * Math.ceilDiv(end, INTERVAL * SNAPSHOTS_MAX);
         sharedCount = use.isExplicit() ? 0 : use.cache().sharedCount(use.scope(), prompt);
         due = next(from);
@@ -52,12 +57,12 @@ final class PrefixPlan {
     }
 
     private int nextImplicit(int from) {
-        if (from >= end || end < INTERVAL || use.isExplicit()) {
+        if (from >= last || end < INTERVAL || use.isExplicit()) {
             return Integer.MAX_VALUE;
         }
         int next = (from / interval + 1) * interval;
-        if (next > end - INTERVAL / 2) {
-            next = end; // the last two would be nearly the same
+        if (next > last - INTERVAL / 2) {
+            next = last; // the last two would be nearly the same
         }
         return sharedCount >= SHARED_MIN && sharedCount > from && sharedCount < next ? sharedCount : next;
     }

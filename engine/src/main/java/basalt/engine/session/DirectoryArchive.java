@@ -156,6 +156,7 @@ public final class DirectoryArchive implements SessionArchive {
     /** @param isForced whether the content has to be on the disk before the name, unless nothing ever has */
     private void write(Path path, byte[] bytes, boolean isForced) {
         Path unfinished = directory.resolve(path.getFileName() + ".new");
+        boolean isWritten = false;
         try {
             try (var channel = FileChannel.open(
                     unfinished,
@@ -171,6 +172,7 @@ public final class DirectoryArchive implements SessionArchive {
                 }
             }
             Files.move(unfinished, path, StandardCopyOption.ATOMIC_MOVE);
+            isWritten = true;
             switch (durability) {
                 case OFF -> {}
                 case SECOND -> {
@@ -181,6 +183,18 @@ public final class DirectoryArchive implements SessionArchive {
             }
         } catch (IOException e) {
             throw failure(path, "write", e);
+        } finally {
+            if (!isWritten) {
+                deleteUnfinished(unfinished); // or a full disk would stay full
+            }
+        }
+    }
+
+    private static void deleteUnfinished(Path path) {
+        try {
+            Files.deleteIfExists(path);
+        } catch (IOException e) {
+            LOG.log(System.Logger.Level.WARNING, "event=unfinished_file_stays file=" + path, e);
         }
     }
 

@@ -113,7 +113,7 @@ final class ImageKeeper implements AutoCloseable {
             try {
                 saveBehind();
                 demote();
-                trimArchive();
+                trimArchive(config.archiveBytesMax());
                 sweep.run();
             } catch (EngineException e) {
                 LOG.log(System.Logger.Level.ERROR, "event=sessions_not_kept reason=\"" + e.getMessage() + "\"", e);
@@ -220,16 +220,33 @@ final class ImageKeeper implements AutoCloseable {
         }
     }
 
-    private void trimArchive() {
+    /**
+     * Makes room in the archive for an image that a journal builds on, which is never dropped. Call only when holding
+     * no other session's lock than that of the image.
+     *
+     * @throws EngineException.SessionsFull if there is none
+     */
+    void makeRoom(long bytes) {
+        if (!archive.isDurable()) {
+            return; // it has a bound of its own
+        }
+        trimArchive(config.archiveBytesMax() - bytes);
+        if (archiveBytes() + bytes > config.archiveBytesMax()) {
+            throw new EngineException.SessionsFull("Uploaded states take all the room that there is for states, "
+                    + config.archiveBytesMax() + " bytes; delete some of their sessions.");
+        }
+    }
+
+    private void trimArchive(long bytesMax) {
         long bytes = archiveBytes();
-        if (bytes <= config.archiveBytesMax()) {
+        if (bytes <= bytesMax) {
             return;
         }
         var eldest = sessions.stream()
                 .sorted(Comparator.comparingLong(Session::usedMillis))
                 .toList();
         for (var session : eldest) {
-            if (bytes <= config.archiveBytesMax()) {
+            if (bytes <= bytesMax) {
                 return;
             }
             if (archive.imageBytes(session.id) > 0 && session.lock.tryLock()) {

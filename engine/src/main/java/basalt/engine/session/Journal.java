@@ -113,7 +113,8 @@ final class Journal {
     }
 
     /**
-     * Reads a journal. An entry that lacks its end was being written when the process ended and is left out.
+     * Reads a journal. An entry that lacks its end was being written when the process ended and is left out, and so are
+     * zeros at the end, which a power failure leaves of what was not on the disk.
      *
      * @throws EngineException.InvalidState if it is not a journal, or damaged
      */
@@ -124,6 +125,9 @@ final class Journal {
         while (in.remaining() >= FRAME_BYTES) {
             int length = in.getInt();
             int expected = in.getInt();
+            if (length == 0 && isZero(bytes, valid)) {
+                break;
+            }
             if (length <= 0) {
                 throw new EngineException.InvalidState("entry " + entries.size() + " has the length " + length);
             }
@@ -147,6 +151,15 @@ final class Journal {
             throw new EngineException.InvalidState("there is no whole entry");
         }
         return new Read(entries, valid);
+    }
+
+    private static boolean isZero(byte[] bytes, long from) {
+        for (int i = (int) from; i < bytes.length; i++) {
+            if (bytes[i] != 0) {
+                return false;
+            }
+        }
+        return true;
     }
 
     private static Entry entry(ByteBuffer in, int index) {

@@ -1,27 +1,48 @@
 package basalt.engine.session;
 
+import basalt.engine.EngineException;
 import java.io.ByteArrayOutputStream;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicLong;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Journals in memory, for servers without a place to keep them. Images but for imported ones are not worth the room.
- * Only its process writes, so versions are not compared.
+ * Only its process writes, so versions are not compared. Bounded: a write beyond the bound is refused.
  */
 public final class MemoryArchive implements SessionArchive {
+    private final long bytesMax;
+    private final AtomicLong bytes = new AtomicLong();
     private final ConcurrentHashMap<String, Kept> sessions = new ConcurrentHashMap<>();
 
     private static final class Kept {
         final ByteArrayOutputStream journal = new ByteArrayOutputStream();
-        final ConcurrentHashMap<Long, byte[]> images = new ConcurrentHashMap<>();
+        final ConcurrentHashMap<Long, Shared> images = new ConcurrentHashMap<>();
     }
 
-    /** Empty. */
-    public MemoryArchive() {}
+    /** An image, and how many sessions have it. */
+    @SuppressWarnings("ArrayRecordComponent") // never compared
+    private record Shared(byte[] image, AtomicInteger owners) {}
+
+    /** Empty; journals and images will take so many bytes at most. */
+    public MemoryArchive(long bytesMax) {
+        this.bytesMax = bytesMax;
+    }
 
     private Kept kept(String id) {
         return sessions.computeIfAbsent(id, absent -> new Kept());
+    }
+
+    /** Counts bytes that are about to be kept. */
+    private void hold(long more) {
+        if (bytes.addAndGet(more) > bytesMax) {
+            bytes.addAndGet(-more);
+            throw new EngineException.SessionsFull("The sessions take all the memory that there is for them, "
+                    + bytesMax + " bytes; delete some, or start the server with more or with a directory for them.");
+        }
     }
 
     @Override
@@ -36,7 +57,9 @@ public final class MemoryArchive implements SessionArchive {
 
     @Override
     public JournalVersion create(Label label, JournalVersion version, byte[] journal) {
+        hold(journal.length);
         var kept = kept(label.id());
+        bytes.addAndGet(-kept.journal.size());
         kept.journal.reset();
         kept.journal.writeBytes(journal);
         return version;
@@ -44,6 +67,7 @@ public final class MemoryArchive implements SessionArchive {
 
     @Override
     public JournalVersion append(String id, JournalVersion version, byte[] entry) {
+        hold(entry.length);
         kept(id).journal.writeBytes(entry);
         return version;
     }
@@ -54,10 +78,12 @@ public final class MemoryArchive implements SessionArchive {
     }
 
     @Override
-    public void truncate(String id, long bytes) {
-        byte[] all = kept(id).journal.toByteArray();
-        kept(id).journal.reset();
-        kept(id).journal.write(all, 0, (int) bytes);
+    public void truncate(String id, long length) {
+        var journal = kept(id).journal;
+        byte[] all = journal.toByteArray();
+        bytes.addAndGet(length - all.length);
+        journal.reset();
+        journal.write(all, 0, (int) length);
     }
 
     @Override
@@ -68,18 +94,36 @@ public final class MemoryArchive implements SessionArchive {
 
     @Override
     public void putImage(String id, long tokenCount, byte[] image) {
-        kept(id).images.put(tokenCount, image);
+        hold(image.length);
+        put(id, tokenCount, new Shared(image, new AtomicInteger(1)));
+    }
+
+    private void put(String id, long tokenCount, Shared image) {
+        drop(kept(id).images.put(tokenCount, image));
+    }
+
+    private void drop(@Nullable Shared image) {
+        if (image != null && image.owners().decrementAndGet() == 0) {
+            bytes.addAndGet(-image.image().length);
+        }
+    }
+
+    private Optional<Shared> shared(String id, long tokenCount) {
+        return Optional.ofNullable(sessions.get(id)).map(kept -> kept.images.get(tokenCount));
     }
 
     @Override
     public Optional<byte[]> image(String id, long tokenCount) {
-        var kept = sessions.get(id);
-        return kept == null ? Optional.empty() : Optional.ofNullable(kept.images.get(tokenCount));
+        return shared(id, tokenCount).map(Shared::image);
     }
 
+    /** Takes no room. */
     @Override
     public void copyImage(String fromId, String toId, long tokenCount) {
-        image(fromId, tokenCount).ifPresent(image -> putImage(toId, tokenCount, image));
+        shared(fromId, tokenCount).ifPresent(image -> {
+            image.owners().incrementAndGet();
+            put(toId, tokenCount, image);
+        });
     }
 
     @Override
@@ -87,25 +131,31 @@ public final class MemoryArchive implements SessionArchive {
         var kept = sessions.get(id);
         return kept == null
                 ? 0
-                : kept.images.values().stream().mapToLong(image -> image.length).sum();
+                : kept.images.values().stream()
+                        .mapToLong(shared -> shared.image().length)
+                        .sum();
     }
 
     @Override
     public void deleteImage(String id, long tokenCount) {
         var kept = sessions.get(id);
         if (kept != null) {
-            kept.images.remove(tokenCount);
+            drop(kept.images.remove(tokenCount));
         }
     }
 
     @Override
     public void delete(String id) {
-        sessions.remove(id);
+        var kept = sessions.remove(id);
+        if (kept != null) {
+            bytes.addAndGet(-kept.journal.size());
+            kept.images.values().forEach(this::drop);
+        }
     }
 
     @Override
     public void setAside(String id, String reason) {
-        sessions.remove(id);
+        delete(id);
     }
 
     @Override

@@ -13,7 +13,7 @@ final class Session {
     final long lifeMillis;
     final ReentrantLock lock = new ReentrantLock();
     private final Condition idle = lock.newCondition();
-    private boolean isBusy;
+    private volatile boolean isBusy; // written under lock
     private @Nullable SessionTurn turn; // that runs, once it is started
     private boolean isDeleted;
     private volatile @Nullable SessionState state; // null if it is not in memory; written under lock
@@ -21,6 +21,7 @@ final class Session {
     private String digest = ""; // of the history, empty until it is known; under lock
     private volatile long tokenCount;
     private volatile long usedMillis;
+    private volatile boolean isNoted; // written under lock
 
     Session(String id, Journal.Entry.Head head, long tokenCount, long usedMillis) {
         this.id = id;
@@ -60,18 +61,18 @@ final class Session {
         }
     }
 
-    /** Call only when holding lock. */
+    /** Whether a turn runs; it can begin at any time unless the lock is held. */
     boolean isBusy() {
         return isBusy;
     }
 
-    /** The turn that runs, or null. Call only when holding lock. */
+    /** The turn that runs and is not committed, or null. Call only when holding lock. */
     @Nullable SessionTurn turn() {
         return turn;
     }
 
     /** Call only when holding lock. */
-    void turn(SessionTurn value) {
+    void turn(@Nullable SessionTurn value) {
         turn = value;
     }
 
@@ -134,8 +135,19 @@ final class Session {
      */
     void changed(long tokens, long nowMillis, String newDigest) {
         tokenCount = tokens;
+        isNoted = false;
         digest = newDigest;
         usedMillis = nowMillis;
+    }
+
+    /** Whether its owner has written something down about it as it is. */
+    boolean isNoted() {
+        return isNoted;
+    }
+
+    /** Call only when holding lock, or before anyone else can. */
+    void noted(boolean value) {
+        isNoted = value;
     }
 
     void used(long nowMillis) {
@@ -146,7 +158,8 @@ final class Session {
         return usedMillis;
     }
 
+    /** Whether its life is over, which it never is while a turn runs. */
     boolean isExpired(long nowMillis) {
-        return lifeMillis > 0 && nowMillis - usedMillis > lifeMillis;
+        return lifeMillis > 0 && !isBusy && nowMillis - usedMillis > lifeMillis;
     }
 }

@@ -40,6 +40,7 @@ final class SessionLog {
                 ends.add(base);
             }
             case Journal.Entry.Turned(var millis, var promptCount, var added) -> {
+                note = Optional.empty(); // it was of the tokens before
                 append(added);
                 usedMillis = millis;
                 turnCount++;
@@ -48,6 +49,7 @@ final class SessionLog {
                 ends.add(tokenCount());
             }
             case Journal.Entry.Rewound(var millis, var end) -> {
+                note = Optional.empty();
                 if (end < firstCount() || end > tokenCount()) {
                     throw new InvalidState("it goes back to " + end + " of " + tokenCount() + " tokens");
                 }
@@ -117,7 +119,7 @@ final class SessionLog {
         return answerTokens;
     }
 
-    /** What the owner wants to know of it. */
+    /** What the owner wants to know of it as it is. */
     Optional<byte[]> note() {
         return note;
     }

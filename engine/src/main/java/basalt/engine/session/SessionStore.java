@@ -11,6 +11,7 @@ import java.util.HexFormat;
 import java.util.List;
 import java.util.Optional;
 import java.util.function.LongSupplier;
+import java.util.function.Supplier;
 
 /**
  * The sessions of one engine: makes, continues, forks and rewinds them, and keeps their images in memory and in an
@@ -47,7 +48,7 @@ public final class SessionStore implements AutoCloseable {
         loader = new StateLoader(
                 archive, config.fingerprint(), engine.layout(), engine.model().vocabSize(), counters);
         table = new SessionTable(config, archive, loader, millis, counters, this::left);
-        summaries = new SessionSummaries(archive, loader);
+        summaries = new SessionSummaries(archive, loader, table);
         keeper = new ImageKeeper(config, archive, table.all(), counters, table::expire);
     }
 
@@ -74,13 +75,14 @@ public final class SessionStore implements AutoCloseable {
     }
 
     private String create(String id, String owner, Duration life, List<Journal.Entry> entries, SessionState state) {
-        table.makeRoom();
+        table.makeRoom(owner);
         long now = millis.getAsLong();
         var head = new Journal.Entry.Head(config.fingerprint(), owner, now, life.toMillis());
         var all = new ArrayList<Journal.Entry>(entries.size() + 1);
         all.add(head);
         all.addAll(entries);
-        var version = archive.create(label(id, head), JournalVersion.NONE, Journal.bytes(all));
+        byte[] journal = Journal.bytes(all);
+        var version = written(owner, () -> archive.create(label(id, head), JournalVersion.NONE, journal));
         var session = new Session(id, head, state.tokenCount(), now);
         session.lock.lock();
         try {
@@ -91,6 +93,19 @@ public final class SessionStore implements AutoCloseable {
         }
         table.put(session);
         return id;
+    }
+
+    /** What a write returns, once there is room for it. */
+    private JournalVersion written(String owner, Supplier<JournalVersion> write) {
+        while (true) {
+            try {
+                return write.get();
+            } catch (EngineException.SessionsFull e) {
+                if (!table.dropNoted(owner)) {
+                    throw e;
+                }
+            }
+        }
     }
 
     private static SessionArchive.Label label(String id, Journal.Entry.Head head) {
@@ -161,18 +176,13 @@ public final class SessionStore implements AutoCloseable {
                 int[] prompt = state.tokenCount() == 0
                         ? request.opening()
                         : request.promptAfter(state.pending(), engine.model().endOfSequence());
-                var start = state.append(prompt);
+                var start =
+                        prompt.length > 0 || state.pendingCount() > 0 ? state.append(prompt) : loader.unread(state, id);
                 if (start.pendingCount() == 0) {
                     throw new EngineException.InvalidRequest(
-                            "prompt", "the session has no token that an answer could follow; give a prompt");
+                            "pending", "The session has no token that an answer could follow; give a prompt.");
                 }
-                var generation = request.template().withPrompt(start.pending());
-                Turn turn = state.tokenCount() == 0 && request.prefixes().isPresent()
-                        ? engine.begin(
-                                generation,
-                                request.keepsStopToken(),
-                                request.prefixes().get())
-                        : engine.resume(start, generation, request.keepsStopToken());
+                Turn turn = request.start(engine, start, prompt.length, () -> loader.tokens(id, prompt));
                 var sessionTurn = new SessionTurn(this, session, turn, prompt, session.version());
                 session.turn(sessionTurn);
                 session.used(millis.getAsLong());
@@ -199,7 +209,9 @@ public final class SessionStore implements AutoCloseable {
             if (session.isDeleted()) {
                 throw new EngineException.SessionNotFound("Session " + session.id + " was deleted meanwhile.");
             }
-            session.version(archive.append(session.id, turn.version(), Journal.bytes(entry(turn, outcome))));
+            byte[] entry = Journal.bytes(entry(turn, outcome));
+            session.version(written(session.owner, () -> archive.append(session.id, turn.version(), entry)));
+            session.turn(null); // from now on the journal has it, and a fork finds it there
             counters.commits.increment();
             keep(session, outcome.state());
         } finally {
@@ -247,22 +259,45 @@ public final class SessionStore implements AutoCloseable {
             } else {
                 state = load(session);
             }
-            var ids = new ArrayList<String>(count);
-            for (int i = 0; i < count; i++) {
-                ids.add(copy(id, owner, life, entries, state));
-            }
-            return ids;
+            return copies(id, owner, count, life, entries, state);
         } finally {
             session.lock.unlock();
         }
     }
 
-    /** The images first: a journal may build on one, and without a journal they are swept away. */
-    private String copy(String id, String owner, Duration life, List<Journal.Entry> entries, SessionState state) {
-        table.makeRoom();
-        String fork = newId();
-        archive.images(id).forEach(at -> archive.copyImage(id, fork, at));
-        return create(fork, owner, life, entries, state);
+    /** All or none. The images come first: a journal may build on one. */
+    private List<String> copies(
+            String id, String owner, int count, Duration life, List<Journal.Entry> entries, SessionState state) {
+        var ids = new ArrayList<String>(count);
+        boolean areMade = false;
+        try {
+            while (ids.size() < count) {
+                table.makeRoom(owner);
+                String fork = newId();
+                ids.add(fork);
+                archive.images(id).forEach(at -> archive.copyImage(id, fork, at));
+                create(fork, owner, life, entries, state);
+            }
+            areMade = true;
+            return ids;
+        } finally {
+            if (!areMade) {
+                ids.forEach(fork -> discard(owner, fork));
+            }
+        }
+    }
+
+    /** Drops a copy that nobody knows of, made or half made, as far as that can be done. */
+    private void discard(String owner, String id) {
+        try {
+            if (table.knows(id)) {
+                delete(owner, id);
+            } else {
+                archive.delete(id);
+            }
+        } catch (EngineException e) {
+            LOG.log(System.Logger.Level.WARNING, "event=copy_not_dropped session=" + id, e);
+        }
     }
 
     /**
@@ -328,6 +363,7 @@ public final class SessionStore implements AutoCloseable {
      * @throws EngineException.InvalidState saying why it cannot be used
      * @throws EngineException.SessionNotFound if there is no such session, or it is another's
      * @throws EngineException.SessionBusy if a turn runs
+     * @throws EngineException.SessionsFull if states that cannot be dropped take all the room
      */
     public void importState(String owner, String id, byte[] bytes) {
         var state = StateFile.read(
@@ -336,6 +372,7 @@ public final class SessionStore implements AutoCloseable {
         try {
             requireIdle(session);
             var head = new Journal.Entry.Head(config.fingerprint(), owner, session.createdMillis, session.lifeMillis);
+            keeper.makeRoom(bytes.length);
             byte[] journal = Journal.bytes(List.of(head, new Journal.Entry.Base(state.tokenCount())));
             session.version(archive.replace(label(id, head), session.version(), journal, state.tokenCount(), bytes));
             keep(session, state);
@@ -345,7 +382,8 @@ public final class SessionStore implements AutoCloseable {
     }
 
     /**
-     * Writes down what the owner wants to know of a session; a note before is forgotten. Forks have none.
+     * Writes down what the owner wants to know of a session as it is; a note before is forgotten, and so is this one
+     * when the session changes. Forks have none. Where there is no room for more sessions, those with a note go.
      *
      * @throws EngineException.SessionNotFound if there is none, or another's
      * @throws EngineException.SessionConflict if another process has changed it since
@@ -354,13 +392,14 @@ public final class SessionStore implements AutoCloseable {
         var session = table.lock(owner, id);
         try {
             session.version(archive.append(id, session.version(), Journal.bytes(new Journal.Entry.Noted(note))));
+            session.noted(true);
         } finally {
             session.lock.unlock();
         }
     }
 
     /**
-     * The note of a session.
+     * The note of a session, if it has not changed since.
      *
      * @throws EngineException.SessionNotFound if there is none, or another's
      */
@@ -375,27 +414,18 @@ public final class SessionStore implements AutoCloseable {
 
     /** What there is to know of a session. */
     public SessionSummary summary(String owner, String id) {
-        var session = table.lock(owner, id);
-        try {
-            return summaries.of(session);
-        } finally {
-            session.lock.unlock();
-        }
+        return summaries.of(owner, id);
     }
 
-    /** All sessions of an owner, the oldest first, after one of them, at most so many. */
+    /**
+     * All sessions of an owner, the oldest first, after one of them, at most so many. Those that cannot be read are
+     * left out.
+     *
+     * @param afterId empty for the first ones
+     * @throws EngineException.SessionNotFound if there is no session to come after
+     */
     public List<SessionSummary> list(String owner, String afterId, int max) {
-        var ids = table.ids(owner);
-        int from = afterId.isEmpty() ? 0 : ids.indexOf(afterId) + 1;
-        var summaries = new ArrayList<SessionSummary>();
-        for (String id : ids.subList(from, Math.min(ids.size(), from + max))) {
-            try {
-                summaries.add(summary(owner, id));
-            } catch (EngineException.SessionNotFound e) {
-                LOG.log(System.Logger.Level.DEBUG, "event=session_gone session={0}", id);
-            }
-        }
-        return summaries;
+        return summaries.list(owner, afterId, max);
     }
 
     /** Drops a session; a turn of it that runs is cancelled. */

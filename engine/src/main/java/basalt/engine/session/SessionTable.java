@@ -59,7 +59,9 @@ final class SessionTable {
                     throw new EngineException.InvalidState("its name is no session's");
                 }
                 if (log.head().fingerprint().equals(config.fingerprint())) {
-                    sessions.put(id, new Session(id, log.head(), log.tokenCount(), log.usedMillis()));
+                    var session = new Session(id, log.head(), log.tokenCount(), log.usedMillis());
+                    session.noted(log.note().isPresent());
+                    sessions.put(id, session);
                 } else {
                     foreign++;
                 }
@@ -84,6 +86,10 @@ final class SessionTable {
 
     int size() {
         return sessions.size();
+    }
+
+    boolean knows(String id) {
+        return sessions.containsKey(id);
     }
 
     void put(Session session) {
@@ -141,7 +147,7 @@ final class SessionTable {
         if (!log.head().owner().equals(owner) || !log.head().fingerprint().equals(config.fingerprint())) {
             return null;
         }
-        makeRoom();
+        makeRoom(owner);
         var session = new Session(id, log.head(), log.tokenCount(), log.usedMillis());
         session.version(version.get());
         var before = sessions.putIfAbsent(id, session);
@@ -200,13 +206,17 @@ final class SessionTable {
      * Makes room for one session more. Those of a shared archive can be found again, so the ones used least recently
      * are forgotten.
      *
+     * @param owner of the new one
      * @throws EngineException.SessionsFull if there is none
      */
-    void makeRoom() {
+    void makeRoom(String owner) {
         if (sessions.size() < config.sessionsMax()) {
             return;
         }
         expire();
+        if (shared.isEmpty() && sessions.size() >= config.sessionsMax()) {
+            dropNoted(owner);
+        }
         if (shared.isPresent() && sessions.size() >= config.sessionsMax()) {
             int excess = sessions.size() - config.sessionsMax() + 1;
             sessions.values().stream()
@@ -218,6 +228,21 @@ final class SessionTable {
             throw new EngineException.SessionsFull(
                     config.sessionsMax() + " sessions are kept and there is room for no more; delete some");
         }
+    }
+
+    /**
+     * Drops the least recently used of an owner's sessions with a note, which stand for answers that were kept without
+     * being asked for.
+     *
+     * @return whether there was one
+     */
+    boolean dropNoted(String owner) {
+        int before = sessions.size();
+        sessions.values().stream()
+                .filter(session -> session.isNoted() && session.owner.equals(owner) && !session.isBusy())
+                .min(Comparator.comparingLong(Session::usedMillis))
+                .ifPresent(session -> ifIdle(session, this::drop));
+        return sessions.size() < before;
     }
 
     /** Drops sessions whose life is over; a shared archive does so itself, and they are forgotten here. */

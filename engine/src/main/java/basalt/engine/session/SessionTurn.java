@@ -58,10 +58,12 @@ public final class SessionTurn implements Generation {
 
     @Override
     public Optional<TokenEvent> next() throws InterruptedException {
+        boolean isOver = true; // also if anything fails
         try {
             if (held == null) {
                 var event = turn.next();
                 if (!(event.orElse(null) instanceof TokenEvent.Finished finished)) {
+                    isOver = false;
                     return event;
                 }
                 held = finished;
@@ -71,11 +73,11 @@ public final class SessionTurn implements Generation {
                 finished = commit(finished);
             }
             held = null;
-            end();
             return Optional.of(finished);
-        } catch (EngineException e) {
-            end();
-            throw e;
+        } finally {
+            if (isOver) {
+                end();
+            }
         }
     }
 

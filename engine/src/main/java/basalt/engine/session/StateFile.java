@@ -36,9 +36,14 @@ public final class StateFile {
             8 + 4 + SHA_BYTES + 8 + 4 + 8 + TokenHistory.DIGEST_BYTES + 4 + 4 + CRC_BYTES;
 
     private static final int BF16_SHIFT = 16;
+    /** From here on adding one to an f32 changes nothing. */
+    private static final long F32_COUNT_MAX = 1L << 24;
 
     /** Pending tokens of a state from elsewhere; more than a turn has, so that what was not read yet fits too. */
     private static final int PENDING_COUNT_MAX = 1 << 20;
+
+    /** More than any device reads in a thousand years, so that no count of tokens overflows. */
+    private static final long CONSUMED_COUNT_MAX = 1L << 48;
 
     private StateFile() {}
 
@@ -160,7 +165,7 @@ public final class StateFile {
         in.get(print);
         require(MessageDigest.isEqual(print, sha256(fingerprint)), "it is of another model");
         long consumed = in.getLong();
-        require(consumed >= 0, consumed + " tokens are consumed");
+        require(consumed >= 0 && consumed <= CONSUMED_COUNT_MAX, consumed + " tokens are consumed");
         int[] pending = ids(in, vocabSize, "pending");
         need(in, Long.BYTES + TokenHistory.DIGEST_BYTES + Integer.BYTES);
         long count = in.getLong();
@@ -244,16 +249,17 @@ public final class StateFile {
         }
     }
 
-    /** The first entry of every norm is the count of folded tokens. */
+    /** The first entry of every norm is the count of folded tokens, as far as f32 counts by one. */
     private static void requireCounts(StateImage image) {
         long folded = (image.tokenCount() - 1) / StateLayout.FOLD_INTERVAL * StateLayout.FOLD_INTERVAL;
+        long least = Math.min(folded, F32_COUNT_MAX);
         var tensors = image.layout().tensors();
         for (int i = 0; i < tensors.size(); i++) {
             if (tensors.get(i).role() == StateLayout.Role.TAYLOR_NORMS) {
                 int features = tensors.get(i).shape().getLast();
                 for (int at = 0; at < image.tensor(i).length; at += features) {
                     require(
-                            image.tensor(i)[at] == folded,
+                            image.tensor(i)[at] >= least && image.tensor(i)[at] <= folded,
                             "tensor " + i + " has summed " + image.tensor(i)[at] + " tokens, not " + folded);
                 }
             }

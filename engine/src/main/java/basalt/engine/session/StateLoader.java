@@ -5,6 +5,7 @@ import basalt.engine.EngineException.InvalidState;
 import basalt.engine.state.SessionState;
 import basalt.engine.state.StateLayout;
 import basalt.engine.state.TokenHistory;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
 
@@ -107,6 +108,31 @@ final class StateLoader {
 
     TokenHistory history(String id, SessionLog log) {
         return log.history(first(id, log).history(), log.tokenCount());
+    }
+
+    /** The same state with its last token pending, as an answer follows a token that is read; as it is without one. */
+    SessionState unread(SessionState state, String id) {
+        var log = log(id);
+        long end = log.tokenCount() - 1;
+        if (end < log.firstCount()) {
+            return state;
+        }
+        int[] last = log.tokens(end, end + 1);
+        return state.image()
+                .flatMap(image -> image.before(end))
+                .map(image -> SessionState.of(Optional.of(image), last, state.history()))
+                .orElseGet(() -> rewound(state, id, log, end).append(last));
+    }
+
+    /** All tokens of a session and others after them; none if the first ones are in an image only. */
+    Optional<int[]> tokens(String id, int... more) {
+        var log = log(id);
+        if (log.hasBase() || log.tokenCount() > Integer.MAX_VALUE - more.length) {
+            return Optional.empty();
+        }
+        int[] all = Arrays.copyOf(log.tokens(0, log.tokenCount()), (int) log.tokenCount() + more.length);
+        System.arraycopy(more, 0, all, (int) log.tokenCount(), more.length);
+        return Optional.of(all);
     }
 
     /** The state when the session had fewer tokens. */

@@ -1,9 +1,13 @@
 package basalt.engine.session;
 
+import basalt.engine.Engine;
 import basalt.engine.GenerationRequest;
+import basalt.engine.Turn;
 import basalt.engine.state.PrefixUse;
+import basalt.engine.state.SessionState;
 import java.util.Arrays;
 import java.util.Optional;
+import java.util.function.Supplier;
 
 /**
  * What a turn of a session asks for.
@@ -12,15 +16,22 @@ import java.util.Optional;
  * @param prompt else what goes after its tokens, perhaps nothing; a stop id of the template that it begins with is left
  *     out if the session ends with it
  * @param template everything else; its own prompt counts for nothing, it has one choice, and no prompt is scored
- * @param prefixes of the opening, which may begin as others do; none is looked for and none kept if empty
+ * @param prefixes how beginnings are kept for others, in words of the opening; none is looked for and none kept if
+ *     empty
+ * @param cuts token counts of the prompt where the state is kept for others that begin so, ascending
  * @param keepsStopToken whether a stop id that ends the turn is part of the history, as after a chat's answer
  */
 @SuppressWarnings("ArrayRecordComponent") // never compared
 public record TurnRequest(
-        int[] opening, int[] prompt, GenerationRequest template, Optional<PrefixUse> prefixes, boolean keepsStopToken) {
+        int[] opening,
+        int[] prompt,
+        GenerationRequest template,
+        Optional<PrefixUse> prefixes,
+        int[] cuts,
+        boolean keepsStopToken) {
     /** One whose opening is read alone. */
     public TurnRequest(int[] opening, int[] prompt, GenerationRequest template, boolean keepsStopToken) {
-        this(opening, prompt, template, Optional.empty(), keepsStopToken);
+        this(opening, prompt, template, Optional.empty(), new int[0], keepsStopToken);
     }
 
     /**
@@ -35,6 +46,32 @@ public record TurnRequest(
                 && keepsStopToken
                 && (prompt[0] == endOfSequence || isStop(prompt[0]));
         return isThere ? Arrays.copyOfRange(prompt, 1, prompt.length) : prompt;
+    }
+
+    /**
+     * Starts the turn.
+     *
+     * @param start the session's state with the prompt appended
+     * @param addedCount tokens appended
+     * @param history all tokens of it, if they are known; asked for only if beginnings of it are to be kept
+     */
+    Turn start(Engine engine, SessionState start, int addedCount, Supplier<Optional<int[]>> history) {
+        var generation = template.withPrompt(start.pending());
+        if (prefixes.isPresent() && addedCount == start.tokenCount()) {
+            return engine.begin(generation, keepsStopToken, prefixes.get());
+        }
+        var known = prefixes.isPresent() && cuts.length > 0 ? history.get() : Optional.<int[]>empty();
+        if (prefixes.isEmpty() || known.isEmpty()) {
+            return engine.resume(start, generation, keepsStopToken);
+        }
+        int before = known.get().length - prompt.length;
+        int[] breakpoints = Arrays.stream(cuts).map(cut -> before + cut).toArray();
+        var use = prefixes.get();
+        return engine.resume(
+                start,
+                template.withPrompt(known.get()),
+                keepsStopToken,
+                new PrefixUse(use.cache(), use.scope(), breakpoints, true));
     }
 
     private boolean isStop(int token) {

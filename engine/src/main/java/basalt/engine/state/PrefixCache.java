@@ -57,6 +57,14 @@ public final class PrefixCache {
         this.bytesMax = bytesMax;
     }
 
+    /** What a state takes that has read so many tokens. */
+    public static long bytes(StateLayout layout, int tokenCount) {
+        return (long) Integer.BYTES * tokenCount
+                + layout.tensors().stream()
+                        .mapToLong(tensor -> (long) Float.BYTES * tensor.elementCount())
+                        .sum();
+    }
+
     /** Whether it can hold anything. */
     public boolean isEnabled() {
         return bytesMax > 0;
@@ -82,14 +90,20 @@ public final class PrefixCache {
             if (known == null) {
                 return Optional.empty();
             }
-            var candidates =
-                    new ArrayList<Integer>(known.headMap(countMax, true).keySet());
+            // One that has read a little too much may go back, as where a prompt is sent again.
+            int most = Math.min(prompt.length, countMax + StateLayout.ROLLBACK_TOKENS);
+            var candidates = new ArrayList<Integer>(known.headMap(most, true).keySet());
             long[] hashes = hashes(prompt, candidates);
             for (int i = candidates.size() - 1; i >= 0; i--) {
                 int length = candidates.get(i);
                 var entry = entries.get(new Key(scope, length, hashes[i]));
                 if (entry != null && Arrays.equals(entry.tokens(), 0, length, prompt, 0, length)) {
-                    return Optional.of(entry.image());
+                    var image = length <= countMax
+                            ? Optional.of(entry.image())
+                            : entry.image().before(countMax);
+                    if (image.isPresent()) {
+                        return image;
+                    }
                 }
             }
             return Optional.empty();
@@ -144,10 +158,7 @@ public final class PrefixCache {
     public void put(String scope, int[] prompt, StateImage image) {
         int length = Math.toIntExact(image.tokenCount());
         int[] tokens = Arrays.copyOf(prompt, length);
-        long size = (long) Integer.BYTES * length
-                + image.layout().tensors().stream()
-                        .mapToLong(tensor -> (long) Float.BYTES * tensor.elementCount())
-                        .sum();
+        long size = bytes(image.layout(), length);
         if (size > bytesMax) {
             return;
         }

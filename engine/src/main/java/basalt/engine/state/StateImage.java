@@ -2,6 +2,7 @@ package basalt.engine.state;
 
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 
 /**
  * The portable form of one sequence's state in memory: f32 elements of each tensor of {@link StateLayout} in canonical
@@ -19,6 +20,27 @@ public final class StateImage {
         for (var tensor : layout.tensors()) {
             tensors.add(new float[tensor.elementCount()]);
         }
+    }
+
+    private StateImage(StateImage other, long tokenCount) {
+        layout = other.layout;
+        tensors = other.tensors;
+        this.tokenCount = tokenCount;
+    }
+
+    /**
+     * What this state was before its last tokens; shares the elements. As a backend's rollback: rings still hold what
+     * those tokens replace.
+     *
+     * @param count of tokens consumed then
+     * @return empty if that is too long ago, or a block was folded since
+     */
+    public Optional<StateImage> before(long count) {
+        boolean isWithinReach = count > 0
+                && count <= tokenCount
+                && tokenCount - count <= StateLayout.ROLLBACK_TOKENS
+                && !StateLayout.foldsBetween(count, tokenCount);
+        return isWithinReach ? Optional.of(new StateImage(this, count)) : Optional.empty();
     }
 
     /** Shapes of the tensors. */

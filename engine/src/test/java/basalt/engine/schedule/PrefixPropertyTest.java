@@ -88,6 +88,26 @@ class PrefixPropertyTest {
         return new PrefixUse(cache, scope, breakpoints, random.nextInt(8) == 0);
     }
 
+    @Test
+    void samePromptAgainReadsItsLastTokenOnly() {
+        for (int length = 256; length < 330; length++) {
+            var engine = new SteppedEngine();
+            var cache = new PrefixCache(1 << 24);
+            var request = Requests.with(Requests.prompt(length, length), 3, 1, 0);
+            for (int time = 0; time < 2; time++) {
+                var answer = new Answer(
+                        request,
+                        engine.front()
+                                .submit(List.of(request), PrefixUse.of(cache, "scope"))
+                                .getFirst());
+                engine.run(answer);
+                Expected.of(request, 0).assertEqualTo(answer);
+                var usage = answer.generation().usage();
+                assertEquals(time == 0 ? 0 : length - 1, usage.cachedTokenCount(), "length " + length);
+            }
+        }
+    }
+
     /** A beginning that is too short to be kept without being asked for. */
     @Test
     void stateIsKeptExactlyAtABreakpoint() {

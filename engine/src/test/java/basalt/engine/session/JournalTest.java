@@ -42,6 +42,20 @@ class JournalTest {
         }
     }
 
+    /** A power failure leaves zeros where a file had grown and its content was not on the disk. */
+    @Test
+    void zerosAtTheEndAreLeftOut() {
+        byte[] bytes = Journal.bytes(ENTRIES);
+        for (int more = 1; more < 40; more++) {
+            var read = Journal.read(Arrays.copyOf(bytes, bytes.length + more));
+            assertEquals(ENTRIES.size(), read.entries().size());
+            assertEquals(bytes.length, read.validBytes());
+        }
+        byte[] damaged = Arrays.copyOf(bytes, bytes.length + 20);
+        damaged[bytes.length + 15] = 1;
+        assertThrows(InvalidState.class, () -> Journal.read(damaged));
+    }
+
     @Test
     void flippedBitIsRefusedOrCutsTheRestOff() {
         byte[] bytes = Journal.bytes(ENTRIES);

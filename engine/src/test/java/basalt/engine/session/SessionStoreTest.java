@@ -73,7 +73,7 @@ class SessionStoreTest {
     @Test
     void oneTurnAtATimeAndTheNextMayWait() throws Exception {
         try (var slow = StoreFixture.engine(1_000_000);
-                var store = SessionStore.open(slow, CONFIG, new MemoryArchive(), millis::get)) {
+                var store = SessionStore.open(slow, CONFIG, new MemoryArchive(1 << 24), millis::get)) {
             String id = store.create(OWNER, Duration.ZERO);
             var first = store.turn(OWNER, id, StoreFixture.request(PROMPT, 20, 0), Duration.ZERO);
 
@@ -216,13 +216,13 @@ class SessionStoreTest {
     void importedStateGoesOnAndOutlivesARestart() throws Exception {
         byte[] bytes;
         int[] history;
-        try (var store = SessionStore.open(engine, CONFIG, new MemoryArchive(), millis::get)) {
+        try (var store = SessionStore.open(engine, CONFIG, new MemoryArchive(1 << 24), millis::get)) {
             String id = store.create(OWNER, Duration.ZERO);
             history = StoreFixture.concat(PROMPT, StoreFixture.answer(store, id, PROMPT, 100, 0));
             bytes = store.exported(OWNER, id);
         }
         String id;
-        try (var store = open(StoreFixture.config(0, 0, 1))) {
+        try (var store = open(StoreFixture.config(0, 1 << 20, 1))) {
             id = store.create(OWNER, Duration.ZERO);
             store.importState(OWNER, id, bytes);
             history = StoreFixture.concat(history, StoreFixture.answer(store, id, new int[] {4}, 40, 0));
@@ -230,7 +230,7 @@ class SessionStoreTest {
         int[] all = StoreFixture.concat(PROMPT, StoreFixture.expected(PROMPT, 100, 0));
         int[] asked = StoreFixture.concat(all, 4);
         all = StoreFixture.concat(asked, StoreFixture.expected(asked, 40, 0));
-        try (var store = open(StoreFixture.config(0, 0, 1))) {
+        try (var store = open(StoreFixture.config(0, 1 << 20, 1))) {
             assertEquals(all.length, store.summary(OWNER, id).tokenCount());
             assertArrayEquals(StoreFixture.expected(all, 5, 0), StoreFixture.answer(store, id, new int[0], 5, 0));
             assertThrows(EngineException.InvalidRequest.class, () -> store.rewind(OWNER, id, 50));
@@ -271,13 +271,14 @@ class SessionStoreTest {
     @Test
     void importedStateOutlivesMemoryWithoutADirectory() throws Exception {
         byte[] bytes;
-        try (var store = SessionStore.open(engine, CONFIG, new MemoryArchive(), millis::get)) {
+        try (var store = SessionStore.open(engine, CONFIG, new MemoryArchive(1 << 24), millis::get)) {
             String id = store.create(OWNER, Duration.ZERO);
             StoreFixture.answer(store, id, PROMPT, 100, 0);
             bytes = store.exported(OWNER, id);
         }
         int[] history = StoreFixture.concat(PROMPT, StoreFixture.expected(PROMPT, 100, 0));
-        try (var store = SessionStore.open(engine, StoreFixture.config(0, 0, 1), new MemoryArchive(), millis::get)) {
+        try (var store =
+                SessionStore.open(engine, StoreFixture.config(0, 0, 1), new MemoryArchive(1 << 24), millis::get)) {
             String id = store.create(OWNER, Duration.ZERO);
             store.importState(OWNER, id, bytes);
             String fork = store.fork(OWNER, id, 1, Duration.ZERO).getFirst();

@@ -14,7 +14,7 @@ final class SharedMemoryArchive implements SharedArchive {
 
     /** What the servers share. */
     static final class Common {
-        private final MemoryArchive archive = new MemoryArchive();
+        private final MemoryArchive archive = new MemoryArchive(1 << 24);
         private final ConcurrentMap<String, Label> labels = new ConcurrentHashMap<>();
         private final ConcurrentMap<String, JournalVersion> versions = new ConcurrentHashMap<>();
     }

@@ -139,6 +139,30 @@ class StateFileTest {
         assertTrue(refused > 1_000, "refused " + refused);
     }
 
+    /** From 2^24 on an f32 does not count by one. */
+    @Test
+    void normsOfVeryLongSequencesCountAsFarAsTheyCan() {
+        long consumed = (1L << 24) + 999_972; // a multiple of 32, and 4
+        for (float norm : new float[] {1 << 24, consumed - 4}) {
+            assertEquals(
+                    consumed + 2,
+                    read(StateFile.bytes(counted(consumed, norm), MODEL)).tokenCount());
+        }
+        for (float norm : new float[] {(1 << 24) - 1, consumed + 28}) {
+            assertRefused("has summed", StateFile.bytes(counted(consumed, norm), MODEL));
+        }
+        assertRefused("tokens are consumed", StateFile.bytes(counted((1L << 48) + 1, 1 << 24), MODEL));
+    }
+
+    private static SessionState counted(long consumed, float norm) {
+        var image = new StateImage(layout(ElementType.F32));
+        image.tensor(2)[0] = norm;
+        image.tensor(2)[6] = norm;
+        image.tokenCount(consumed);
+        var history = TokenHistory.of(consumed + 2, new byte[TokenHistory.DIGEST_BYTES], new int[] {1});
+        return SessionState.of(Optional.of(image), new int[] {5, 6}, history);
+    }
+
     @Test
     void whatIsNotOfThisModelIsRefused() {
         byte[] bytes = StateFile.bytes(state(ElementType.F32), MODEL);

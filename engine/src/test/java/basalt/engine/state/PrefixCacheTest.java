@@ -36,8 +36,25 @@ class PrefixCacheTest {
 
         assertSame(second, cache.longest("a", PROMPT, 999).orElseThrow());
         assertSame(second, cache.longest("a", PROMPT, 613).orElseThrow());
-        assertSame(first, cache.longest("a", PROMPT, 612).orElseThrow());
-        assertEquals(Optional.empty(), cache.longest("a", PROMPT, 6));
+        assertEquals(612, cache.longest("a", PROMPT, 612).orElseThrow().tokenCount());
+        assertSame(first, cache.longest("a", PROMPT, 596).orElseThrow());
+        assertEquals(6, cache.longest("a", PROMPT, 6).orElseThrow().tokenCount());
+    }
+
+    /** A prompt that is sent again needs its last token unread. */
+    @Test
+    void stateGoesBackAFewTokensUnlessABlockWasFolded() {
+        var cache = new PrefixCache(1 << 20);
+        cache.put("a", PROMPT, image(500));
+        int[] same = Arrays.copyOf(PROMPT, 500);
+
+        assertEquals(499, cache.longest("a", same, 499).orElseThrow().tokenCount());
+        assertEquals(484, cache.longest("a", same, 484).orElseThrow().tokenCount());
+        assertEquals(Optional.empty(), cache.longest("a", same, 483));
+        assertEquals(Optional.empty(), cache.longest("a", Arrays.copyOf(PROMPT, 499), 498));
+
+        cache.put("a", PROMPT, image(481));
+        assertEquals(Optional.empty(), cache.longest("a", Arrays.copyOf(PROMPT, 481), 480));
     }
 
     @Test

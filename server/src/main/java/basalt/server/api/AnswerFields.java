@@ -200,7 +200,7 @@ final class AnswerFields {
      */
     record Own(
             List<int[]> prompts,
-            int[] continuation,
+            CompletionRequest.Continuation continuation,
             int maxTokensDefault,
             boolean echoesPrompt,
             int logprobCount,

@@ -59,7 +59,7 @@ final class ChatFields implements JsonReader.FieldReader {
         int[] prompt = encode(template);
         var own = new AnswerFields.Own(
                 List.of(prompt),
-                common.isTurn() ? continuation(template) : new int[0],
+                common.isTurn() ? continuation(template) : CompletionRequest.Continuation.NONE,
                 MAX_TOKENS_DEFAULT,
                 false,
                 hasLogprobs ? topLogprobs.orElse(0) : -1,
@@ -84,13 +84,12 @@ final class ChatFields implements JsonReader.FieldReader {
         }
     }
 
-    private int[] continuation(ChatTemplate template) {
+    private CompletionRequest.Continuation continuation(ChatTemplate template) {
         if (continuesMessage) {
             throw AnswerFields.unsupported("continue_final_message", "A session goes on by itself; send new messages.");
         }
         try {
-            return template.encodeNext(
-                    input.messages(), opening(), model.tokenizer().orElseThrow());
+            return input.continuation(opening(), template, model.tokenizer().orElseThrow());
         } catch (ChatTemplateException e) {
             throw new ProblemException(
                     Problem.of(ProblemCode.INVALID_REQUEST, MESSAGES, String.valueOf(e.getMessage())));

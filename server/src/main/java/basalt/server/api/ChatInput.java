@@ -6,6 +6,7 @@ import basalt.server.chat.ChatTemplate;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.function.Function;
 
 /**
  * The messages of a request.
@@ -42,8 +43,22 @@ record ChatInput(List<ChatMessage> messages, List<List<ChatMessage>> beginnings)
      * a token across the breakpoint would add.
      */
     int[] breakpoints(int[] prompt, ChatTemplate template, Tokenizer tokenizer) {
+        return breakpoints(
+                prompt, beginning -> template.encode(beginning, ChatTemplate.Opening.LAST_MESSAGE, tokenizer));
+    }
+
+    /** The prompt after a chat that has an answer already. */
+    CompletionRequest.Continuation continuation(
+            ChatTemplate.Opening opening, ChatTemplate template, Tokenizer tokenizer) {
+        int[] prompt = template.encodeNext(messages, opening, tokenizer);
+        int[] cuts = breakpoints(
+                prompt, beginning -> template.encodeNext(beginning, ChatTemplate.Opening.LAST_MESSAGE, tokenizer));
+        return new CompletionRequest.Continuation(prompt, cuts);
+    }
+
+    private int[] breakpoints(int[] prompt, Function<List<ChatMessage>, int[]> encoding) {
         return beginnings.subList(Math.max(0, beginnings.size() - BREAKPOINTS_MAX), beginnings.size()).stream()
-                .map(beginning -> template.encode(beginning, ChatTemplate.Opening.LAST_MESSAGE, tokenizer))
+                .map(encoding)
                 .mapToInt(beginning -> common(prompt, beginning))
                 .filter(count -> count > 0)
                 .sorted()

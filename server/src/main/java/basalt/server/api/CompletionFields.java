@@ -85,7 +85,9 @@ final class CompletionFields implements JsonReader.FieldReader {
         }
         var own = new AnswerFields.Own(
                 CompletionRequest.encode(prompts, model),
-                common.isTurn() ? continuation() : new int[0],
+                common.isTurn()
+                        ? new CompletionRequest.Continuation(continuation(), new int[0])
+                        : CompletionRequest.Continuation.NONE,
                 MAX_TOKENS_DEFAULT,
                 echoes,
                 logprobCount,

@@ -38,11 +38,22 @@ public record CompletionRequest(
      * How a session is used.
      *
      * @param id of the session
-     * @param prompt what goes after its tokens; the generation's own prompt counts if it has none
+     * @param continuation what goes after its tokens; the generation's own prompt counts if it has none
      * @param patience with a turn that runs
      */
+    public record SessionUse(String id, Continuation continuation, Duration patience) {}
+
+    /**
+     * What goes on with a sequence.
+     *
+     * @param tokens after those that there are
+     * @param cuts how many of these are before each breakpoint, ascending
+     */
     @SuppressWarnings("ArrayRecordComponent") // never compared
-    public record SessionUse(String id, int[] prompt, Duration patience) {}
+    public record Continuation(int[] tokens, int[] cuts) {
+        /** Nothing. */
+        static final Continuation NONE = new Continuation(new int[0], new int[0]);
+    }
 
     /**
      * How beginnings of prompts are kept.

@@ -44,6 +44,7 @@ final class ResponseFields implements JsonReader.FieldReader {
     private Optional<String> instructions = Optional.empty();
     private Optional<String> previous = Optional.empty();
     private boolean isStored = true;
+    private boolean isBackground;
     private OptionalInt maxTokens = OptionalInt.empty();
     private final JsonBuffer metadata = new JsonBuffer();
 
@@ -64,7 +65,7 @@ final class ResponseFields implements JsonReader.FieldReader {
             case "text" -> readText(json);
             // Nothing is ever left out of the past.
             case "truncation" -> require(name, Set.of("auto", "disabled").contains(json.text(name)), "disabled");
-            case "background" -> require(name, !json.bool(name), "false");
+            case "background" -> isBackground = json.bool(name);
             case "parallel_tool_calls" -> json.bool(name); // of no tools
             case "tools", "include" -> requireEmpty(name, json);
             case "tool_choice" -> require(name, json.isText() && isWithoutTools(json.text(name)), "none");
@@ -132,23 +133,27 @@ final class ResponseFields implements JsonReader.FieldReader {
                     "input",
                     "The checkpoint has no tokenizer; use /v1/completions with token ids."));
         }
+        require("store", isStored || !isBackground, "true with background");
         var template = model.chat();
         var own = new AnswerFields.Own(
                 List.of(new int[] {0}), // not known before the response that this one follows is
-                new int[0],
+                CompletionRequest.Continuation.NONE,
                 maxTokens.orElse(MAX_TOKENS_DEFAULT),
                 false,
                 -1,
                 template.stopStrings(),
                 template.stopTokenIds(),
                 new int[0]);
+        var completion = common.request(CompletionRequest.Form.CHAT, own, seeds);
+        require("stream", !completion.isStreamed() || !isBackground, "false with background");
         return new ResponseRequest(
-                common.request(CompletionRequest.Form.CHAT, own, seeds),
+                completion,
                 model,
                 input,
                 instructions,
                 previous,
                 isStored,
+                isBackground,
                 maxTokens,
                 new JsonBuffer().raw("{").raw(metadata).raw("}").toByteArray());
     }

@@ -5,9 +5,9 @@ import basalt.engine.text.Tokenizer;
 import basalt.server.chat.ChatMessage;
 import basalt.server.chat.ChatTemplate;
 import basalt.server.chat.ChatTemplateException;
-import java.util.ArrayList;
 import java.util.Optional;
 import java.util.OptionalInt;
+import java.util.function.Supplier;
 import java.util.random.RandomGenerator;
 
 /**
@@ -18,6 +18,7 @@ import java.util.random.RandomGenerator;
  * @param instructions what the system says before it
  * @param previous the id of the response that this one follows
  * @param isStored whether others may follow it
+ * @param isBackground whether it is made without its client
  * @param maxTokens of the answer, if the client said so
  * @param metadata of the client, as JSON
  */
@@ -29,6 +30,7 @@ public record ResponseRequest(
         Optional<String> instructions,
         Optional<String> previous,
         boolean isStored,
+        boolean isBackground,
         OptionalInt maxTokens,
         byte[] metadata) {
 
@@ -47,7 +49,15 @@ public record ResponseRequest(
     /** The same within the time that a header gives, if that is shorter. */
     public ResponseRequest withDeadline(Optional<String> header) {
         return new ResponseRequest(
-                completion.withDeadline(header), model, input, instructions, previous, isStored, maxTokens, metadata);
+                completion.withDeadline(header),
+                model,
+                input,
+                instructions,
+                previous,
+                isStored,
+                isBackground,
+                maxTokens,
+                metadata);
     }
 
     /** What the engine is asked for, as a request without a past. */
@@ -71,14 +81,14 @@ public record ResponseRequest(
     }
 
     /**
-     * Token ids of what is said after another response.
+     * What is said after another response.
      *
      * @param known instructions that the model has read already, and that need not be read again
      */
-    public int[] continuation(Optional<String> known) {
+    public CompletionRequest.Continuation continuation(Optional<String> known) {
         boolean isNew = instructions.isPresent() && !instructions.equals(known);
         var template = model.chat();
-        return encode(() -> template.encodeNext(said(isNew).messages(), ChatTemplate.Opening.NEW_MESSAGE, tokenizer()));
+        return encode(() -> said(isNew).continuation(ChatTemplate.Opening.NEW_MESSAGE, template, tokenizer()));
     }
 
     private Tokenizer tokenizer() {
@@ -92,29 +102,12 @@ public record ResponseRequest(
                 .orElse(input);
     }
 
-    private interface Encoding {
-        int[] encode();
-    }
-
-    private static int[] encode(Encoding encoding) {
+    private static <T> T encode(Supplier<T> encoding) {
         try {
-            return encoding.encode();
+            return encoding.get();
         } catch (ChatTemplateException e) {
             throw new ProblemException(
                     Problem.of(ProblemCode.INVALID_REQUEST, "input", String.valueOf(e.getMessage())));
         }
-    }
-
-    /** The instructions that a stored response was made by. */
-    public static Optional<String> instructions(byte[] response) {
-        var found = new ArrayList<String>(1);
-        JsonReader.readObject(response, (name, json) -> {
-            if (name.equals("instructions")) {
-                found.add(json.text(name));
-            } else {
-                json.skip();
-            }
-        });
-        return found.stream().findFirst();
     }
 }

@@ -17,11 +17,13 @@ public final class ResponseWriter implements AnswerWriter {
     private final StringBuilder text = new StringBuilder();
     private int sequence; // number of the next event
     private Status status = Status.IN_PROGRESS;
+    private volatile boolean isCancelled;
 
     private enum Status {
         IN_PROGRESS("in_progress"),
         COMPLETED("completed"),
         INCOMPLETE("incomplete"),
+        CANCELLED("cancelled"),
         FAILED("failed");
 
         final String label;
@@ -37,7 +39,8 @@ public final class ResponseWriter implements AnswerWriter {
      * @param id {@code resp_} and 32 hexadecimal digits
      * @param createdSeconds since 1970
      * @param instructions that hold, those of responses before included
-     * @param keep takes the object once it is whole, before its client has it; not called for one that failed
+     * @param keep takes the object once it is whole, before its client has it; one that failed only if it was made in
+     *     the background
      */
     public ResponseWriter(
             ResponseRequest request,
@@ -52,6 +55,21 @@ public final class ResponseWriter implements AnswerWriter {
         this.instructions = instructions;
         this.names = names;
         this.keep = keep;
+    }
+
+    /** The response's id. */
+    public String id() {
+        return id;
+    }
+
+    /** The response before its first token. */
+    public byte[] begun() {
+        return response(Optional.empty(), Optional.empty());
+    }
+
+    /** If it ends without being whole, that is what its client wants. May be called by any thread. */
+    public void cancel() {
+        isCancelled = true;
     }
 
     @Override
@@ -152,7 +170,10 @@ public final class ResponseWriter implements AnswerWriter {
 
     @Override
     public void writeFailure(JsonBuffer out, Problem problem) {
-        status = Status.FAILED;
+        status = isCancelled ? Status.CANCELLED : Status.FAILED;
+        if (request.isBackground()) {
+            keep.accept(response(Optional.empty(), Optional.of(problem)));
+        }
         writeFailure(out, Optional.empty(), problem);
     }
 
@@ -165,11 +186,11 @@ public final class ResponseWriter implements AnswerWriter {
     @Override
     public byte[] whole(List<ChoiceOutput> outputs, Usage usage) {
         take(outputs.getFirst());
-        if (status == Status.FAILED) {
-            return response(Optional.of(usage), Optional.of(late()));
+        boolean isLate = status == Status.FAILED;
+        byte[] response = response(Optional.of(usage), isLate ? Optional.of(late()) : Optional.empty());
+        if (!isLate || request.isBackground()) {
+            keep.accept(response);
         }
-        byte[] response = response(Optional.of(usage), Optional.empty());
-        keep.accept(response);
         return response;
     }
 
@@ -183,12 +204,14 @@ public final class ResponseWriter implements AnswerWriter {
         GenerationRequest generation = request.completion().generations().getFirst();
         out.raw("{\"id\":").string(id);
         out.raw(",\"object\":\"response\",\"created_at\":").number(createdSeconds);
-        out.raw(",\"status\":\"").raw(status.label).raw("\",\"background\":false,\"error\":");
-        problem.ifPresentOrElse(
-                failure -> out.raw("{\"code\":\"server_error\",\"message\":")
-                        .string(failure.message())
-                        .raw("}"),
-                () -> out.raw("null"));
+        out.raw(",\"status\":\"").raw(status.label).raw("\",\"background\":");
+        out.raw(request.isBackground() ? "true" : "false").raw(",\"error\":");
+        problem.filter(failure -> status == Status.FAILED)
+                .ifPresentOrElse(
+                        failure -> out.raw("{\"code\":\"server_error\",\"message\":")
+                                .string(failure.message())
+                                .raw("}"),
+                        () -> out.raw("null"));
         out.raw(",\"incomplete_details\":")
                 .raw(status == Status.INCOMPLETE ? "{\"reason\":\"max_output_tokens\"}" : "null");
         out.raw(",\"instructions\":");
@@ -220,7 +243,7 @@ public final class ResponseWriter implements AnswerWriter {
         out.raw("{\"id\":");
         writeItemId(out);
         out.raw(",\"type\":\"message\",\"status\":\"")
-                .raw(itemStatus == Status.FAILED ? Status.INCOMPLETE.label : itemStatus.label)
+                .raw(itemStatus == Status.COMPLETED || !isBegun ? itemStatus.label : Status.INCOMPLETE.label)
                 .raw("\",\"role\":\"assistant\",\"content\":[");
         if (isBegun) {
             writePart(out, text.toString());

@@ -4,6 +4,7 @@ import basalt.engine.session.SessionStore;
 import java.time.Duration;
 import java.util.Optional;
 import java.util.OptionalLong;
+import java.util.Set;
 
 /**
  * The body of a request about sessions.
@@ -18,7 +19,26 @@ public record SessionRequest(
         Duration life, Optional<int[]> prompt, Optional<String> from, int count, OptionalLong tokens) {
     private static final int LIFE_SECONDS_MAX = 366 * 24 * 3_600;
 
+    /** What a body is for. */
+    public enum Use {
+        /** A new session. */
+        CREATE,
+        /** Copies of a session. */
+        FORK,
+        /** Taking a session back. */
+        REWIND;
+
+        boolean has(String field) {
+            return switch (this) {
+                case CREATE -> Set.of("model", "ttl_seconds", "prompt", "from").contains(field);
+                case FORK -> Set.of("model", "ttl_seconds", "count").contains(field);
+                case REWIND -> Set.of("model", "tokens").contains(field);
+            };
+        }
+    }
+
     private static final class Fields implements JsonReader.FieldReader {
+        private final Use use;
         private final ServedModel model;
         private Duration life = Duration.ZERO;
         private Optional<int[]> prompt = Optional.empty();
@@ -26,13 +46,14 @@ public record SessionRequest(
         private int count = 1;
         private OptionalLong tokens = OptionalLong.empty();
 
-        Fields(ServedModel model) {
+        Fields(Use use, ServedModel model) {
+            this.use = use;
             this.model = model;
         }
 
         @Override
         public void read(String name, JsonReader json) {
-            switch (name) {
+            switch (use.has(name) ? name : "") {
                 case "ttl_seconds" -> life = Duration.ofSeconds(json.integer(name, 1, LIFE_SECONDS_MAX));
                 case "prompt" -> prompt = Optional.of(ids(json));
                 case "from" -> from = Optional.of(json.text(name));
@@ -41,7 +62,9 @@ public record SessionRequest(
                 case "model" -> model.requireName(json.text(name));
                 default ->
                     throw new ProblemException(Problem.of(
-                            ProblemCode.UNKNOWN_PARAMETER, name, "\"" + name + "\" is no parameter of sessions."));
+                            ProblemCode.UNKNOWN_PARAMETER,
+                            name,
+                            "\"" + name + "\" is no parameter here; leave it out."));
             }
         }
 
@@ -63,8 +86,8 @@ public record SessionRequest(
      *
      * @throws ProblemException naming the field at fault
      */
-    public static SessionRequest read(byte[] body, ServedModel model) {
-        var fields = new Fields(model);
+    public static SessionRequest read(byte[] body, Use use, ServedModel model) {
+        var fields = new Fields(use, model);
         if (body.length > 0) {
             JsonReader.readObject(body, fields);
         }

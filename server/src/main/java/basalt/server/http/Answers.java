@@ -197,6 +197,32 @@ final class Answers {
         }
     }
 
+    /** Reads generations to their ends for nobody who waits; the order's writer keeps what becomes of them. */
+    void collect(Order order, List<Generation> generations) {
+        try (var readers =
+                new GenerationReaders(generations, order.writer(), metrics, RequestSpan.none(), this::cancellation)) {
+            readers.read(outputs -> writeChunks(outputs, order.writer(), chunks -> {}));
+            order.writer().whole(readers.outputs(), readers.usage());
+        } catch (ProblemException e) {
+            keepFailure(order.writer(), e.problem());
+        } catch (CloseConnectionException e) {
+            keepFailure(order.writer(), Problem.stopping());
+        } finally {
+            order.end().run();
+        }
+    }
+
+    private static void keepFailure(AnswerWriter writer, Problem problem) {
+        try {
+            writer.writeFailure(new JsonBuffer(), problem);
+        } catch (ProblemException e) {
+            LOG.log(
+                    System.Logger.Level.ERROR,
+                    "event=answer_lost code={0}",
+                    e.problem().code().code());
+        }
+    }
+
     /**
      * Sends a stream to whoever reads it now, on the connection's thread.
      *

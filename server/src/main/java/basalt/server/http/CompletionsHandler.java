@@ -92,9 +92,10 @@ final class CompletionsHandler implements Handler {
         boolean keepsStopToken = completion.output().form() == CompletionRequest.Form.CHAT;
         var request = new TurnRequest(
                 generation.prompt(),
-                use.prompt(),
+                use.continuation().tokens(),
                 generation,
                 Optional.of(completion.cache().of(serving.prefixes(), tenant)),
+                use.continuation().cuts(),
                 keepsStopToken);
         try {
             return serving.sessions().turn(tenant, use.id(), request, use.patience());

@@ -22,6 +22,7 @@ import java.nio.channels.ServerSocketChannel;
 import java.time.Duration;
 import java.util.Optional;
 import java.util.OptionalInt;
+import java.util.function.BooleanSupplier;
 
 /** Listens, from the moment it is started; what the {@link Gate} does not let through yet is refused. */
 public final class HttpServer implements AutoCloseable {
@@ -44,7 +45,7 @@ public final class HttpServer implements AutoCloseable {
 
     private final HttpConfig config;
     private final WebServer server;
-    private final Connections connections;
+    private final BooleanSupplier isBusy; // whether some answer is not at its end
     private final Clock clock;
     private final ReplayStreams streams;
     private final Optional<TlsFiles> tls;
@@ -52,13 +53,13 @@ public final class HttpServer implements AutoCloseable {
     private HttpServer(
             HttpConfig config,
             WebServer server,
-            Connections connections,
+            BooleanSupplier isBusy,
             Clock clock,
             ReplayStreams streams,
             Optional<TlsFiles> tls) {
         this.config = config;
         this.server = server;
-        this.connections = connections;
+        this.isBusy = isBusy;
         this.clock = clock;
         this.streams = streams;
         this.tls = tls;
@@ -99,7 +100,8 @@ public final class HttpServer implements AutoCloseable {
                 .addFilter(new CorsFilter(config.access().corsOrigins()))
                 .addFilter(new ApiKeyFilter(config.access()));
         new SessionsHandler(gate, connections, tenants, bodies).addTo(routing);
-        new ResponsesHandler(gate, answers, tenants, bodies, config.responseLife()).addTo(routing);
+        var background = new BackgroundResponses(answers);
+        new ResponsesHandler(gate, answers, background, tenants, bodies, config.responseLife()).addTo(routing);
         new StreamsHandler(streams, answers, tenants).addTo(routing);
         routes.addAll(
                 routing,
@@ -123,7 +125,13 @@ public final class HttpServer implements AutoCloseable {
             clock.close();
             throw new UncheckedIOException(new IOException("the address cannot be bound"));
         }
-        return new HttpServer(config, server, connections, clock, streams, tls);
+        return new HttpServer(
+                config,
+                server,
+                () -> connections.isAnyBusy() || streams.isAnyWritten() || background.isAnyRunning(),
+                clock,
+                streams,
+                tls);
     }
 
     private static TlsFiles tls(HttpConfig.TlsPaths paths) {
@@ -203,10 +211,10 @@ public final class HttpServer implements AutoCloseable {
         return config.opsPort().isPresent() ? OptionalInt.of(server.port(OPS)) : OptionalInt.empty();
     }
 
-    /** Waits until every answer that has begun is sent, at most so long. */
+    /** Waits until every answer that has begun is sent, or kept for a client that comes back, at most so long. */
     public void awaitAnswers(Duration bound) throws InterruptedException {
         long endNanos = System.nanoTime() + bound.toNanos();
-        while (connections.isAnyBusy() && System.nanoTime() - endNanos < 0) {
+        while (isBusy.getAsBoolean() && System.nanoTime() - endNanos < 0) {
             Thread.sleep(POLL);
         }
     }

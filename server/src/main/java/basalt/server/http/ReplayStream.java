@@ -157,6 +157,16 @@ final class ReplayStream implements EventSink {
         }
     }
 
+    /** Whether nothing more is written. */
+    boolean isEnded() {
+        lock.lock();
+        try {
+            return isEnded;
+        } finally {
+            lock.unlock();
+        }
+    }
+
     /** Whether it is written whole and nobody reads it. */
     boolean isIdle() {
         lock.lock();

@@ -78,6 +78,11 @@ final class ReplayStreams implements AutoCloseable {
         }
     }
 
+    /** Whether any is not at its end. */
+    boolean isAnyWritten() {
+        return streams.values().stream().anyMatch(stream -> !stream.isEnded());
+    }
+
     int count() {
         return streams.size();
     }

@@ -12,6 +12,7 @@ import basalt.server.api.ProblemCode;
 import basalt.server.api.ProblemException;
 import basalt.server.api.ResponseRequest;
 import basalt.server.api.ResponseWriter;
+import basalt.server.api.StoredResponse;
 import basalt.server.observe.RequestSpan;
 import io.helidon.http.HeaderName;
 import io.helidon.http.HeaderNames;
@@ -25,8 +26,10 @@ import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.function.Supplier;
 
 /**
  * {@code /v1/responses}. A stored response is a session that has one turn more than that of the response which it
@@ -36,19 +39,31 @@ final class ResponsesHandler {
     static final String PATH = "/v1/responses/{id}";
     private static final System.Logger LOG = System.getLogger(ResponsesHandler.class.getName());
     private static final HeaderName DEADLINE = HeaderNames.create(CompletionRequest.DEADLINE_HEADER);
+    private static final String ITEMS = "/input_items";
+    private static final String CANCEL = "/cancel";
+    private static final int ITEMS_DEFAULT = 20;
+    private static final String PREVIOUS = "previous_response_id";
     private static final String PREFIX = "resp_";
     private static final String SESSION_PREFIX = "sess_";
 
     private final Gate gate;
     private final Answers answers;
+    private final BackgroundResponses background;
     private final Tenants tenants;
     private final RequestBody bodies;
     private final Duration life;
 
     /** @param life how long a response is stored without use */
-    ResponsesHandler(Gate gate, Answers answers, Tenants tenants, RequestBody bodies, Duration life) {
+    ResponsesHandler(
+            Gate gate,
+            Answers answers,
+            BackgroundResponses background,
+            Tenants tenants,
+            RequestBody bodies,
+            Duration life) {
         this.gate = gate;
         this.answers = answers;
+        this.background = background;
         this.tenants = tenants;
         this.bodies = bodies;
         this.life = life;
@@ -57,6 +72,13 @@ final class ResponsesHandler {
     void addTo(HttpRouting.Builder routing) {
         Routes.add(routing, Method.POST, "/v1/responses", this::create);
         Routes.add(routing, PATH, Map.of(Method.GET, this::get, Method.DELETE, this::delete));
+        Routes.add(routing, PATH + ITEMS, Map.of(Method.GET, this::items));
+        Routes.add(routing, PATH + CANCEL, Map.of(Method.POST, this::cancel));
+    }
+
+    /** The path of a response with its id left out, so that metrics have few labels. */
+    static String label(String path) {
+        return path.endsWith(ITEMS) ? PATH + ITEMS : path.endsWith(CANCEL) ? PATH + CANCEL : PATH;
     }
 
     private static String session(String response) {
@@ -64,14 +86,14 @@ final class ResponsesHandler {
     }
 
     private static ProblemException notFound(String id, Optional<String> param) {
-        String message = "There is no response " + id + ", or it was not stored.";
+        String message = "There is no response " + id + ", or it was not stored, or its session has gone on since.";
         return new ProblemException(param.map(name -> Problem.of(ProblemCode.RESPONSE_NOT_FOUND, name, message))
                 .orElseGet(() -> Problem.of(ProblemCode.RESPONSE_NOT_FOUND, message)));
     }
 
-    private static byte[] stored(SessionStore store, String tenant, String id, Optional<String> param) {
+    private static StoredResponse stored(SessionStore store, String tenant, String id, Optional<String> param) {
         try {
-            return store.note(tenant, session(id)).orElseThrow(() -> notFound(id, param));
+            return store.note(tenant, session(id)).map(StoredResponse::of).orElseThrow(() -> notFound(id, param));
         } catch (EngineException.SessionNotFound e) {
             throw notFound(id, param);
         }
@@ -94,8 +116,31 @@ final class ResponsesHandler {
                         generation.maxTokens(),
                         generation.sampling(),
                         asked.completion().isStreamed()));
-        var order = new Answers.Order(answer.tenant, answer.writer(), delivery, answer::end);
-        answers.send(order, () -> List.of(answer.submit()), request, response);
+        ResponseWriter writer = answer.writer();
+        var order = new Answers.Order(answer.tenant, writer, delivery, answer::end);
+        Supplier<List<Generation>> submission = () -> List.of(answer.submit());
+        if (asked.isBackground()) {
+            Routes.sendJson(request, response, background.begin(order, writer, submission, request));
+        } else {
+            answers.send(order, submission, request, response);
+        }
+    }
+
+    private StoredResponse answered(String tenant, String id) {
+        if (background.find(tenant, id).isPresent()) {
+            throw new ProblemException(Problem.of(
+                    ProblemCode.SESSION_BUSY,
+                    PREVIOUS,
+                    "The response " + id + " is still being made; follow it when it has ended."));
+        }
+        StoredResponse stored = stored(gate.require().sessions(), tenant, id, Optional.of(PREVIOUS));
+        if (!stored.isAnswered()) {
+            throw new ProblemException(Problem.of(
+                    ProblemCode.INVALID_VALUE,
+                    PREVIOUS,
+                    "The response " + id + " has no answer that can be followed."));
+        }
+        return stored;
     }
 
     /** One response in the making. */
@@ -111,9 +156,7 @@ final class ResponsesHandler {
             this.serving = serving;
             this.tenant = tenant;
             this.asked = asked;
-            known = asked.previous()
-                    .flatMap(id -> ResponseRequest.instructions(
-                            stored(store(), tenant, id, Optional.of("previous_response_id"))));
+            known = asked.previous().flatMap(id -> answered(tenant, id).instructions());
             session = asked.previous().isPresent() || asked.isStored() ? Optional.of(begin()) : Optional.empty();
         }
 
@@ -159,11 +202,13 @@ final class ResponsesHandler {
                             .submit(List.of(asked.generation()), prefixes)
                             .getFirst();
                 }
+                var continuation = asked.continuation(known);
                 var turn = new TurnRequest(
                         asked.opening(),
-                        asked.continuation(known),
+                        continuation.tokens(),
                         asked.generation(),
                         Optional.of(asked.cache().of(serving.prefixes(), tenant)),
+                        continuation.cuts(),
                         true);
                 return store().turn(tenant, session.get(), turn, Duration.ZERO);
             } catch (EngineException.InvalidRequest e) {
@@ -176,7 +221,8 @@ final class ResponsesHandler {
         private void keep(byte[] json) {
             if (session.isPresent() && asked.isStored()) {
                 try {
-                    store().note(tenant, session.get(), json);
+                    String id = PREFIX + session.get().substring(SESSION_PREFIX.length());
+                    store().note(tenant, session.get(), StoredResponse.bytes(json, id, asked));
                     isKept.set(true);
                 } catch (EngineException e) {
                     throw new ProblemException(Problem.of(e));
@@ -196,15 +242,55 @@ final class ResponsesHandler {
         }
     }
 
-    private void get(ServerRequest request, ServerResponse response) {
+    private StoredResponse stored(ServerRequest request) {
         String id = request.path().pathParameters().get("id");
-        Routes.sendJson(
-                request, response, stored(gate.require().sessions(), tenants.of(request), id, Optional.empty()));
+        return stored(gate.require().sessions(), tenants.of(request), id, Optional.empty());
+    }
+
+    private void get(ServerRequest request, ServerResponse response) {
+        if (request.query().first("stream").orElse("").equals("true")) {
+            throw unsupported(
+                    "stream",
+                    "A stored response is not streamed again; leave stream out, or make it with \"resumable\": true and"
+                            + " read /v1/streams.");
+        }
+        Optional<byte[]> begun = background.find(
+                tenants.of(request), request.path().pathParameters().get("id"));
+        Routes.sendJson(request, response, begun.orElseGet(() -> stored(request).response()));
+    }
+
+    private static ProblemException unsupported(String param, String message) {
+        return new ProblemException(Problem.of(ProblemCode.UNSUPPORTED_PARAMETER, param, message));
+    }
+
+    private void items(ServerRequest request, ServerResponse response) {
+        StoredResponse stored = stored(request);
+        String order = request.query().first("order").orElse("desc");
+        if (!Set.of("asc", "desc").contains(order)) {
+            throw new ProblemException(Problem.of(ProblemCode.INVALID_VALUE, "order", "order is asc or desc."));
+        }
+        int limit = Routes.limit(request, ITEMS_DEFAULT, StoredResponse.PAGE_MAX);
+        String after = request.query().first("after").orElse("");
+        Routes.sendJson(request, response, stored.page(order.equals("asc"), after, limit));
+    }
+
+    /** As it ended; what has ended before is not changed. */
+    private void cancel(ServerRequest request, ServerResponse response) {
+        background.cancel(tenants.of(request), request.path().pathParameters().get("id"));
+        StoredResponse stored = stored(request);
+        if (!stored.isBackground()) {
+            throw new ProblemException(Problem.of(
+                    ProblemCode.INVALID_REQUEST,
+                    "Only a response with \"background\": true can be cancelled. To end another one that runs, close"
+                            + " its connection, or DELETE its stream."));
+        }
+        Routes.sendJson(request, response, stored.response());
     }
 
     private void delete(ServerRequest request, ServerResponse response) {
         String id = request.path().pathParameters().get("id");
         String tenant = tenants.of(request);
+        background.cancel(tenant, id);
         SessionStore store = gate.require().sessions();
         stored(store, tenant, id, Optional.empty());
         store.delete(tenant, session(id));

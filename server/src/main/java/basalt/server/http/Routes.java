@@ -3,6 +3,7 @@ package basalt.server.http;
 import basalt.server.api.JsonBuffer;
 import basalt.server.api.Problem;
 import basalt.server.api.ProblemCode;
+import basalt.server.api.ProblemException;
 import basalt.server.api.ServedModel;
 import basalt.server.api.TokenRequests;
 import basalt.server.observe.Metrics;
@@ -59,7 +60,7 @@ final class Routes {
             return SessionsHandler.label(path);
         }
         if (path.startsWith("/v1/responses/")) {
-            return ResponsesHandler.PATH;
+            return ResponsesHandler.label(path);
         }
         if (path.startsWith("/v1/streams/")) {
             return StreamsHandler.PATH;
@@ -172,6 +173,21 @@ final class Routes {
     private void metrics(ServerRequest request, ServerResponse response) {
         response.header(HeaderNames.CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8");
         send(request, response, metrics.scrape().getBytes(StandardCharsets.UTF_8));
+    }
+
+    /**
+     * How many things a list is to have at most.
+     *
+     * @throws ProblemException if the query asks for none or too many
+     */
+    static int limit(ServerRequest request, int ifAbsent, int most) {
+        String wanted = request.query().first("limit").orElse("");
+        int limit = wanted.matches("[0-9]{1,9}") ? Integer.parseInt(wanted) : wanted.isEmpty() ? ifAbsent : 0;
+        if (limit < 1 || limit > most) {
+            throw new ProblemException(
+                    Problem.of(ProblemCode.INVALID_VALUE, "limit", "limit must be 1 to " + most + "."));
+        }
+        return limit;
     }
 
     static void sendJson(ServerRequest request, ServerResponse response, byte[] json) {

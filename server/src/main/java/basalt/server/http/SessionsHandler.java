@@ -1,7 +1,9 @@
 package basalt.server.http;
 
+import basalt.engine.FinishReason;
 import basalt.engine.Generation;
 import basalt.engine.GenerationRequest;
+import basalt.engine.TokenEvent;
 import basalt.engine.session.SessionStore;
 import basalt.engine.session.TurnRequest;
 import basalt.server.api.Problem;
@@ -60,8 +62,12 @@ final class SessionsHandler {
         return gate.require().sessions();
     }
 
+    private SessionRequest body(ServerRequest request, SessionRequest.Use use) {
+        return SessionRequest.read(bodies.json(request), use, gate.require().model());
+    }
+
     private void create(ServerRequest request, ServerResponse response) {
-        var body = SessionRequest.read(bodies.json(request), gate.require().model());
+        var body = body(request, SessionRequest.Use.CREATE);
         String tenant = tenants.of(request);
         SessionStore store = store();
         String id;
@@ -84,7 +90,11 @@ final class SessionsHandler {
                 store().turn(tenant, id, new TurnRequest(prompt, prompt, template, false), Duration.ZERO)) {
             connections.currentInbound().watch(turn::close);
             while (!turn.isFinished()) {
-                isCommitted = turn.next().isPresent();
+                isCommitted = turn.next().orElse(null) instanceof TokenEvent.Finished finished
+                        && finished.reason() == FinishReason.LENGTH;
+            }
+            if (!isCommitted) {
+                throw cancellation();
             }
         } catch (InterruptedException e) {
             throw new CloseConnectionException("the server closes", e);
@@ -93,6 +103,13 @@ final class SessionsHandler {
                 store().delete(tenant, id);
             }
         }
+    }
+
+    /** Why a prompt was not read to its end. */
+    private RuntimeException cancellation() {
+        return connections.currentInbound().isGone()
+                ? new CloseConnectionException("the client has gone")
+                : new ProblemException(Problem.stopping());
     }
 
     private List<String> forks(String tenant, String id, int count, Duration life) {
@@ -104,19 +121,7 @@ final class SessionsHandler {
     }
 
     private void list(ServerRequest request, ServerResponse response) {
-        int limit = LIST_DEFAULT;
-        String wanted = request.query().first("limit").orElse("");
-        if (!wanted.isEmpty()) {
-            try {
-                limit = Integer.parseInt(wanted);
-            } catch (NumberFormatException e) {
-                limit = 0;
-            }
-            if (limit < 1 || limit > LIST_MAX) {
-                throw new ProblemException(
-                        Problem.of(ProblemCode.INVALID_VALUE, "limit", "limit must be 1 to " + LIST_MAX + "."));
-            }
-        }
+        int limit = Routes.limit(request, LIST_DEFAULT, LIST_MAX);
         String after = request.query().first("after").orElse("");
         var sessions = store().list(tenants.of(request), after, limit + 1);
         boolean hasMore = sessions.size() > limit;
@@ -134,7 +139,7 @@ final class SessionsHandler {
     }
 
     private void fork(ServerRequest request, ServerResponse response) {
-        var body = SessionRequest.read(bodies.json(request), gate.require().model());
+        var body = body(request, SessionRequest.Use.FORK);
         String tenant = tenants.of(request);
         var ids = forks(tenant, id(request), body.count(), body.life());
         var forks = ids.stream().map(id -> store().summary(tenant, id)).toList();
@@ -142,7 +147,7 @@ final class SessionsHandler {
     }
 
     private void rewind(ServerRequest request, ServerResponse response) {
-        var body = SessionRequest.read(bodies.json(request), gate.require().model());
+        var body = body(request, SessionRequest.Use.REWIND);
         long tokens = body.tokens()
                 .orElseThrow(() -> new ProblemException(Problem.of(
                         ProblemCode.MISSING_PARAMETER, "tokens", "tokens is missing: how many shall be left?")));
