@@ -20,12 +20,15 @@ PAIRS = (8, 8, 8, 8, 8, 8, 24, 24, 24, 24, 64, 64)
 ANSWER_TOKENS = 6
 
 
-def question(index: int, pairs: int) -> str:
+def question(index: int, pairs: int) -> tuple[str, str]:
+    """A prompt and the number that is right."""
     rng = random.Random(index)
     head, before, between, after, ask, mark = directories.TEMPLATES[index % directories.EVALUATED_TEMPLATES]
     names = rng.sample(directories.NAMES, pairs)
-    lines = "".join(f"{before} {name}{between} {rng.randrange(10000):04}{after}" for name in names)
-    return f"{head}{lines}\n{ask} {rng.choice(names)}{mark}"
+    numbers = {name: f"{rng.randrange(10000):04}" for name in names}
+    lines = "".join(f"{before} {name}{between} {number}{after}" for name, number in numbers.items())
+    name = rng.choice(names)
+    return f"{head}{lines}\n{ask} {name}{mark}", numbers[name]
 
 
 @torch.no_grad()
@@ -48,8 +51,8 @@ def main():
     tokenizer = Tokenizer.from_file(args.checkpoint + "/tokenizer.json")
     cases = []
     for i, pairs in enumerate(PAIRS):
-        prompt = question(i, pairs)
-        cases.append(dict(pairs=pairs, prompt=prompt, token_ids=answer(model, tokenizer, prompt)))
+        prompt, number = question(i, pairs)
+        cases.append(dict(pairs=pairs, prompt=prompt, number=number, token_ids=answer(model, tokenizer, prompt)))
     with open(args.out, "w", encoding="utf-8") as f:
         json.dump(dict(made_by="training/questions.py", cases=cases), f, indent=1)
 

@@ -3,6 +3,9 @@ package basalt.bench;
 import basalt.engine.backend.Backend;
 import basalt.engine.backend.cpu.CpuBackend;
 import basalt.engine.model.Checkpoint;
+import basalt.engine.model.ElementType;
+import basalt.engine.model.ModelConfig;
+import basalt.engine.state.StateLayout;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.SerializationFeature;
 import java.io.IOException;
@@ -22,6 +25,7 @@ final class EngineBench {
               --model DIR            checkpoint (models/based-10m)
               --threads N            workers (all processors)
               --batches N,N,...      rows of a decode step (1,4,16,32)
+              --state-memory MIB     or as many rows as have room for their states
               --positions N,N,...    tokens consumed before the decode (100,100000)
               --prompts N,N,...      lengths of prefilled prompts (512,2048)
               --chunk N              tokens of a prefill step (128)
@@ -30,7 +34,7 @@ final class EngineBench {
             """;
 
     private static final Set<String> FLAGS =
-            Set.of("model", "threads", "batches", "positions", "prompts", "chunk", "repeats", "json");
+            Set.of("model", "threads", "batches", "state-memory", "positions", "prompts", "chunk", "repeats", "json");
     private static final long MEMORY_PROBE_BYTES = 1L << 30;
     private static final long CACHE_PROBE_BYTES = 21L << 20;
 
@@ -48,15 +52,15 @@ final class EngineBench {
     }
 
     void run() {
-        var batches = flags.numbers("batches", new int[] {1, 4, 16, 32}, 1);
         var positions = flags.numbers("positions", new int[] {100, 100_000}, 2);
         var prompts = flags.numbers("prompts", new int[] {512, 2_048}, 1);
         int chunk = flags.number("chunk", 128, 1);
-        int rowCountMax = Arrays.stream(batches).max().orElse(1);
         var probe = new ReadProbe();
         double gigabytes = probe.gigabytesPerSecond(MEMORY_PROBE_BYTES, threadCount);
         double cachedGigabytes = probe.gigabytesPerSecond(CACHE_PROBE_BYTES, threadCount);
         try (var checkpoint = Checkpoint.open(modelDirectory())) {
+            int[] batches = batches(checkpoint.config());
+            int rowCountMax = Arrays.stream(batches).max().orElse(1);
             var backend = CpuBackend.open(
                     checkpoint.config(),
                     checkpoint.weights(),
@@ -89,11 +93,28 @@ final class EngineBench {
                     backend.name(),
                     threadCount,
                     weightBytes,
+                    backend.layout().bytes(),
                     gigabytes,
                     gigabytesAfter,
                     cachedGigabytes,
                     rows));
         }
+    }
+
+    private int[] batches(ModelConfig config) {
+        int mebibytes = flags.number("state-memory", 0, 1);
+        if (mebibytes == 0) {
+            return flags.numbers("batches", new int[] {1, 4, 16, 32}, 1);
+        }
+        if (flags.text("batches").isPresent()) {
+            throw new BenchException("--state-memory and --batches both say how many rows a step has: give one");
+        }
+        long stateBytes = StateLayout.of(config, ElementType.F32).bytes();
+        long slots = ((long) mebibytes << 20) / stateBytes;
+        if (slots == 0) {
+            throw new BenchException("--state-memory: the state of one sequence takes " + stateBytes + " bytes");
+        }
+        return new int[] {Math.toIntExact(slots)};
     }
 
     private static Row decodeRow(
@@ -187,6 +208,7 @@ final class EngineBench {
             String backend,
             int threads,
             long weightBytes,
+            long stateBytes,
             double probeGigabytesPerSecond,
             double probeGigabytesPerSecondAtEnd,
             double cachedProbeGigabytesPerSecond,

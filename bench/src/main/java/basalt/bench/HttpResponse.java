@@ -1,6 +1,7 @@
 package basalt.bench;
 
 import java.io.BufferedInputStream;
+import java.io.ByteArrayOutputStream;
 import java.io.EOFException;
 import java.io.IOException;
 import java.io.InputStream;
@@ -91,6 +92,15 @@ final class HttpResponse {
             text.append(lineText()).append('\n');
         }
         return text.toString();
+    }
+
+    /** The rest of the body as it came. */
+    byte[] restBytes() throws IOException {
+        var bytes = new ByteArrayOutputStream();
+        for (int next = bodyByte(); next >= 0; next = bodyByte()) {
+            bytes.write(next);
+        }
+        return bytes.toByteArray();
     }
 
     private int bodyByte() throws IOException {

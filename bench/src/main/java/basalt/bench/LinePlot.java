@@ -4,7 +4,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 
-/** One line over two axes that start at zero, drawn as SVG. */
+/** Lines over two axes that start at zero, drawn as SVG. */
 final class LinePlot {
     private static final int WIDTH = 760;
     private static final int HEIGHT = 240;
@@ -13,18 +13,32 @@ final class LinePlot {
     private static final int BOTTOM = 44;
     private static final int RIGHT = 20;
     private static final int TICKS = 5;
+    private static final List<String> COLORS = List.of("#1f5fa8", "#b8860b");
 
     private final String title;
     private final String xTitle;
-    private final List<double[]> points = new ArrayList<>(); // each x, y
+    private final List<List<double[]>> lines = List.of(new ArrayList<>(), new ArrayList<>()); // points of x, y
 
     LinePlot(String title, String xTitle) {
         this.title = title;
         this.xTitle = xTitle;
     }
 
-    void add(double x, double y) {
-        points.add(new double[] {x, y});
+    /**
+     * Adds a point.
+     *
+     * @param line 0 is blue, 1 ochre
+     */
+    void add(int line, double x, double y) {
+        lines.get(line).add(new double[] {x, y});
+    }
+
+    private double max(int axis) {
+        return lines.stream()
+                .flatMap(List::stream)
+                .mapToDouble(p -> p[axis])
+                .max()
+                .orElse(1);
     }
 
     /** A drawing of plots one below the other. */
@@ -43,8 +57,8 @@ final class LinePlot {
     }
 
     private void draw(StringBuilder svg, int top) {
-        double xMax = Math.max(1, points.stream().mapToDouble(p -> p[0]).max().orElse(1));
-        double yMax = 1.1 * points.stream().mapToDouble(p -> p[1]).max().orElse(1);
+        double xMax = Math.max(1, max(0));
+        double yMax = 1.1 * max(1);
         int bottom = top + HEIGHT - BOTTOM;
         int plotWidth = WIDTH - LEFT - RIGHT;
         int plotHeight = HEIGHT - TOP - BOTTOM;
@@ -63,12 +77,16 @@ final class LinePlot {
             text(svg, LEFT - 6, (int) y + 4, "end", "normal", number(yMax * tick / TICKS));
             text(svg, (int) x, bottom + 17, "middle", "normal", number(xMax * tick / TICKS));
         }
-        svg.append("<polyline fill=\"none\" stroke=\"#1f5fa8\" stroke-width=\"1.5\" points=\"");
-        for (double[] p : points) {
-            svg.append(String.format(
-                    Locale.ROOT, "%.1f,%.1f ", LEFT + plotWidth * p[0] / xMax, bottom - plotHeight * p[1] / yMax));
+        for (int line = 0; line < lines.size(); line++) {
+            svg.append("<polyline fill=\"none\" stroke=\"")
+                    .append(COLORS.get(line))
+                    .append("\" stroke-width=\"1.5\" points=\"");
+            for (double[] p : lines.get(line)) {
+                svg.append(String.format(
+                        Locale.ROOT, "%.1f,%.1f ", LEFT + plotWidth * p[0] / xMax, bottom - plotHeight * p[1] / yMax));
+            }
+            svg.append("\"/>\n");
         }
-        svg.append("\"/>\n");
     }
 
     private static String number(double value) {

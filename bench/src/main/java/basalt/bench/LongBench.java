@@ -34,13 +34,14 @@ final class LongBench {
               --tokens N             tokens of the prompt, and of the answer (200000)
               --loss-tokens N        tokens of each scored piece of the text (32000)
               --pieces N             pieces that the loss is the mean of (4)
+              --recent-tokens N      also scores each token of them with N to 2 N - 1 tokens of past alone (1000)
               --interval N           tokens between two readings (10000)
               --csv FILE             also writes the readings there
               --plot FILE            also draws them there, as SVG
             """;
 
-    private static final Set<String> FLAGS =
-            Set.of("model", "text", "threads", "tokens", "loss-tokens", "pieces", "interval", "csv", "plot");
+    private static final Set<String> FLAGS = Set.of(
+            "model", "text", "threads", "tokens", "loss-tokens", "pieces", "recent-tokens", "interval", "csv", "plot");
     /** Tokens whose losses are averaged for one point. */
     private static final int LOSS_BUCKET_TOKENS = 500;
 
@@ -74,7 +75,7 @@ final class LongBench {
                     List.of(backend),
                     new EngineConfig(
                             2, 128, 50, 4, 4L * tokenCount + text.length, EngineConfig.DEFAULT.slowReaderTimeout()))) {
-                double[] losses = losses(engine, text);
+                Losses losses = losses(engine, text);
                 generate(engine, text);
                 writeCsv(losses);
                 writePlot(losses);
@@ -91,34 +92,70 @@ final class LongBench {
                 .orElseGet(() -> Path.of(System.getProperty("basalt.home", "."), "models", "based-10m"));
     }
 
-    /** Mean loss in nats of each bucket of positions, over the pieces of the text. */
-    private double[] losses(Engine engine, int[] text) throws InterruptedException {
+    /**
+     * Mean loss in nats of each bucket of positions, over the pieces of the text.
+     *
+     * @param whole of tokens that have all of the piece before them as their past
+     * @param recent of the same tokens with a short past, so that what differs between places of the text is in both;
+     *     those without so much past are left out
+     */
+    private record Losses(double[] whole, double[] recent) {
+        Losses(int bucketCount) {
+            this(new double[bucketCount], new double[bucketCount]);
+        }
+    }
+
+    private Losses losses(Engine engine, int[] text) throws InterruptedException {
         int length = flags.number("loss-tokens", 32_000, LOSS_BUCKET_TOKENS);
+        int recent = flags.number("recent-tokens", 1_000, 1);
         int pieces = Math.min(flags.number("pieces", 4, 1), text.length / length);
         if (pieces == 0) {
             throw new BenchException("the text has " + text.length + " tokens, fewer than --loss-tokens " + length);
         }
-        var sums = new double[length / LOSS_BUCKET_TOKENS];
+        var losses = new Losses(length / LOSS_BUCKET_TOKENS);
         for (int piece = 0; piece < pieces; piece++) {
             int[] ids = Arrays.copyOfRange(text, piece * length, (piece + 1) * length);
-            var request = new GenerationRequest(
-                    ids, 0, SamplingParams.GREEDY, 0, 1, List.of(), new int[0], true, 0, 0, true, 0, Optional.empty());
-            try (var generation = engine.submit(request)) {
-                for (var event = generation.next(); event.isPresent(); event = generation.next()) {
-                    if (event.get() instanceof TokenEvent.Scored scored
-                            && scored.index() / LOSS_BUCKET_TOKENS < sums.length
-                            && scored.logprobs().isPresent()) {
-                        sums[scored.index() / LOSS_BUCKET_TOKENS] -=
-                                scored.logprobs().get().chosen();
-                    }
+            score(engine, ids, 0, 0, losses.whole);
+            for (int start = 0; start + 2 * recent <= length; start += recent) {
+                score(engine, Arrays.copyOfRange(ids, start, start + 2 * recent), start, recent, losses.recent);
+            }
+        }
+        for (int bucket = 0; bucket < losses.whole.length; bucket++) {
+            losses.whole[bucket] /= (double) pieces * LOSS_BUCKET_TOKENS;
+            losses.recent[bucket] /= (double) pieces * LOSS_BUCKET_TOKENS;
+            out.printf(
+                    Locale.ROOT,
+                    "loss positions %6d..: %.4f nats, with %d to %d tokens of past %.4f%n",
+                    bucket * LOSS_BUCKET_TOKENS,
+                    losses.whole[bucket],
+                    recent,
+                    2 * recent - 1,
+                    losses.recent[bucket]);
+        }
+        return losses;
+    }
+
+    /**
+     * Adds up the losses of a text's tokens.
+     *
+     * @param start position of the first one in its piece
+     * @param skipped tokens that are read and not counted
+     */
+    private static void score(Engine engine, int[] ids, int start, int skipped, double[] sums)
+            throws InterruptedException {
+        var request = new GenerationRequest(
+                ids, 0, SamplingParams.GREEDY, 0, 1, List.of(), new int[0], true, 0, 0, true, 0, Optional.empty());
+        try (var generation = engine.submit(request)) {
+            for (var event = generation.next(); event.isPresent(); event = generation.next()) {
+                if (event.get() instanceof TokenEvent.Scored scored
+                        && scored.index() >= skipped
+                        && (start + scored.index()) / LOSS_BUCKET_TOKENS < sums.length
+                        && scored.logprobs().isPresent()) {
+                    sums[(start + scored.index()) / LOSS_BUCKET_TOKENS] -=
+                            scored.logprobs().get().chosen();
                 }
             }
         }
-        for (int bucket = 0; bucket < sums.length; bucket++) {
-            sums[bucket] /= (double) pieces * LOSS_BUCKET_TOKENS;
-            out.printf(Locale.ROOT, "loss positions %6d..: %.4f nats%n", bucket * LOSS_BUCKET_TOKENS, sums[bucket]);
-        }
-        return sums;
     }
 
     private void generate(Engine engine, int[] text) throws InterruptedException, IOException {
@@ -193,42 +230,54 @@ final class LongBench {
         return 0;
     }
 
-    private void writeCsv(double[] losses) throws IOException {
+    private void writeCsv(Losses losses) throws IOException {
         if (flags.text("csv").isEmpty()) {
             return;
         }
         var lines = new ArrayList<String>();
-        lines.add("stage,position,resident_mb,tokens_per_second,loss_nats");
+        lines.add("stage,position,resident_mb,tokens_per_second,loss_nats,loss_of_recent_nats");
         for (var r : readings) {
             lines.add(String.format(
                     Locale.ROOT,
-                    "%s,%d,%.1f,%.1f,",
+                    "%s,%d,%.1f,%.1f,,",
                     r.stage(),
                     r.position(),
                     r.residentMegabytes(),
                     r.tokensPerSecond()));
         }
-        for (int bucket = 0; bucket < losses.length; bucket++) {
-            lines.add(String.format(Locale.ROOT, "loss,%d,,,%.4f", bucket * LOSS_BUCKET_TOKENS, losses[bucket]));
+        for (int bucket = 0; bucket < losses.whole.length; bucket++) {
+            lines.add(String.format(
+                    Locale.ROOT,
+                    "loss,%d,,,%.4f,%.4f",
+                    bucket * LOSS_BUCKET_TOKENS,
+                    losses.whole[bucket],
+                    losses.recent[bucket]));
         }
         Files.write(Path.of(flags.text("csv").get()), lines);
     }
 
-    private void writePlot(double[] losses) throws IOException {
+    private void writePlot(Losses losses) throws IOException {
         if (flags.text("plot").isEmpty()) {
             return;
         }
         var memory = new LinePlot("Resident memory, MB", "position in the sequence, tokens");
         var speed = new LinePlot("Speed, tokens/s (prompt, then answer)", "position in the sequence, tokens");
         for (var r : readings) {
-            memory.add((double) r.position(), r.residentMegabytes());
+            memory.add(0, (double) r.position(), r.residentMegabytes());
             if (r.tokensPerSecond() > 0) {
-                speed.add((double) r.position(), r.tokensPerSecond());
+                speed.add(0, (double) r.position(), r.tokensPerSecond());
             }
         }
-        var loss = new LinePlot("Loss, nats per token", "position in the text, tokens");
-        for (int bucket = 0; bucket < losses.length; bucket++) {
-            loss.add((bucket + 0.5) * LOSS_BUCKET_TOKENS, losses[bucket]);
+        int recent = flags.number("recent-tokens", 1_000, 1);
+        var loss = new LinePlot(
+                "Loss, nats per token; ochre: with " + recent + " to " + (2 * recent - 1) + " tokens of past alone",
+                "position in the text, tokens");
+        for (int bucket = 0; bucket < losses.whole.length; bucket++) {
+            double middle = (bucket + 0.5) * LOSS_BUCKET_TOKENS;
+            loss.add(0, middle, losses.whole[bucket]);
+            if (bucket * LOSS_BUCKET_TOKENS >= recent) {
+                loss.add(1, middle, losses.recent[bucket]);
+            }
         }
         Files.writeString(Path.of(flags.text("plot").get()), LinePlot.svg(List.of(memory, speed, loss)));
     }

@@ -3,13 +3,13 @@ package basalt.bench;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.SerializationFeature;
+import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.IOException;
 import java.io.PrintStream;
-import java.net.Socket;
 import java.net.URI;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
@@ -30,6 +30,10 @@ final class RecallBench {
               --pairs N,..           names in a directory (8,16,32,64,128)
               --questions N          for each of them (200)
               --sentences N          sentences between the directory and the question (0)
+              --way prompt|move|fork how a question reaches its directory: in one prompt; as a turn of a session that
+                                     read the directory, was saved, loaded by the server --to and resumed there; or as
+                                     a turn in each of 16 forks, each with a question of its own (prompt)
+              --to URL               another server of the same model, with the same --state-secret
               --streams N            questions at a time (4)
               --seed N               other directories (1)
               --at-least P,..        exits with 1 where a share is lower: one in [0, 1] for each of --pairs
@@ -37,23 +41,31 @@ final class RecallBench {
             """;
 
     private static final Set<String> FLAGS =
-            Set.of("pairs", "questions", "sentences", "streams", "seed", "at-least", "json");
+            Set.of("pairs", "questions", "sentences", "way", "to", "streams", "seed", "at-least", "json");
     private static final int[] PAIRS = {8, 16, 32, 64, 128};
     /** Enough for a number whose digits are tokens of their own, a space, and the end of the line. */
     private static final int ANSWER_TOKENS_MAX = 8;
 
+    private static final int FORKS = 16;
     private static final ObjectMapper JSON = new ObjectMapper();
 
     private final Flags flags;
     private final PrintStream out;
-    private final URI server;
+    private final Api api;
+    private final Api other;
+    private final Way way;
     private final int[] pairs;
     private final double[] floors;
 
     RecallBench(String[] arguments, PrintStream out) {
         this.flags = Flags.parse(arguments, FLAGS);
         this.out = out;
-        server = ServeBench.server(flags);
+        api = new Api(ServeBench.server(flags));
+        way = way(flags.text("way").orElse("prompt"));
+        if (flags.text("to").isPresent() != (way == Way.MOVE)) {
+            throw new BenchException("--way move needs --to, the server that loads the sessions; nothing else does");
+        }
+        other = new Api(flags.text("to").map(URI::create).orElse(api.server()));
         pairs = flags.numbers("pairs", PAIRS, 1);
         for (int pairCount : pairs) {
             if (pairCount > RecallQuestion.PAIRS_MAX) {
@@ -61,6 +73,13 @@ final class RecallBench {
             }
         }
         floors = floors(flags.text("at-least").orElse(""), pairs.length);
+    }
+
+    private static Way way(String name) {
+        return Arrays.stream(Way.values())
+                .filter(w -> w.name().toLowerCase(Locale.ROOT).equals(name))
+                .findFirst()
+                .orElseThrow(() -> new BenchException("--way must be prompt, move or fork, not " + name));
     }
 
     private static double[] floors(String text, int count) {
@@ -82,15 +101,28 @@ final class RecallBench {
         return floors;
     }
 
-    /** A question and what came back. */
-    private record Answered(RecallQuestion question, boolean isRight, int promptTokens) {}
+    /** How a question reaches its directory. */
+    private enum Way {
+        PROMPT,
+        MOVE,
+        FORK
+    }
+
+    /** A question and what came back; {@code tokens} are those of directory and question. */
+    private record Answered(RecallQuestion question, boolean isRight, int tokens) {}
 
     /** Runs; false if a share is lower than it must be. */
     boolean run() {
-        String model = ServeBench.modelName(server);
+        String model = ServeBench.modelName(api.server());
         int questions = flags.number("questions", 200, 1);
         int sentences = flags.number("sentences", 0, 0);
-        out.printf(Locale.ROOT, "model %s, %d questions each, %d sentences between%n", model, questions, sentences);
+        out.printf(
+                Locale.ROOT,
+                "model %s, %d questions each, %d sentences between, way %s%n",
+                model,
+                questions,
+                sentences,
+                way.name().toLowerCase(Locale.ROOT));
         out.printf(Locale.ROOT, "%8s %8s %10s%n", "pairs", "right", "95 % +-");
         var byPairs = new TreeMap<Integer, RecallCount>();
         var byDistance = new TreeMap<Integer, RecallCount>();
@@ -99,7 +131,7 @@ final class RecallBench {
             var count = byPairs.computeIfAbsent(pairs[i], p -> new RecallCount());
             for (var answered : ask(model, pairs[i], questions, sentences)) {
                 count.add(answered.isRight);
-                int distance = (int) (answered.promptTokens * answered.question.shareAfter());
+                int distance = (int) (answered.tokens * answered.question.shareAfter());
                 byDistance
                         .computeIfAbsent(Integer.highestOneBit(Math.max(distance, 1)), d -> new RecallCount())
                         .add(answered.isRight);
@@ -119,17 +151,21 @@ final class RecallBench {
 
     private List<Answered> ask(String model, int pairCount, int questions, int sentences) {
         int seed = flags.number("seed", 1, 0);
-        var answers = new ArrayList<Future<Answered>>();
+        int perDirectory = way == Way.FORK ? FORKS : 1;
+        var answers = new ArrayList<Future<List<Answered>>>();
         try (var threads = Executors.newFixedThreadPool(flags.number("streams", 4, 1))) {
-            for (int i = 0; i < questions; i++) {
-                var question = RecallQuestion.of(seed, i, pairCount, sentences);
-                answers.add(threads.submit(() -> ask(model, question)));
+            for (int i = 0; i * perDirectory < questions; i++) {
+                var asked = new ArrayList<RecallQuestion>();
+                for (int next = 0; next < Math.min(perDirectory, questions - i * perDirectory); next++) {
+                    asked.add(RecallQuestion.of(seed, i, pairCount, sentences, next));
+                }
+                answers.add(threads.submit(() -> ask(model, asked)));
             }
         }
         var answered = new ArrayList<Answered>();
         for (var answer : answers) {
             try {
-                answered.add(answer.get());
+                answered.addAll(answer.get());
             } catch (ExecutionException e) {
                 throw new BenchException("a question failed: " + e.getCause(), e);
             } catch (InterruptedException e) {
@@ -140,34 +176,79 @@ final class RecallBench {
         return answered;
     }
 
-    private Answered ask(String model, RecallQuestion question) throws IOException {
+    /** Asks questions about one directory. */
+    private List<Answered> ask(String model, List<RecallQuestion> asked) throws IOException {
+        var first = asked.getFirst();
+        return switch (way) {
+            case PROMPT -> List.of(complete(api, request(model, first.prompt()), first, 0));
+            case MOVE -> List.of(askMoved(model, first));
+            case FORK -> askForks(model, asked);
+        };
+    }
+
+    private Answered askMoved(String model, RecallQuestion question) throws IOException {
+        JsonNode session = read(question);
+        String path = path(session);
+        byte[] state = api.bytes("GET", path + "/state", new byte[0]);
+        api.json("DELETE", path, "");
+        JsonNode moved = other.json("POST", "/v1/sessions", "{}");
+        other.bytes("PUT", path(moved) + "/state", state);
+        var answered =
+                turn(other, model, moved, question, session.path("tokens").asInt());
+        other.json("DELETE", path(moved), "");
+        return answered;
+    }
+
+    private List<Answered> askForks(String model, List<RecallQuestion> asked) throws IOException {
+        JsonNode session = read(asked.getFirst());
+        JsonNode forks = api.json("POST", path(session) + "/fork", "{\"count\":" + asked.size() + "}")
+                .path("data");
+        api.json("DELETE", path(session), "");
+        var answered = new ArrayList<Answered>();
+        for (int i = 0; i < asked.size(); i++) {
+            int tokens = session.path("tokens").asInt();
+            answered.add(turn(api, model, forks.path(i), asked.get(i), tokens));
+        }
+        for (JsonNode fork : forks) {
+            api.json("DELETE", path(fork), "");
+        }
+        return answered;
+    }
+
+    /** A session that has read the directory. */
+    private JsonNode read(RecallQuestion question) throws IOException {
+        var request = JSON.createObjectNode().put("prompt", question.directory());
+        return api.json("POST", "/v1/sessions", request.toString());
+    }
+
+    private static String path(JsonNode session) {
+        return "/v1/sessions/" + session.path("id").asText();
+    }
+
+    /** Asks a session that has read so many tokens. */
+    private static Answered turn(Api where, String model, JsonNode session, RecallQuestion question, int tokensBefore)
+            throws IOException {
+        var request =
+                request(model, question.ask()).put("session", session.path("id").asText());
+        return complete(where, request, question, tokensBefore);
+    }
+
+    private static ObjectNode request(String model, String prompt) {
         var request = JSON.createObjectNode()
                 .put("model", model)
-                .put("prompt", question.prompt())
+                .put("prompt", prompt)
                 .put("max_tokens", ANSWER_TOKENS_MAX)
                 .put("temperature", 0);
         request.putArray("stop").add("\n");
-        JsonNode answer = post(request.toString());
-        String text = answer.path("choices").path(0).path("text").asText();
-        int promptTokens = answer.path("usage").path("prompt_tokens").asInt();
-        return new Answered(question, text.strip().equals(question.answer()), promptTokens);
+        return request;
     }
 
-    private JsonNode post(String json) throws IOException {
-        byte[] body = json.getBytes(StandardCharsets.UTF_8);
-        var head = "POST /v1/completions HTTP/1.1\r\nHost: " + server.getAuthority()
-                + "\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: " + body.length
-                + "\r\n\r\n";
-        try (var socket = new Socket(server.getHost(), server.getPort() < 0 ? 80 : server.getPort())) {
-            socket.getOutputStream().write(head.getBytes(StandardCharsets.US_ASCII));
-            socket.getOutputStream().write(body);
-            var response = new HttpResponse(socket.getInputStream());
-            String answer = response.rest();
-            if (response.status() != 200) {
-                throw new IOException(response.status() + " " + answer.strip());
-            }
-            return JSON.readTree(answer);
-        }
+    private static Answered complete(Api where, ObjectNode request, RecallQuestion question, int tokensBefore)
+            throws IOException {
+        JsonNode answer = where.json("POST", "/v1/completions", request.toString());
+        String text = answer.path("choices").path(0).path("text").asText();
+        int tokens = tokensBefore + answer.path("usage").path("prompt_tokens").asInt();
+        return new Answered(question, text.strip().equals(question.answer()), tokens);
     }
 
     private void writeJson(Map<Integer, RecallCount> byPairs, Map<Integer, RecallCount> byDistance) {

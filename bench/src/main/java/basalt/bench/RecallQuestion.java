@@ -7,14 +7,15 @@ import java.util.Random;
 
 /**
  * A directory of random names and numbers, and a question about one of them: the answer stands nowhere but in the
- * prompt. The forms are those of {@code training/directories.py}.
+ * directory. The forms are those of {@code training/directories.py}.
  *
- * @param prompt the directory, text between if any, and the question
+ * @param directory what stands before the question: the directory, text after it if any
+ * @param ask the question. It begins with a line end, so that its tokens are the same alone and after the directory
  * @param answer the number that belongs to the name
  * @param pairCount names in the directory
  * @param shareAfter share of the prompt that follows the pair, in characters
  */
-record RecallQuestion(String prompt, String answer, int pairCount, double shareAfter) {
+record RecallQuestion(String directory, String ask, String answer, int pairCount, double shareAfter) {
     /** Pairs that {@link #NAMES} suffice for. */
     static final int PAIRS_MAX = 128;
 
@@ -50,6 +51,11 @@ record RecallQuestion(String prompt, String answer, int pairCount, double shareA
     /** Words around names and numbers. */
     private record Form(String head, String line, String ask) {}
 
+    /** Directory and question in one. */
+    String prompt() {
+        return directory + ask;
+    }
+
     /**
      * The question of a number: the same arguments give the same question.
      *
@@ -57,29 +63,37 @@ record RecallQuestion(String prompt, String answer, int pairCount, double shareA
      * @param sentenceCount sentences between the directory and the question
      */
     static RecallQuestion of(long seed, int index, int pairCount, int sentenceCount) {
+        return of(seed, index, pairCount, sentenceCount, 0);
+    }
+
+    /**
+     * One of the questions about a directory.
+     *
+     * @param next names after the one that is asked first, in the order of the directory and then from its start
+     */
+    static RecallQuestion of(long seed, int index, int pairCount, int sentenceCount, int next) {
         var random = new Random(31 * (31 * seed + index) + pairCount);
         var form = FORMS.get(index % FORMS.size());
         var names = new ArrayList<>(NAMES);
         Collections.shuffle(names, random);
-        var prompt = new StringBuilder(form.head);
-        int asked = random.nextInt(pairCount);
+        var text = new StringBuilder(form.head);
+        int asked = (random.nextInt(pairCount) + next) % pairCount;
         int askedEnd = 0;
         var answer = "";
         for (int i = 0; i < pairCount; i++) {
             var number = "%04d".formatted(random.nextInt(NUMBERS));
-            prompt.append(form.line.formatted(names.get(i), number));
+            text.append(form.line.formatted(names.get(i), number));
             if (i == asked) {
                 answer = number;
-                askedEnd = prompt.length();
+                askedEnd = text.length();
             }
         }
-        prompt.append('\n');
         for (int i = 0; i < sentenceCount; i++) {
-            boolean isLast = i + 1 == sentenceCount;
-            prompt.append(SENTENCES.get(random.nextInt(SENTENCES.size()))).append(isLast ? "\n\n" : " ");
+            text.append(i == 0 ? '\n' : ' ').append(SENTENCES.get(random.nextInt(SENTENCES.size())));
         }
-        prompt.append(form.ask.formatted(names.get(asked)));
-        double shareAfter = 1 - (double) askedEnd / prompt.length();
-        return new RecallQuestion(prompt.toString(), answer, pairCount, shareAfter);
+        text.append(sentenceCount == 0 ? "" : "\n");
+        var ask = "\n" + form.ask.formatted(names.get(asked));
+        double shareAfter = 1 - (double) askedEnd / (text.length() + ask.length());
+        return new RecallQuestion(text.toString(), ask, answer, pairCount, shareAfter);
     }
 }

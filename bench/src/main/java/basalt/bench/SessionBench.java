@@ -1,11 +1,8 @@
 package basalt.bench;
 
 import com.fasterxml.jackson.databind.JsonNode;
-import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.IOException;
 import java.io.PrintStream;
-import java.net.Socket;
-import java.net.URI;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -34,11 +31,10 @@ final class SessionBench {
     private static final int[] LENGTHS = {100, 100_000};
     private static final int TAIL_TOKENS = 20;
     private static final int RUNNING_TOKENS = 100_000;
-    private static final ObjectMapper JSON = new ObjectMapper();
 
     private final Flags flags;
     private final PrintStream out;
-    private final URI server;
+    private final Api api;
     private final Random random = new Random(1);
     private final int vocabSize;
     private int salt;
@@ -46,8 +42,8 @@ final class SessionBench {
     SessionBench(String[] arguments, PrintStream out) throws IOException {
         flags = Flags.parse(arguments, FLAGS);
         this.out = out;
-        server = ServeBench.server(flags);
-        vocabSize = send("GET", "/v1/models", "")
+        api = new Api(ServeBench.server(flags));
+        vocabSize = api.json("GET", "/v1/models", "")
                 .path("data")
                 .path(0)
                 .path("meta")
@@ -85,7 +81,7 @@ final class SessionBench {
         var millis = new ArrayList<Double>();
         for (int i = 0; i < 5; i++) {
             long began = System.nanoTime();
-            send("POST", "/v1/completions", request(salted(), tokens(count)));
+            api.json("POST", "/v1/completions", request(salted(), tokens(count)));
             millis.add((System.nanoTime() - began) / 1e6);
         }
         return quantile(millis, 0.5);
@@ -96,9 +92,9 @@ final class SessionBench {
         var millis = new ArrayList<Double>();
         String tier = "";
         for (int turn = 0; turn < flags.number("turns", 30, 1); turn++) {
-            tier = send("GET", "/v1/sessions/" + id, "").path("tier").asText();
+            tier = api.json("GET", "/v1/sessions/" + id, "").path("tier").asText();
             long began = System.nanoTime();
-            send("POST", "/v1/completions", request("\"session\":\"" + id + "\",", tokens(1)));
+            api.json("POST", "/v1/completions", request("\"session\":\"" + id + "\",", tokens(1)));
             millis.add((System.nanoTime() - began) / 1e6);
         }
         out.printf(
@@ -109,11 +105,11 @@ final class SessionBench {
                 quantile(millis, 0.5),
                 quantile(millis, 0.9),
                 tier);
-        send("DELETE", "/v1/sessions/" + id, "");
+        api.json("DELETE", "/v1/sessions/" + id, "");
     }
 
     private String create(int length) throws IOException {
-        return send("POST", "/v1/sessions", "{\"prompt\":" + Arrays.toString(tokens(length)) + "}")
+        return api.json("POST", "/v1/sessions", "{\"prompt\":" + Arrays.toString(tokens(length)) + "}")
                 .path("id")
                 .asText();
     }
@@ -128,11 +124,11 @@ final class SessionBench {
             for (int i = 0; i < 5; i++) {
                 String field = salted();
                 int[] known = tokens(length);
-                send("POST", "/v1/completions", request(field, known));
+                api.json("POST", "/v1/completions", request(field, known));
                 int[] prompt = tokens(length);
                 System.arraycopy(known, 0, prompt, 0, shared);
                 long began = System.nanoTime();
-                var answer = send("POST", "/v1/completions", request(field, prompt));
+                var answer = api.json("POST", "/v1/completions", request(field, prompt));
                 millis.add((System.nanoTime() - began) / 1e6);
                 cached = cached(answer);
             }
@@ -156,7 +152,7 @@ final class SessionBench {
             int[] prompt = Arrays.copyOf(head, length + TAIL_TOKENS);
             System.arraycopy(tokens(TAIL_TOKENS), 0, prompt, length, TAIL_TOKENS);
             long began = System.nanoTime();
-            var answer = send("POST", "/v1/completions", request(field, prompt));
+            var answer = api.json("POST", "/v1/completions", request(field, prompt));
             millis.add((System.nanoTime() - began) / 1e6);
             readTokens += prompt.length - cached(answer);
         }
@@ -178,7 +174,7 @@ final class SessionBench {
         out.printf(Locale.ROOT, "%n%d forks of a session that rests: %.2f ms%n", count, fork(id, count));
         String body = request("\"session\":\"" + id + "\",\"stream\":true,", tokens(1))
                 .replace("\"max_tokens\":1,", "\"max_tokens\":" + RUNNING_TOKENS + ",");
-        try (var socket = open("POST", "/v1/completions", body)) {
+        try (var socket = api.open("POST", "/v1/completions", body.getBytes(StandardCharsets.UTF_8))) {
             socket.getInputStream().readNBytes(2_000); // some tokens
             out.printf(Locale.ROOT, "%d forks of a turn that runs: %.2f ms%n", count, fork(id, count));
         }
@@ -186,10 +182,10 @@ final class SessionBench {
 
     private double fork(String id, int count) throws IOException {
         long began = System.nanoTime();
-        var made = send("POST", "/v1/sessions/" + id + "/fork", "{\"count\":" + count + "}");
+        var made = api.json("POST", "/v1/sessions/" + id + "/fork", "{\"count\":" + count + "}");
         double millis = (System.nanoTime() - began) / 1e6;
         for (JsonNode session : made.path("data")) {
-            send("DELETE", "/v1/sessions/" + session.path("id").asText(), "");
+            api.json("DELETE", "/v1/sessions/" + session.path("id").asText(), "");
         }
         return millis;
     }
@@ -197,28 +193,5 @@ final class SessionBench {
     private static double quantile(List<Double> values, double share) {
         var sorted = values.stream().sorted().toList();
         return sorted.get((int) Math.min(sorted.size() - 1L, Math.round(share * (sorted.size() - 1))));
-    }
-
-    private Socket open(String method, String path, String json) throws IOException {
-        byte[] body = json.getBytes(StandardCharsets.UTF_8);
-        String head = method + " " + path + " HTTP/1.1\r\nHost: " + server.getAuthority()
-                + "\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: " + body.length
-                + "\r\n\r\n";
-        var socket = new Socket(server.getHost(), server.getPort() < 0 ? 80 : server.getPort());
-        socket.setTcpNoDelay(true);
-        socket.getOutputStream().write(head.getBytes(StandardCharsets.US_ASCII));
-        socket.getOutputStream().write(body);
-        return socket;
-    }
-
-    private JsonNode send(String method, String path, String json) throws IOException {
-        try (var socket = open(method, path, json)) {
-            var response = new HttpResponse(socket.getInputStream());
-            String answer = response.rest();
-            if (response.status() != 200) {
-                throw new IOException(method + " " + path + ": " + response.status() + " " + answer.strip());
-            }
-            return JSON.readTree(answer);
-        }
     }
 }

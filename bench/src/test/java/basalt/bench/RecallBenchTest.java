@@ -39,6 +39,33 @@ class RecallBenchTest {
     }
 
     @Test
+    void movedAndForkedQuestionsCountTheTokensOfTheirSession() throws IOException {
+        double tokens = 1_000 + 5_000;
+        var bucket = Integer.highestOneBit(
+                        (int) (tokens * RecallQuestion.of(1, 0, 8, 0).shareAfter())) + "+";
+        try (var other = server(" " + RIGHT)) {
+            assertTrue(run(" " + RIGHT, "--way", "move", "--to", other.uri().toString(), "--at-least", "1"));
+        }
+        assertTrue(out.toString(StandardCharsets.UTF_8).contains(bucket), out::toString);
+        out.reset();
+        assertTrue(run(" " + RIGHT, "--way", "fork", "--at-least", "1"));
+        assertTrue(out.toString(StandardCharsets.UTF_8).contains(bucket), out::toString);
+    }
+
+    @Test
+    void movedQuestionIsAnsweredByTheOtherServer() throws IOException {
+        try (var other = server(" wrong")) {
+            assertFalse(run(" " + RIGHT, "--way", "move", "--to", other.uri().toString(), "--at-least", "1"));
+        }
+    }
+
+    @Test
+    void eachForkIsAskedForAnotherNumber() throws IOException {
+        assertFalse(run(" " + RIGHT, "--way", "fork", "--questions", "16", "--at-least", "0.2"));
+        assertTrue(run(" " + RIGHT, "--way", "fork", "--questions", "16", "--at-least", "0.12"), out::toString);
+    }
+
+    @Test
     void refusedQuestionFailsTheMeasurement() throws IOException {
         try (var server = new CannedServer("HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")) {
             var bench = new RecallBench(new String[] {server.uri().toString()}, new PrintStream(out));
@@ -55,17 +82,24 @@ class RecallBenchTest {
         var tooMany = new String[] {url, "--pairs", "129"};
         assertThrows(BenchException.class, () -> new RecallBench(tooMany, outs));
         var tooFew = new String[] {url, "--pairs", "8,16", "--at-least", "0.5"};
+        var unknownWay = new String[] {url, "--way", "teleport"};
+        assertThrows(BenchException.class, () -> new RecallBench(unknownWay, outs));
+        var moveToNowhere = new String[] {url, "--way", "move"};
+        assertThrows(BenchException.class, () -> new RecallBench(moveToNowhere, outs));
         assertEquals(
                 "--at-least needs one share for each of --pairs",
                 assertThrows(BenchException.class, () -> new RecallBench(tooFew, outs))
                         .getMessage());
     }
 
-    private boolean run(String text, String... more) throws IOException {
-        var body = "{\"data\":[{\"id\":\"m\"}],\"choices\":[{\"text\":\"" + text
+    private static CannedServer server(String text) throws IOException {
+        var body = "{\"data\":[{\"id\":\"m\"}],\"id\":\"s\",\"tokens\":5000,\"choices\":[{\"text\":\"" + text
                 + "\"}],\"usage\":{\"prompt_tokens\":1000}}";
-        var answer = "HTTP/1.1 200 OK\r\nContent-Length: " + body.length() + "\r\n\r\n" + body;
-        try (var server = new CannedServer(answer)) {
+        return new CannedServer("HTTP/1.1 200 OK\r\nContent-Length: " + body.length() + "\r\n\r\n" + body);
+    }
+
+    private boolean run(String text, String... more) throws IOException {
+        try (var server = server(text)) {
             var arguments = new String[5 + more.length];
             System.arraycopy(
                     new String[] {server.uri().toString(), "--pairs", "8", "--questions", "1"}, 0, arguments, 0, 5);

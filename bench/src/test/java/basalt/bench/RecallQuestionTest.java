@@ -41,6 +41,20 @@ class RecallQuestionTest {
     }
 
     @Test
+    void questionsAboutOneDirectoryAreOfOtherNames() {
+        var asks = new HashSet<String>();
+        for (int next = 0; next < 8; next++) {
+            var question = RecallQuestion.of(1, 5, 8, 1, next);
+            asks.add(question.ask());
+
+            assertEquals(RecallQuestion.of(1, 5, 8, 1).directory(), question.directory());
+            assertTrue(question.directory().contains(question.answer()), question.ask());
+            assertTrue(question.ask().startsWith("\nWhat") || question.ask().startsWith("\nWhich"), question.ask());
+        }
+        assertEquals(8, asks.size());
+    }
+
+    @Test
     void shareAfterIsThatOfTheLinesThatFollow() {
         var shares = new HashSet<Boolean>();
         for (int i = 0; i < 50; i++) {
