@@ -108,9 +108,9 @@ class LinearAttention(nn.Module):
         if view.fused:
             y = flex_attention(q, k, v, score_mod=taylor, block_mask=view.causal)
         else:
-            s = (q.float() @ k.float().mT) / math.sqrt(self.feature_dim)
-            p = torch.where(view.causal, 1 + s + 0.5 * s * s, 0.0)
-            y = ((p / p.sum(-1, keepdim=True)) @ v.float()).to(v.dtype)
+            t = 1 + (q / math.sqrt(self.feature_dim)) @ k.mT
+            p = torch.where(view.causal, 1 + t * t, 0.0)  # twice p(s), which the quotient does not see
+            y = (p @ v) / p.sum(-1, keepdim=True).to(v.dtype)
         return self.out_proj(y.transpose(1, 2).reshape(rows, length, width))
 
 
@@ -131,7 +131,8 @@ class Attention(nn.Module):
         if view.fused:
             y = flex_attention(q, k, v, block_mask=mask)
         else:
-            y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+            s = (q / math.sqrt(q.shape[-1])) @ k.mT
+            y = torch.where(mask, s.float(), float("-inf")).softmax(-1).to(v.dtype) @ v
         return self.out_proj(y.transpose(1, 2).reshape(rows, length, width))
 
 
@@ -148,12 +149,28 @@ class Mamba(nn.Module):
         self.conv = nn.Conv1d(
             self.inner + 2 * state, self.inner + 2 * state, self.KERNEL, groups=self.inner + 2 * state, bias=False
         )
-        self.log_decay = nn.Parameter(torch.empty(self.heads).uniform_(1, 16).log())
-        step = torch.empty(self.heads).uniform_(math.log(1e-3), math.log(0.1)).exp()
-        self.step_shift = nn.Parameter(step.expm1().log())  # softplus of it is the step
+        self.log_decay = nn.Parameter(torch.empty(self.heads))
+        self.step_shift = nn.Parameter(torch.empty(self.heads))  # softplus of it is the step
         self.skip = nn.Parameter(torch.ones(self.heads))
         self.norm = RmsNorm(self.inner)
         self.out_proj = nn.Linear(self.inner, width, bias=False)
+
+    @torch.no_grad()
+    def start(self):
+        """A start for look-ups, as the convolution and linear attention have one.
+
+        At its authors' steps of 0.001 to 0.1 what the state returns is a hundredth of what skips it, and most heads
+        forget within ten tokens: here steps are 0.1 to 1 and heads forget within 8 to 1,000 tokens. Queries (c) equal
+        keys (b), but see the current token where keys see the one before it.
+        """
+        nn.init.kaiming_uniform_(self.in_proj.weight, a=math.sqrt(5))
+        step = torch.empty(self.heads).uniform_(math.log(0.1), 0).exp()
+        self.step_shift.copy_(step.expm1().log())
+        self.log_decay.copy_(-(step * torch.logspace(math.log10(8), 3, self.heads)).log())
+        keys, queries = slice(self.inner, -self.state), slice(-self.state, None)
+        projected = self.in_proj.weight[self.inner : -self.heads]
+        projected[queries] = projected[keys]
+        self.conv.weight[queries, :, -1] = self.conv.weight[keys, :, -2]
 
     def forward(self, x, view):
         rows, length, _ = x.shape
@@ -164,9 +181,10 @@ class Mamba(nn.Module):
         value, b, c = mixed.split((self.inner, self.state, self.state), -1)
         step = F.softplus(step.float() + self.step_shift).transpose(1, 2)  # [B, H, L]
         total = (-self.log_decay.exp()[:, None] * step).cumsum(-1)
-        decay = torch.where(view.causal, total[..., :, None] - total[..., None, :], float("-inf")).exp()
-        value = value.view(rows, length, self.heads, self.HEAD).transpose(1, 2).float()
-        weights = (c.float() @ b.float().mT)[:, None] * decay * step[..., None, :]
+        past = total - step.log()  # so that exp(total_t - past_u) is the decay times the step
+        decay = torch.where(view.causal, total[..., :, None] - past[..., None, :], float("-inf")).exp()
+        value = value.reshape(rows, length, self.heads, self.HEAD).transpose(1, 2).float()
+        weights = (c.float() @ b.float().mT)[:, None] * decay
         y = weights @ value + self.skip[:, None, None] * value
         y = y.transpose(1, 2).reshape(rows, length, self.inner)
         return self.out_proj(self.norm(y * F.silu(gate.float())))
@@ -271,7 +289,7 @@ class Model(nn.Module):
             elif p.dim() == 2:
                 nn.init.normal_(p, std=self.initial_scale(name))
         for block in self.transformer.layers:
-            if isinstance(block.mixer, (BaseConv, LinearAttention)):
+            if isinstance(block.mixer, (BaseConv, LinearAttention, Mamba)):
                 block.mixer.start()
 
     def initial_scale(self, name: str) -> float:
@@ -279,13 +297,13 @@ class Model(nn.Module):
             return 0.02 / math.sqrt(2 * self.config.layers)
         return 0.02
 
-    def forward(self, ids, view):
-        """Logits [B, L, N] of the tokens after `ids` [B, L]."""
+    def forward(self, ids, view, places: slice = slice(None)):
+        """Logits [B, L, N] of the tokens after `ids` [B, L], or after those at some places."""
         embedding = self.transformer.embeddings.word_embeddings.weight
         residual = F.embedding(ids, embedding).float()
         for block in self.transformer.layers:
             residual = block(residual, view)
-        return F.linear(self.transformer.ln_f(residual), embedding)
+        return F.linear(self.transformer.ln_f(residual[:, places]), embedding)
 
     def losses(self, ids, view):
         """For ids [B, L + 1]: the loss of each token after the first, and whether it was the likeliest; [B, L]."""

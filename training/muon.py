@@ -5,7 +5,9 @@ import torch
 
 class Muon(torch.optim.Optimizer):
     """Momentum whose update matrix is made orthogonal (Jordan 2024); its size is that of an Adam update
-    (arXiv 2502.16982)."""
+    (arXiv 2502.16982).
+
+    Parameters are matrices or stacks of them; `lr` is a number or, for stacks, a tensor that broadcasts over them."""
 
     SCALE = 0.3
 
@@ -24,13 +26,14 @@ class Muon(torch.optim.Optimizer):
                 grads = [p.grad for p in params]
                 torch._foreach_lerp_(momenta, grads, 1 - group["momentum"])
                 update = orthogonal(torch.stack(torch._foreach_lerp(grads, momenta, group["momentum"])))
-                torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
-                size = group["lr"] * self.SCALE * max(shape) ** 0.5
+                kept = 1 - group["lr"] * group["weight_decay"]
+                torch._foreach_mul_(params, [kept] * len(params) if torch.is_tensor(kept) else kept)
+                size = group["lr"] * self.SCALE * max(shape[-2:]) ** 0.5
                 torch._foreach_add_(params, list((update * -size).unbind()))
 
 
 def orthogonal(x):
-    """The nearest semi-orthogonal matrices of x [n, rows, columns], by five Newton-Schulz steps in bf16."""
+    """The nearest semi-orthogonal matrices of x [.., rows, columns], by five Newton-Schulz steps in bf16."""
     x = x.bfloat16()
     is_tall = x.shape[-2] > x.shape[-1]
     if is_tall:
@@ -42,8 +45,8 @@ def orthogonal(x):
     return (x.mT if is_tall else x).float()
 
 
-def optimizers(model, lr, capturable: bool = False) -> list[torch.optim.Optimizer]:
-    """`lr` is a number, or a tensor where steps are captured in a CUDA graph.
+def parameter_groups(model, stacked: int = 0) -> tuple[list[dict], list[dict]]:
+    """The parameters for Muon and those for AdamW; each has `stacked` dimensions before its own.
 
     Weight decay on matrices only, and not on the queries and keys of linear attention, whose scores it would flatten.
     """
@@ -53,19 +56,20 @@ def optimizers(model, lr, capturable: bool = False) -> list[torch.optim.Optimize
             sharp.append(p)
         elif "word_embeddings" in name:
             embedding.append(p)
-        elif p.dim() == 2:
+        elif p.dim() == 2 + stacked:
             matrices.append(p)
         else:
             vectors.append(p)
-    muon = [dict(params=matrices)]
+    muon = [dict(params=matrices, weight_decay=0.1)]
     if sharp:
         muon.append(dict(params=sharp, weight_decay=0))
-    adam = [dict(params=embedding, weight_decay=0.1), dict(params=vectors, weight_decay=0)]
+    return muon, [dict(params=embedding, weight_decay=0.1), dict(params=vectors, weight_decay=0)]
+
+
+def optimizers(model, lr: float) -> list[torch.optim.Optimizer]:
+    muon, adam = parameter_groups(model)
     is_fused = next(model.parameters()).is_cuda
-    return [
-        Muon(muon, lr),
-        torch.optim.AdamW(adam, lr=lr, betas=(0.9, 0.95), fused=is_fused, capturable=capturable),
-    ]
+    return [Muon(muon, lr), torch.optim.AdamW(adam, lr=lr, betas=(0.9, 0.95), fused=is_fused)]
 
 
 class QueryKeyCap:
@@ -79,18 +83,17 @@ class QueryKeyCap:
     LINEAR, WINDOW = 8.0, 16.0
 
     def __init__(self, model):
-        self.heads = []
+        self.heads = []  # [.., heads, rows of a head, d] and its cap
         for block in model.transformer.layers:
             mixer = block.mixer
             if hasattr(mixer, "proj_q"):
-                self.heads += [
-                    (p.detach().view(mixer.heads, -1), self.LINEAR) for p in (mixer.proj_q.weight, mixer.proj_k.weight)
-                ]
+                for p in mixer.proj_q.weight, mixer.proj_k.weight:
+                    self.heads.append((p.detach().unflatten(-2, (mixer.heads, -1)), self.LINEAR))
             elif hasattr(mixer, "Wqkv"):
-                queries_and_keys = mixer.Wqkv.weight.detach()[: 2 * mixer.Wqkv.in_features]
-                self.heads.append((queries_and_keys.view(2 * mixer.heads, -1), self.WINDOW))
+                all_heads = mixer.Wqkv.weight.detach().unflatten(-2, (3 * mixer.heads, -1))
+                self.heads.append((all_heads[..., : 2 * mixer.heads, :, :], self.WINDOW))
 
     @torch.no_grad()
     def apply(self):
         for weights, cap in self.heads:
-            weights.mul_((cap / weights.norm(dim=1, keepdim=True)).clamp(max=1))
+            weights.mul_((cap / weights.norm(dim=(-2, -1), keepdim=True)).clamp(max=1))
