@@ -100,6 +100,25 @@ __device__ __forceinline__ Eight zeroEight() {
     return v;
 }
 
+// Copies of 16 bytes into shared memory that go on while the thread does.
+#ifdef __CUDACC__
+__device__ __forceinline__ void startCopy(void* to, const void* from) {
+    unsigned address = (unsigned)__cvta_generic_to_shared(to);
+    asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(address), "l"(from) : "memory");
+}
+__device__ __forceinline__ void commitCopies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+// Waits until no more than so many groups of copies are under way.
+template <int LEFT>
+__device__ __forceinline__ void awaitCopies() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(LEFT) : "memory");
+}
+#else
+inline void startCopy(void* to, const void* from) { *(uint4*)to = *(const uint4*)from; }
+inline void commitCopies() {}
+template <int LEFT>
+inline void awaitCopies() {}
+#endif
+
 // A kernel that starts before its predecessor ends (programmatic dependent launch) may touch, before this, only what
 // the kernel before its predecessor has left: the successor is let in only after the wait.
 __device__ __forceinline__ void awaitPredecessor() {

@@ -31,26 +31,6 @@ constexpr int PROJECT_WARPS = 8;
 constexpr int PROJECT_THREADS = PROJECT_WARPS * WARP;
 constexpr int ROUND = PROJECT_WARPS * DEPTH_STEP;  // k of one step of all warps
 
-#ifdef __CUDACC__
-__device__ __forceinline__ void startCopy(uint4* to, const bf16* from) {
-    unsigned address = (unsigned)__cvta_generic_to_shared(to);
-    asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(address), "l"(from) : "memory");
-}
-__device__ __forceinline__ void commitCopies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-// Waits until no more than so many copies are under way.
-template <int LEFT>
-__device__ __forceinline__ void awaitCopies() {
-    asm volatile("cp.async.wait_group %0;" ::"n"(LEFT) : "memory");
-}
-
-#else
-inline void startCopy(uint4* to, const bf16* from) { *to = *(const uint4*)from; }
-inline void commitCopies() {}
-template <int LEFT>
-inline void awaitCopies() {}
-
-#endif
-
 // Everything a block is told; see PROJECT for shapes.
 struct Projection {
     const bf16* weight;

@@ -68,12 +68,18 @@ struct TaylorShared {
     float weights[FEATURES_MAX + 7];
     float ringWeights[FOLD_INTERVAL];
     float scratch[32];
+    float parts[GROUPS][E];
     union {
         struct {
             float features[FOLD_INTERVAL][FEATURES_MAX];
             float values[FOLD_INTERVAL][E];
         } fold;
-        float parts[GROUPS][E];
+#ifndef BASALT_F32
+        struct {
+            uint4 high[FEATURES_MAX][LANES];
+            uint4 values[FOLD_INTERVAL][LANES];
+        } state;  // what a token reads of S and of the ring
+#endif
     };
 };
 
@@ -135,35 +141,66 @@ __device__ void foldBlock(TaylorShared<E>& shared, unsigned short* high, unsigne
     __syncthreads();
 }
 
-// One token's part of S that a thread reads: rows group, group + GROUPS, ... of eight columns.
+// What a token reads of S and of the values in the ring, rows group, group + GROUPS, ... of eight columns a thread. In bf16
+// it waits in shared memory, so that registers do not limit how much of it is under way on a multiprocessor.
 template <int E>
 struct StateRows {
-    static constexpr int GROUPS = TaylorShared<E>::GROUPS, ROWS = (FEATURES_MAX + GROUPS - 1) / GROUPS;
-    uint4 high[ROWS];
-#ifdef BASALT_F32
-    uint4 low[ROWS];
-#endif
+    static constexpr int LANES = TaylorShared<E>::LANES, GROUPS = TaylorShared<E>::GROUPS;
+    static constexpr int ROWS = (FEATURES_MAX + GROUPS - 1) / GROUPS, RING_ROWS = (FOLD_INTERVAL + GROUPS - 1) / GROUPS;
 
-    __device__ __forceinline__ void load(const unsigned short* highPlane, const unsigned short* lowPlane, int group,
-                                         int lane) {
+#ifdef BASALT_F32
+    uint4 high[ROWS], low[ROWS];
+    Eight ring[RING_ROWS];
+
+    __device__ __forceinline__ void start(TaylorShared<E>&, const unsigned short* highPlane, const unsigned short* lowPlane,
+                                          const element* ringValues, int inBlock) {
+        int lane = (int)threadIdx.x % LANES, group = (int)threadIdx.x / LANES;
 #pragma unroll
         for (int r = 0; r < ROWS; r++) {
             int d = group + r * GROUPS;
             bool isRow = group < GROUPS && d < FEATURES_MAX;
             high[r] = isRow ? *(const uint4*)(highPlane + d * E + lane * 8) : make_uint4(0, 0, 0, 0);
-#ifdef BASALT_F32
             low[r] = isRow ? *(const uint4*)(lowPlane + d * E + lane * 8) : make_uint4(0, 0, 0, 0);
-#endif
+        }
+#pragma unroll
+        for (int r = 0; r < RING_ROWS; r++) {
+            int j = group + r * GROUPS;
+            ring[r] = group < GROUPS && j < inBlock ? loadEight(ringValues + j * E + lane * 8) : zeroEight();
         }
     }
-
-    __device__ __forceinline__ float at(int r, int c) const {
-#ifdef BASALT_F32
-        return joined(half(high[r], c), half(low[r], c));
-#else
-        return __uint_as_float(half(high[r], c) << 16);
-#endif
+    __device__ __forceinline__ void await() {}
+    __device__ __forceinline__ void addRow(float* sum, const TaylorShared<E>&, int r, int, int, float weight) const {
+#pragma unroll
+        for (int c = 0; c < 8; c++) sum[c] = __fmaf_rn(weight, joined(half(high[r], c), half(low[r], c)), sum[c]);
     }
+    __device__ __forceinline__ void addValue(float* sum, const TaylorShared<E>&, int r, int, int, float weight) const {
+#pragma unroll
+        for (int c = 0; c < 8; c++) sum[c] = __fmaf_rn(weight, ring[r].at(c), sum[c]);
+    }
+#else
+    __device__ __forceinline__ void start(TaylorShared<E>& shared, const unsigned short* highPlane, const unsigned short*,
+                                          const element* ringValues, int inBlock) {
+        for (int i = (int)threadIdx.x; i < FEATURES_MAX * LANES; i += TAYLOR_THREADS)
+            startCopy(&shared.state.high[0][0] + i, highPlane + i * 8);
+        for (int i = (int)threadIdx.x; i < inBlock * LANES; i += TAYLOR_THREADS)
+            startCopy(&shared.state.values[0][0] + i, ringValues + i * 8);
+        commitCopies();
+    }
+    // Before a barrier.
+    __device__ __forceinline__ void await() { awaitCopies<0>(); }
+    __device__ __forceinline__ void addRow(float* sum, const TaylorShared<E>& shared, int, int d, int lane,
+                                           float weight) const {
+        uint4 row = shared.state.high[d][lane];
+#pragma unroll
+        for (int c = 0; c < 8; c++) sum[c] = __fmaf_rn(weight, __uint_as_float(half(row, c) << 16), sum[c]);
+    }
+    __device__ __forceinline__ void addValue(float* sum, const TaylorShared<E>& shared, int, int j, int lane,
+                                             float weight) const {
+        uint4 row = shared.state.values[j][lane];
+#pragma unroll
+        for (int c = 0; c < 8; c++) sum[c] = __fmaf_rn(weight, __uint_as_float(half(row, c) << 16), sum[c]);
+    }
+#endif
 };
 
 // The tokens of one row in one head, one after another.
@@ -173,7 +210,7 @@ __device__ __forceinline__ void taylorStep(
     const element* qkv, element* y, unsigned char* state, long long slotBytes, long long sumsOffset,
     long long normsOffset, long long keysOffset, long long valuesOffset, int heads, float scale, float epsilon) {
     constexpr int LANES = TaylorShared<E>::LANES, GROUPS = TaylorShared<E>::GROUPS, F = FEATURE_DIM_MAX;
-    constexpr int D = FEATURES_MAX, RING_ROWS = (FOLD_INTERVAL + GROUPS - 1) / GROUPS;
+    constexpr int D = FEATURES_MAX;
     __shared__ TaylorShared<E> shared;
     int h = (int)blockIdx.x, row = (int)blockIdx.y, thread = (int)threadIdx.x;
     int slot = activeSlots[row];
@@ -195,13 +232,7 @@ __device__ __forceinline__ void taylorStep(
         int inBlock = (int)(position % FOLD_INTERVAL);
         if (inBlock == 0 && position > 0) foldBlock<E>(shared, high, low, norms, ringKeys, ringValues);
         StateRows<E> sums;
-        sums.load(high, low, group, lane);
-        Eight values[RING_ROWS];
-#pragma unroll
-        for (int r = 0; r < RING_ROWS; r++) {
-            int j = group + r * GROUPS;
-            values[r] = group < GROUPS && j < inBlock ? loadEight(ringValues + j * E + lane * 8) : zeroEight();
-        }
+        sums.start(shared, high, low, ringValues, inBlock);
         for (int n = thread; n < inBlock * F; n += TAYLOR_THREADS) shared.keys[n / F][n % F] = widen(ringKeys[n]);
         float z[2] = {norms[thread], thread + TAYLOR_THREADS < D ? norms[thread + TAYLOR_THREADS] : 0.0f};
         if (i == 0) awaitPredecessor();
@@ -236,23 +267,22 @@ __device__ __forceinline__ void taylorStep(
             shared.ringWeights[thread] = weight;
             denominator += weight;
         }
+        sums.await();
         denominator = blockSum(denominator, shared.scratch) + epsilon;
 
         if (group < GROUPS) {
             float sum[8] = {0, 0, 0, 0, 0, 0, 0, 0};
 #pragma unroll
             for (int r = 0; r < StateRows<E>::ROWS; r++) {
-                float weight = shared.weights[min(group + r * GROUPS, D - 1)];
-#pragma unroll
-                for (int c = 0; c < 8; c++) sum[c] = __fmaf_rn(weight, sums.at(r, c), sum[c]);
+                int d = group + r * GROUPS;
+                if (d >= D) break;
+                sums.addRow(sum, shared, r, d, lane, shared.weights[d]);
             }
 #pragma unroll
-            for (int r = 0; r < RING_ROWS; r++) {
+            for (int r = 0; r < StateRows<E>::RING_ROWS; r++) {
                 int j = group + r * GROUPS;
                 if (j >= inBlock) break;
-                float weight = shared.ringWeights[j];
-#pragma unroll
-                for (int c = 0; c < 8; c++) sum[c] = __fmaf_rn(weight, values[r].at(c), sum[c]);
+                sums.addValue(sum, shared, r, j, lane, shared.ringWeights[j]);
             }
 #pragma unroll
             for (int c = 0; c < 8; c++) shared.parts[group][lane * 8 + c] = sum[c];
@@ -268,7 +298,7 @@ __device__ __forceinline__ void taylorStep(
 }
 
 // taylor_step_E: tokens of a row in turn (one in decode): append (k, v) to the ring, fold where a block begins, read.
-// grid (H, B), block 128; smem 39 KB at e = 112
+// grid (H, B), block 128; smem 48 KB at e = 112
 // bytes  B·H·(153·e·2 + 153·4 + 17·(16 + e)·2 + 5·e) a token and, once in 32, B·H·153·e·8 for the fold
 // bound  memory: not measured
 // ref    backend.cpu.Reference (Taylor attention); TAYLOR_TOLERANCE (high plane and bf16 output)

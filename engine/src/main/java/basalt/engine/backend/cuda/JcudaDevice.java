@@ -151,7 +151,7 @@ final class JcudaDevice implements Device {
             check("cuModuleGetFunction " + kernel.symbol(), driver.functionOf(module, symbol));
             long function = driver.handle();
             setAttribute(kernel, function, FUNCTION_DYNAMIC_SHARED_BYTES, kernel.sharedBytesMax());
-            if (kernel.isProjection()) {
+            if (kernel.isStreaming()) {
                 // A block of the next kernel can only join the last of this one where there is memory for both.
                 setAttribute(kernel, function, FUNCTION_SHARED_CARVEOUT, 100);
             }

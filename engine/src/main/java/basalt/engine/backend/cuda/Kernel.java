@@ -54,8 +54,15 @@ enum Kernel {
         return sharedBytesMax;
     }
 
-    /** Whether it streams weights through shared memory, and so shares a multiprocessor with its successor. */
-    boolean isProjection() {
+    /** Whether it streams weights or states through shared memory, and so needs all that a multiprocessor has. */
+    boolean isStreaming() {
+        return switch (this) {
+            case TAYLOR_STEP_32, TAYLOR_STEP_64, TAYLOR_STEP_112 -> true;
+            default -> isProjection();
+        };
+    }
+
+    private boolean isProjection() {
         return switch (this) {
             case PROJECT_8, PROJECT_16, PROJECT_32 -> true;
             case PROJECT_BATCH_8, PROJECT_BATCH_16, PROJECT_BATCH_32, PROJECT_BATCH_64, PROJECT_BATCH_128 -> true;
