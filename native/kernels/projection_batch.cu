@@ -14,7 +14,6 @@
 
 #ifndef BASALT_F32
 
-constexpr int BATCH_SPLITS_MAX = 8;  // blocks of a cluster
 constexpr int BATCH_DEPTH = 64;      // k of a tile: 128 bytes of a row, what a swizzle takes
 constexpr int BATCH_ROWS = 64;       // rows of W of a block
 constexpr int BATCH_WARPS = 4;       // the warpgroup that multiplies
