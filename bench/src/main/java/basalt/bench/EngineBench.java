@@ -30,11 +30,27 @@ final class EngineBench {
               --prompts N,N,...      lengths of prefilled prompts (512,2048)
               --chunk N              tokens of a prefill step (128)
               --repeats N            repeats, of which the median is shown (5)
+              --streams N            the load of "bench serve" without HTTP as well: so many streams
+              --seconds N            for so long (30)
+              --prompt-tokens N      with prompts of so many tokens (50)
+              --max-tokens N         and answers of so many (256)
               --json FILE            also writes the figures there
             """;
 
-    private static final Set<String> FLAGS =
-            Set.of("model", "threads", "batches", "state-memory", "positions", "prompts", "chunk", "repeats", "json");
+    private static final Set<String> FLAGS = Set.of(
+            "model",
+            "threads",
+            "batches",
+            "state-memory",
+            "positions",
+            "prompts",
+            "chunk",
+            "repeats",
+            "streams",
+            "seconds",
+            "prompt-tokens",
+            "max-tokens",
+            "json");
     private static final long MEMORY_PROBE_BYTES = 1L << 30;
     private static final long CACHE_PROBE_BYTES = 21L << 20;
 
@@ -80,10 +96,14 @@ final class EngineBench {
             for (int prompt : prompts) {
                 print(new Row("prefill", chunk, prompt, driver.prefill(prompt, chunk, repeatCount), 0, 0));
             }
-            try (var engine = new EngineDriver(checkpoint.config(), backend, chunk)) {
+            int streamCount = flags.number("streams", 0, 1);
+            try (var engine = new EngineDriver(checkpoint.config(), backend, chunk, streamCount)) {
                 for (int batch : batches) {
                     var rate = engine.decode(batch, repeatCount);
                     print(decodeRow("engine", batch, EngineDriver.PROMPT_TOKENS, rate, weightBytes, gigabytes));
+                }
+                if (streamCount > 0) {
+                    print(loadRow(engine, streamCount));
                 }
             }
             double gigabytesAfter = probe.gigabytesPerSecond(MEMORY_PROBE_BYTES, threadCount);
@@ -115,6 +135,13 @@ final class EngineBench {
             throw new BenchException("--state-memory: the state of one sequence takes " + stateBytes + " bytes");
         }
         return new int[] {Math.toIntExact(slots)};
+    }
+
+    private Row loadRow(EngineDriver engine, int streamCount) {
+        int promptTokens = flags.number("prompt-tokens", 50, 1);
+        double rate = engine.load(
+                streamCount, promptTokens, flags.number("max-tokens", 256, 1), flags.number("seconds", 30, 1));
+        return new Row("streams", streamCount, promptTokens, new Rate(rate, rate, rate), 0, 0);
     }
 
     private static Row decodeRow(
@@ -188,8 +215,8 @@ final class EngineBench {
     /**
      * One line of the table.
      *
-     * @param kind decode or prefill of the backend alone, or engine for whole generations
-     * @param stepRows rows of a decode step, tokens of a prefill step, or generations at a time
+     * @param kind decode or prefill of the backend alone, engine for whole generations, streams for one after another
+     * @param stepRows rows of a decode step, tokens of a prefill step, or generations or streams at a time
      * @param tokens tokens consumed before, or length of the prompt
      * @param readGigabytesPerSecond weights read, once a step; 0 for prefill, which is bound by arithmetic
      * @param percentOfProbe of the reading over 1 GiB

@@ -5,6 +5,7 @@ import basalt.engine.EngineConfig;
 import basalt.engine.Generation;
 import basalt.engine.GenerationRequest;
 import basalt.engine.SamplingParams;
+import basalt.engine.TokenEvent;
 import basalt.engine.backend.Backend;
 import basalt.engine.model.ModelConfig;
 import java.util.ArrayList;
@@ -14,6 +15,8 @@ import java.util.Random;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.LongAdder;
 
 /** Measures whole generations through the engine: scheduling, channels and a reading thread for each. */
 final class EngineDriver implements AutoCloseable {
@@ -25,14 +28,18 @@ final class EngineDriver implements AutoCloseable {
     private final Engine engine;
     private final int vocabSize;
 
-    /** Takes the backend over, and closes it in the end. */
-    EngineDriver(ModelConfig model, Backend backend, int chunkTokens) {
+    /**
+     * Takes the backend over, and closes it in the end.
+     *
+     * @param queueRequestsMax requests that wait at a time
+     */
+    EngineDriver(ModelConfig model, Backend backend, int chunkTokens, int queueRequestsMax) {
         var standard = EngineConfig.DEFAULT;
         var config = new EngineConfig(
                 backend.rowCountMax(),
                 chunkTokens,
                 standard.stepTargetMillis(),
-                standard.queueRequestsMax(),
+                Math.max(standard.queueRequestsMax(), queueRequestsMax),
                 standard.queueTokensMax(),
                 standard.slowReaderTimeout());
         engine = Engine.start(model, Optional.empty(), List.of(backend), config);
@@ -51,24 +58,67 @@ final class EngineDriver implements AutoCloseable {
         return Rate.of(rates);
     }
 
+    /**
+     * Tokens/s of streams that each start a new generation when one ends, as those of {@link LoadRun} do through HTTP.
+     */
+    double load(int streamCount, int promptTokens, int maxTokens, int seconds) {
+        var count = new LongAdder();
+        long start = System.nanoTime();
+        long end = start + TimeUnit.SECONDS.toNanos(seconds);
+        try (var executor = Executors.newVirtualThreadPerTaskExecutor()) {
+            for (int i = 0; i < streamCount; i++) {
+                int seed = i;
+                executor.execute(() -> {
+                    while (System.nanoTime() < end) {
+                        countTokens(request(seed, promptTokens, maxTokens), end, count);
+                    }
+                });
+            }
+            TimeUnit.SECONDS.sleep(seconds);
+            return 1e9 * count.sum() / (System.nanoTime() - start);
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new BenchException("interrupted", e);
+        }
+    }
+
+    private void countTokens(GenerationRequest request, long end, LongAdder count) {
+        try (var generation = engine.submit(request)) {
+            for (var event = generation.next(); event.isPresent(); event = generation.next()) {
+                if (event.get() instanceof TokenEvent.Sampled) {
+                    count.increment();
+                }
+                if (System.nanoTime() > end) {
+                    return;
+                }
+            }
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new BenchException("interrupted", e);
+        }
+    }
+
+    private GenerationRequest request(int seed, int promptTokens, int maxTokens) {
+        return new GenerationRequest(
+                new Random(seed).ints(promptTokens, 0, vocabSize).toArray(),
+                maxTokens,
+                SamplingParams.GREEDY,
+                0,
+                1,
+                List.of(),
+                new int[0],
+                true,
+                0,
+                -1,
+                false,
+                0,
+                Optional.empty());
+    }
+
     private double once(int generationCount, int maxTokens) {
         var requests = new ArrayList<GenerationRequest>();
         for (int i = 0; i < generationCount; i++) {
-            var prompt = new Random(i).ints(PROMPT_TOKENS, 0, vocabSize).toArray();
-            requests.add(new GenerationRequest(
-                    prompt,
-                    maxTokens,
-                    SamplingParams.GREEDY,
-                    0,
-                    1,
-                    List.of(),
-                    new int[0],
-                    true,
-                    0,
-                    -1,
-                    false,
-                    0,
-                    Optional.empty()));
+            requests.add(request(i, PROMPT_TOKENS, maxTokens));
         }
         var timings = readAll(engine.submit(requests));
         long first = Long.MAX_VALUE;

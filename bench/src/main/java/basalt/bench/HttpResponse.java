@@ -1,6 +1,5 @@
 package basalt.bench;
 
-import java.io.BufferedInputStream;
 import java.io.ByteArrayOutputStream;
 import java.io.EOFException;
 import java.io.IOException;
@@ -19,6 +18,9 @@ final class HttpResponse {
     private static final int LINE_BYTES_MAX = 1 << 20;
 
     private final InputStream in;
+    private final byte[] buffer = new byte[8_192]; // a BufferedInputStream takes a lock for each byte
+    private int bufferAt;
+    private int bufferEnd;
     private final int status;
     private final Map<String, String> headers = new HashMap<>();
     private final boolean isChunked;
@@ -29,7 +31,7 @@ final class HttpResponse {
 
     /** Reads status line and headers. */
     HttpResponse(InputStream stream) throws IOException {
-        in = new BufferedInputStream(stream, 8_192);
+        in = stream;
         var statusLine = headLine();
         var parts = statusLine.split(" ", 3);
         if (parts.length < 2 || !parts[0].startsWith("HTTP/1.")) {
@@ -103,6 +105,18 @@ final class HttpResponse {
         return bytes.toByteArray();
     }
 
+    /** The next byte of the connection, -1 at its end. */
+    private int read() throws IOException {
+        if (bufferAt == bufferEnd) {
+            bufferAt = 0;
+            bufferEnd = Math.max(0, in.read(buffer));
+            if (bufferEnd == 0) {
+                return -1;
+            }
+        }
+        return buffer[bufferAt++] & 0xff;
+    }
+
     private int bodyByte() throws IOException {
         if (isEnded) {
             return -1;
@@ -111,7 +125,7 @@ final class HttpResponse {
             isEnded = true;
             return -1;
         }
-        int next = in.read();
+        int next = read();
         if (next < 0) {
             if (isChunked || headers.containsKey("content-length")) {
                 throw new EOFException("the connection closed in the middle of the body");
@@ -145,7 +159,7 @@ final class HttpResponse {
 
     private String headLine() throws IOException {
         var text = new StringBuilder();
-        for (int next = in.read(); next != '\n'; next = in.read()) {
+        for (int next = read(); next != '\n'; next = read()) {
             if (next < 0) {
                 throw new EOFException("the connection closed");
             }

@@ -18,6 +18,11 @@ final class Bf16Matrix extends PackedMatrix {
         this.pairs = pairs;
     }
 
+    @Override
+    long bytes() {
+        return (long) Integer.BYTES * pairs.length;
+    }
+
     /** Six rows, one panel: twelve sums, two weights and one input fill the sixteen registers of AVX2. */
     @Override
     void six(Operands o, int row, int panel) {

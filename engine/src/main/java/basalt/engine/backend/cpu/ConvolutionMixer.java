@@ -39,9 +39,13 @@ final class ConvolutionMixer implements LayerMixer {
             }
             tapsBias[c] = w.tapsBias().isPresent() ? w.tapsBias().get().at(c) : 0;
         }
-        var packed = PackedMatrix.ofPairs(w.input(), 0, w.input(), channels, channels);
-        input = parts.input(layer, packed, this::convolve);
-        output = parts.output(PackedMatrix.of(w.output()));
+        input = parts.mixerInput(layer, this::convolve);
+        output = parts.mixerOutput(layer);
+    }
+
+    /** Pairs of panels, a channel block beside its gate. */
+    static PackedMatrix packInput(Mixer.Convolution m, Weights.MixerWeights.Convolution w) {
+        return PackedMatrix.ofPairs(w.input(), 0, w.input(), m.channelCount(), m.channelCount());
     }
 
     @Override

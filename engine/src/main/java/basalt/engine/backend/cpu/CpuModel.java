@@ -1,148 +1,80 @@
 package basalt.engine.backend.cpu;
 
-import basalt.engine.model.Mixer;
 import basalt.engine.model.ModelConfig;
-import basalt.engine.model.Tensor;
 import basalt.engine.model.Weights;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.stream.IntStream;
 
 /**
- * The layers of a model over the rows of a {@link Step}. Owned by the engine thread.
+ * A model over the rows of a {@link Step}. Owned by the engine thread.
  *
- * <p>Residual stream and all sums are f32.
+ * <p>There are two ways through the layers, with the same bits. Either all workers take part in every matrix, each with
+ * some of its columns: that reads every weight once, and waits for the slowest worker some sixty times a step. Or each
+ * worker takes some of the rows through all layers: that reads every weight once a worker and waits once, which is
+ * faster for as long as the weights stay in the cache.
  */
 final class CpuModel {
+    /** Weights up to so many bytes are expected to stay in the last cache; a larger model never divides its rows. */
+    private static final long CACHED_BYTES_MAX = 32L << 20;
+
     private final WorkerPool pool;
     private final Step step;
-    private final Tensor embedding;
-    private final Tensor positions; // the embedding itself where there are none
-    private final boolean hasPositions;
-    private final int width;
-    private final Activations residual;
-    private final List<LayerMixer> mixers;
-    private final List<GatedMlp> mlps;
-    private final List<Rotary> rotaries;
-    private final WorkerPool.Job embed = this::embed;
+    private final LayerStack whole;
+    private final StepShares shares;
+    private final List<LayerStack> stacks = new ArrayList<>(); // of the shares; empty if there are none
+    private final WorkerPool.Job forwardShare = (share, worker) -> forwardShare(share);
     private final Norm finalNorm;
     private final Activations headInput;
     private final Activations logits;
     private final Projection head;
-    private int[] tokens = new int[0];
+    private boolean isDivided;
 
     CpuModel(ModelConfig config, Weights weights, WorkerPool pool, Step step, int tokenCountMax, int headRowsMax) {
         this.pool = pool;
         this.step = step;
-        embedding = weights.embedding();
-        hasPositions = weights.positions().isPresent();
-        positions = weights.positions().orElse(embedding);
-        width = config.width();
-        residual = Activations.of(tokenCountMax, width);
-        var parts = new LayerParts(
-                pool,
-                step,
-                residual,
-                Activations.of(tokenCountMax, width),
-                Activations.of(tokenCountMax, hiddenWidth(config)),
-                Activations.of(tokenCountMax, mixedWidth(config)),
-                weights.layers().stream()
-                        .map(layer -> new Norm(config, layer.norm1()))
-                        .toList(),
-                LayerParts.noRotaries(),
-                tokenCountMax);
-        mixers = IntStream.range(0, config.layerCount())
-                .mapToObj(layer -> mixer(
-                        parts,
-                        layer,
-                        config.mixers().get(layer),
-                        weights.layers().get(layer)))
+        var layers = IntStream.range(0, config.layerCount())
+                .mapToObj(
+                        layer -> PackedLayer.of(config, layer, weights.layers().get(layer)))
                 .toList();
-        mlps = weights.layers().stream()
-                .map(layer -> new GatedMlp(parts, new Norm(config, layer.norm2()), config.mlp(), layer.mlp()))
-                .toList();
-        rotaries = List.copyOf(parts.rotaries().values());
+        whole = new LayerStack(config, weights, layers, pool, step, tokenCountMax);
+        shares = new StepShares(pool.workerCount(), headRowsMax, tokenCountMax);
+        boolean isCached = layers.stream().mapToLong(PackedLayer::bytes).sum() <= CACHED_BYTES_MAX;
+        for (int share = 0; isCached && pool.workerCount() > 1 && share < pool.workerCount(); share++) {
+            stacks.add(new LayerStack(
+                    config, weights, layers, new WorkerPool(1), shares.share(share), StepShares.TOKENS_MAX));
+        }
         finalNorm = new Norm(config, weights.finalNorm());
-        headInput = Activations.of(headRowsMax, width);
+        headInput = Activations.of(headRowsMax, config.width());
         logits = Activations.of(headRowsMax, config.paddedVocabSize());
         var route = new Projection.Route(headInput, headInput, logits);
         var packed = PackedMatrix.of(weights.head());
         head = new Projection(pool, packed, null, route, (from, to, rows, worker) -> {});
     }
 
-    private static LayerMixer mixer(LayerParts parts, int layer, Mixer mixer, Weights.Layer weights) {
-        return switch (mixer) {
-            case Mixer.Convolution m ->
-                new ConvolutionMixer(parts, layer, m, (Weights.MixerWeights.Convolution) weights.mixer());
-            case Mixer.TaylorAttention m ->
-                new TaylorMixer(parts, layer, m, (Weights.MixerWeights.TaylorAttention) weights.mixer());
-            case Mixer.WindowAttention m ->
-                new WindowMixer(parts, layer, m, (Weights.MixerWeights.WindowAttention) weights.mixer());
-        };
-    }
-
-    private static int hiddenWidth(ModelConfig config) {
-        int panel = PackedMatrix.PANEL;
-        int widest = Math.max(config.width(), pairsWidth(config.mlp().innerWidth()));
-        for (var mixer : config.mixers()) {
-            widest = Math.max(
-                    widest,
-                    switch (mixer) {
-                        case Mixer.Convolution m -> pairsWidth(m.channelCount());
-                        case Mixer.TaylorAttention m -> m.headCount() * (2 * m.featureDim() + m.headWidth());
-                        case Mixer.WindowAttention m -> (m.headCount() + 2 * m.keyHeadCount()) * m.headWidth();
-                    });
-        }
-        return widest + panel;
-    }
-
-    private static int pairsWidth(int width) {
-        return 2 * ((width + PackedMatrix.PANEL - 1) / PackedMatrix.PANEL * PackedMatrix.PANEL);
-    }
-
-    private static int mixedWidth(ModelConfig config) {
-        int widest = config.mlp().innerWidth();
-        for (var mixer : config.mixers()) {
-            widest = Math.max(
-                    widest,
-                    switch (mixer) {
-                        case Mixer.Convolution m -> m.channelCount();
-                        case Mixer.TaylorAttention m -> m.headCount() * m.headWidth();
-                        case Mixer.WindowAttention m -> m.headCount() * m.headWidth();
-                    });
-        }
-        return widest + PackedMatrix.PANEL;
-    }
-
     /**
      * Advances the states of the step's rows by their tokens and leaves each token's residual behind.
      *
-     * @param stepTokens ids by flat token
+     * @param tokens ids by flat token
      */
-    void forward(int[] stepTokens) {
-        tokens = stepTokens;
-        pool.run(embed, step.tokenCount());
-        for (int layer = 0; layer < mixers.size(); layer++) {
-            mixers.get(layer).run();
-            mlps.get(layer).run();
+    void forward(int[] tokens) {
+        isDivided = !stacks.isEmpty() && shares.divide(step, tokens);
+        if (isDivided) {
+            pool.run(forwardShare, shares.count());
+        } else {
+            whole.forward(tokens);
         }
     }
 
-    private void embed(int token, int worker) {
-        int at = residual.at(token);
-        long from = (long) tokens[token] * width;
-        long position = step.position(token);
-        for (int i = 0; i < width; i++) {
-            float learned = hasPositions ? positions.at(position * width + i) : 0;
-            residual.data()[at + i] = embedding.at(from + i) + learned;
-        }
-        for (int i = 0; i < rotaries.size(); i++) {
-            rotaries.get(i).prepare(token, position);
-        }
+    private void forwardShare(int share) {
+        stacks.get(share).forward(shares.tokens(share));
     }
 
     /** Makes head row {@code row} the one of a flat token. */
     void selectHeadRow(int row, int token) {
-        finalNorm.apply(residual.data(), residual.at(token), headInput.data(), headInput.at(row));
+        var residual = isDivided ? stacks.get(shares.shareOf(token)).residual() : whole.residual();
+        int at = residual.at(isDivided ? shares.indexOf(token) : token);
+        finalNorm.apply(residual.data(), at, headInput.data(), headInput.at(row));
     }
 
     /** Computes the logits of head rows [0, rows). */

@@ -14,6 +14,11 @@ final class F32Matrix extends PackedMatrix {
         this.floats = floats;
     }
 
+    @Override
+    long bytes() {
+        return (long) Float.BYTES * floats.length;
+    }
+
     /** Six rows, one panel: twelve sums, two weights and one input fill the sixteen registers of AVX2. */
     @Override
     void six(Operands o, int row, int panel) {

@@ -17,17 +17,21 @@ final class GatedMlp {
     private final Projection input;
     private final Projection output;
 
-    GatedMlp(LayerParts parts, Norm norm, ModelConfig.Mlp config, Weights.MlpWeights w) {
+    GatedMlp(LayerParts parts, int layer, Norm norm, Activation activation) {
         step = parts.step();
         hidden = parts.hidden();
         mixed = parts.mixed();
-        activation = config.activation();
+        this.activation = activation;
+        input = parts.mlpInput(layer, norm, this::gate);
+        output = parts.mlpOutput(layer);
+    }
+
+    /** Pairs of panels, values beside their gates. */
+    static PackedMatrix packInput(ModelConfig.Mlp config, Weights.MlpWeights w) {
         int inner = config.innerWidth();
-        var packed = w.fc3().isPresent()
+        return w.fc3().isPresent()
                 ? PackedMatrix.ofPairs(w.fc3().get(), 0, w.fc1(), 0, inner)
                 : PackedMatrix.ofPairs(w.fc1(), 0, w.fc1(), inner, inner);
-        input = parts.input(norm, packed, this::gate);
-        output = parts.output(PackedMatrix.of(w.fc2()));
     }
 
     /** Adds the MLP to the residual of all tokens. */

@@ -17,6 +17,7 @@ import jdk.incubator.vector.FloatVector;
  * @param hidden [T, widest packed projection]
  * @param mixed [T, widest output projection's input]
  * @param mixerNorms the norm before each layer's mixer
+ * @param packed each layer's matrices
  * @param rotaries angles by shape of the attention
  */
 record LayerParts(
@@ -27,6 +28,7 @@ record LayerParts(
         Activations hidden,
         Activations mixed,
         List<Norm> mixerNorms,
+        List<PackedLayer> packed,
         Map<RotaryShape, Rotary> rotaries,
         int tokenCountMax) {
 
@@ -43,17 +45,30 @@ record LayerParts(
     }
 
     /** A mixer's input projection: norm of the residual, product into {@code hidden}. */
-    Projection input(int layer, PackedMatrix matrix, Projection.Epilogue epilogue) {
-        return input(mixerNorms.get(layer), matrix, epilogue);
+    Projection mixerInput(int layer, Projection.Epilogue epilogue) {
+        return input(mixerNorms.get(layer), packed.get(layer).mixerInput(), epilogue);
     }
 
-    /** An input projection with its own norm. */
-    Projection input(Norm norm, PackedMatrix matrix, Projection.Epilogue epilogue) {
+    /** A mixer's output projection: product of {@code mixed}, by way of {@code hidden} added to the residual. */
+    Projection mixerOutput(int layer) {
+        return output(packed.get(layer).mixerOutput());
+    }
+
+    /** The MLP's input projection, as a mixer's. */
+    Projection mlpInput(int layer, Norm norm, Projection.Epilogue epilogue) {
+        return input(norm, packed.get(layer).mlpInput(), epilogue);
+    }
+
+    /** The MLP's output projection, as a mixer's. */
+    Projection mlpOutput(int layer) {
+        return output(packed.get(layer).mlpOutput());
+    }
+
+    private Projection input(Norm norm, PackedMatrix matrix, Projection.Epilogue epilogue) {
         return new Projection(pool, matrix, norm, new Projection.Route(residual, normed, hidden), epilogue);
     }
 
-    /** An output projection: product of {@code mixed}, by way of {@code hidden} added to the residual. */
-    Projection output(PackedMatrix matrix) {
+    private Projection output(PackedMatrix matrix) {
         var route = new Projection.Route(mixed, normed, hidden);
         return new Projection(pool, matrix, null, route, this::addToResidual);
     }

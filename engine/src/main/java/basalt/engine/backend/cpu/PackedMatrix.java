@@ -97,6 +97,9 @@ abstract sealed class PackedMatrix permits Bf16Matrix, F32Matrix {
         }
     }
 
+    /** Bytes of the packed weights. */
+    abstract long bytes();
+
     /** Six rows from {@code row} on, one panel. */
     abstract void six(Operands o, int row, int panel);
 

@@ -4,7 +4,6 @@ import static basalt.engine.backend.cpu.VectorOps.FLOATS;
 import static basalt.engine.backend.cpu.VectorOps.LANES;
 
 import basalt.engine.model.Mixer;
-import basalt.engine.model.Weights;
 import basalt.engine.state.StateLayout;
 import java.util.Arrays;
 import jdk.incubator.vector.FloatVector;
@@ -45,7 +44,7 @@ final class TaylorMixer implements LayerMixer {
         }
     }
 
-    TaylorMixer(LayerParts parts, int layer, Mixer.TaylorAttention m, Weights.MixerWeights.TaylorAttention w) {
+    TaylorMixer(LayerParts parts, int layer, Mixer.TaylorAttention m) {
         this.m = m;
         this.layer = layer;
         step = parts.step();
@@ -53,8 +52,8 @@ final class TaylorMixer implements LayerMixer {
         mixed = parts.mixed();
         pool = parts.pool();
         queryScale = (float) (1 / Math.sqrt(m.scaleDim()));
-        input = parts.input(layer, PackedMatrix.of(w.query(), w.key(), w.value()), (from, to, rows, worker) -> {});
-        output = parts.output(PackedMatrix.of(w.output()));
+        input = parts.mixerInput(layer, (from, to, rows, worker) -> {});
+        output = parts.mixerOutput(layer);
         scratch = new Scratch[pool.workerCount()];
         for (int i = 0; i < scratch.length; i++) {
             scratch[i] = new Scratch(m);

@@ -4,7 +4,6 @@ import static basalt.engine.backend.cpu.VectorOps.FLOATS;
 import static basalt.engine.backend.cpu.VectorOps.LANES;
 
 import basalt.engine.model.Mixer;
-import basalt.engine.model.Weights;
 import java.util.Arrays;
 import jdk.incubator.vector.FloatVector;
 
@@ -27,7 +26,7 @@ final class WindowMixer implements LayerMixer {
     private final float[][] scores; // [workers][keyStride]
     private final float[][] sums; // [workers][e padded]
 
-    WindowMixer(LayerParts parts, int layer, Mixer.WindowAttention m, Weights.MixerWeights.WindowAttention w) {
+    WindowMixer(LayerParts parts, int layer, Mixer.WindowAttention m) {
         this.m = m;
         this.layer = layer;
         group = m.headCount() / m.keyHeadCount();
@@ -36,8 +35,8 @@ final class WindowMixer implements LayerMixer {
         hidden = parts.hidden();
         mixed = parts.mixed();
         pool = parts.pool();
-        input = parts.input(layer, PackedMatrix.of(w.input()), (from, to, rows, worker) -> {});
-        output = parts.output(PackedMatrix.of(w.output()));
+        input = parts.mixerInput(layer, (from, to, rows, worker) -> {});
+        output = parts.mixerOutput(layer);
         var shape = new LayerState.Window(m);
         scores = new float[pool.workerCount()][shape.keyStride];
         sums = new float[pool.workerCount()][shape.valueStride];
