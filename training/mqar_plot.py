@@ -64,7 +64,7 @@ class Panel:
             lines.setdefault(line, []).append((*self.at(x, point["mean"]), label))
         for line, dots in lines.items():
             color = COLORS[line]
-            path = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in sorted(dots))
+            path = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in dots)
             self.svg.append(f'<polyline fill="none" stroke="{color}" stroke-width="2" points="{path}"/>')
             for x, y, label in dots:
                 self.svg.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{color}"/>')
