@@ -87,6 +87,7 @@ final class JcudaDevice implements Device {
         multiprocessorCount = attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
         check("cuStreamCreate", JCudaDriver.cuStreamCreate(stream, STREAM_NON_BLOCKING));
         driver = new DriverFunctions(arena, stream.handle(), true);
+        requireSharedMemory();
         loadKernels();
         checkCublas("cublasCreate", JCublas2.cublasCreate(cublas));
         checkCublas("cublasSetStream", JCublas2.cublasSetStream(cublas, new cudaStream_t(stream)));
@@ -124,6 +125,20 @@ final class JcudaDevice implements Device {
             JcudaLibraries.load(() -> JCublas2.setExceptionsEnabled(false));
         } catch (UnsatisfiedLinkError | NoClassDefFoundError | ExceptionInInitializerError e) {
             throw new DeviceFailure("JCublas cannot be loaded on top of this cuBLAS", e);
+        }
+    }
+
+    private void requireSharedMemory() {
+        int available = attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN);
+        int needed = 0;
+        for (Kernel kernel : Kernel.values()) {
+            needed = Math.max(needed, kernel.sharedBytesMax());
+        }
+        if (available < needed) {
+            throw new DeviceFailure(String.format(
+                    "%s gives a block %,d bytes of shared memory, the kernels need %,d, as cards of compute capability"
+                            + " 8.0, 9.0 and 10.0 have: use such a card, or --backend cpu",
+                    name, available, needed));
         }
     }
 
