@@ -1,32 +1,35 @@
 #!/bin/sh
-# Packs what gpu-check needs into one archive for a machine without Java or network: a small runtime, jars with the
-# kernels, goldens and the small model. There: tar -xf, then basalt-gpu/check.
+# Packs what gpu-check and gpu-http need into one archive for a machine without Java or network: a small runtime, jars
+# with the kernels, goldens and the small model. There: tar -xf, then basalt-gpu/check or basalt-gpu/http.
 # usage: gpu-bundle.sh ROOT JDK
 set -eu
 
 root=$1
 jdk=$2
 bundle=$root/target/basalt-gpu
+modules=java.base,java.logging,java.management,java.naming,java.net.http,java.security.sasl,java.sql,java.xml,
+modules=${modules}jdk.crypto.ec,jdk.incubator.vector,jdk.jfr,jdk.management,jdk.unsupported
 rm -rf "$bundle"
 mkdir -p "$bundle/lib" "$bundle/engine/src/test/resources" "$bundle/models"
 "$jdk/bin/jlink" --output "$bundle/jre" --strip-debug --no-man-pages --no-header-files --compress zip-0 \
-    --add-modules java.base,java.logging,java.management,java.naming,java.xml,jdk.incubator.vector,jdk.unsupported
-for jar in "$root"/server/target/lib/*.jar "$root"/engine/target/basalt-engine-*.jar \
-    "$root"/native/target/basalt-native-*.jar; do
-    case $jar in
-        *jackson* | *jtokkit* | *jspecify* | *jcuda* | *jcublas* | *basalt-engine* | *basalt-native*) cp "$jar" "$bundle/lib" ;;
-    esac
-done
+    --add-modules "$modules"
+cp "$root"/bench/target/lib/*.jar "$root"/bench/target/basalt-bench-*.jar "$bundle/lib"
 "$jdk/bin/jar" --create --file "$bundle/lib/gpu-check.jar" -C "$root/engine/target/test-classes" basalt
 cp -R "$root/engine/src/test/resources/golden" "$bundle/engine/src/test/resources"
 cp -R "$root/models/based-10m" "$bundle/models"
-cp "$root/native/gpu-check.sh" "$bundle"
+cp "$root/native/gpu-check.sh" "$root/native/gpu-http.sh" "$bundle"
 cat >"$bundle/check" <<'END'
 #!/bin/sh
 # Checks and measures this machine's GPU; arguments as in gpu-check.sh: [JSON [SECTION...]]
 here=$(CDPATH='' cd -- "$(dirname "$0")" && pwd -P)
 exec sh "$here/gpu-check.sh" "$here" "$here/jre/bin/java" "$(echo "$here"/lib/*.jar | tr ' ' ':')" "$@"
 END
-chmod +x "$bundle/check"
+cat >"$bundle/http" <<'END'
+#!/bin/sh
+# Serves a model on this machine's GPU and measures it; arguments as in gpu-http.sh: FOLDER [CONFIG [BACKEND]]
+here=$(CDPATH='' cd -- "$(dirname "$0")" && pwd -P)
+exec sh "$here/gpu-http.sh" "$here" "$here/jre/bin/java" "$(echo "$here"/lib/*.jar | tr ' ' ':')" "$@"
+END
+chmod +x "$bundle/check" "$bundle/http"
 tar -C "$root/target" -cJf "$root/target/basalt-gpu.tar.xz" basalt-gpu
 echo "$root/target/basalt-gpu.tar.xz"

@@ -138,9 +138,9 @@ public final class Engine implements AutoCloseable {
             SessionState start, GenerationRequest request, boolean keepsStopToken, Optional<PrefixUse> prefixes) {
         Checks.argument(request.choiceCount() == 1, "choiceCount", request.choiceCount());
         Checks.argument(!request.scoresPrompt(), "scoresPrompt", "true");
-        start.image()
-                .ifPresent(image ->
-                        Checks.argument(image.layout().hasShapesOf(front.layout()), "start", "another model's"));
+        start.saved()
+                .ifPresent(saved ->
+                        Checks.argument(saved.layout().hasShapesOf(front.layout()), "start", "another model's"));
         RequestCheck.check(request, model, tokenizer.isPresent(), front.slotCountMax());
         RequestCheck.checkPositions(start.tokenCount(), model);
         return front.resume(start, request, keepsStopToken, spelling, prefixes);

@@ -78,14 +78,15 @@ final class Backends {
             }
             Steps steps = compute.steps().or(Steps.CUDA);
             int rowCountMax = slotCount > 0 ? Math.min(steps.rowsMax(), slotCount) : steps.rowsMax();
+            var options = new CudaBackend.Options(
+                    slotCount,
+                    rowCountMax,
+                    steps.chunkTokensMax() + rowCountMax,
+                    compute.cuda().isDeterministic(),
+                    ElementType.BF16,
+                    compute.cuda().hostBytesMax() / compute.cuda().deviceCount());
             for (int ordinal = 0; ordinal < compute.cuda().deviceCount(); ordinal++) {
-                backends.add(CudaBackend.open(
-                        checkpoint,
-                        slotCount,
-                        rowCountMax,
-                        steps.chunkTokensMax() + rowCountMax,
-                        ordinal,
-                        compute.cuda().isDeterministic()));
+                backends.add(CudaBackend.open(checkpoint.config(), checkpoint.weights(), options, ordinal));
             }
             areOpen = true;
             return backends;

@@ -71,8 +71,9 @@ record ServerConfig(
      *
      * @param deviceCount GPUs used, from the first
      * @param isDeterministic whether the bits of an answer depend on nothing else that runs, on a GPU too
+     * @param hostBytesMax pinned host memory of all devices together, for states that rest in memory
      */
-    record Cuda(int deviceCount, boolean isDeterministic) {}
+    record Cuda(int deviceCount, boolean isDeterministic, long hostBytesMax) {}
 
     /** Which backend computes. */
     enum BackendKind {
@@ -286,7 +287,10 @@ record ServerConfig(
                 Math.toIntExact(sources.get(ConfigKeys.SLOTS)),
                 Math.toIntExact(sources.get(ConfigKeys.THREADS)),
                 sources.get(ConfigKeys.STATE_BYTES_MAX),
-                new Cuda(Math.toIntExact(sources.get(ConfigKeys.DEVICES)), sources.get(ConfigKeys.DETERMINISTIC)),
+                new Cuda(
+                        Math.toIntExact(sources.get(ConfigKeys.DEVICES)),
+                        sources.get(ConfigKeys.DETERMINISTIC),
+                        sources.get(ConfigKeys.SESSIONS_MEMORY_MAX) + sources.get(ConfigKeys.PREFIX_CACHE_MAX)),
                 steps(sources),
                 sources.get(ConfigKeys.FAKE_STEP_TIME));
     }

@@ -1,5 +1,6 @@
 package basalt.engine.backend;
 
+import basalt.engine.state.SavedState;
 import basalt.engine.state.StateImage;
 import basalt.engine.state.StateLayout;
 import java.util.concurrent.CompletableFuture;
@@ -53,21 +54,34 @@ public interface Backend extends AutoCloseable {
     void save(int slot, StateImage image);
 
     /**
-     * Begins to write the state of a slot into an image, as it is in the order of the calls: the slot may be
-     * overwritten at once. No step in flight has a row of it. A backend that can waits for nothing here, and ends it on
-     * another thread.
+     * Begins to save the state of a slot in the form that this backend loads fastest, as it is in the order of the
+     * calls: the slot may be overwritten at once. No step in flight has a row of it. A backend that can waits for
+     * nothing here, and ends it on another thread.
      *
-     * @return the image once it is written; fails with {@link basalt.engine.EngineException.DeviceFailure} if the
+     * @return the state once it is saved; fails with {@link basalt.engine.EngineException.DeviceFailure} if the
      *     device does
      */
-    default CompletableFuture<StateImage> beginSave(int slot) {
+    default CompletableFuture<SavedState> beginSave(int slot) {
         var image = new StateImage(layout());
         save(slot, image);
         return CompletableFuture.completedFuture(image);
     }
 
-    /** Overwrites a slot's state and token count by an image. */
-    void load(int slot, StateImage image);
+    /** Whether {@link #beginSave} would wait for nothing now. */
+    default boolean canBeginSave() {
+        return true;
+    }
+
+    /**
+     * Brings a state into a form that {@link #load} need not wait for, or gives it back as it is where that cannot be.
+     * May be called by any thread, also after the backend is closed.
+     */
+    default SavedState prepare(SavedState state) {
+        return state;
+    }
+
+    /** Overwrites a slot's state and token count by a saved one of the same shapes, whichever backend saved it. */
+    void load(int slot, SavedState state);
 
     /**
      * Takes back the last tokens, so that the slot has consumed {@code tokenCount} of them, exactly.

@@ -73,7 +73,7 @@ final class ChannelTurn implements Turn {
             System.arraycopy(rest, 0, tokens, tokens.length - rest.length, rest.length);
         }
         var state = start.append(tokens);
-        return new Copy(copy.image().isPresent() ? state.advance(copy.image().get()) : state, tokens);
+        return new Copy(copy.saved().isPresent() ? state.advance(copy.saved().get()) : state, tokens);
     }
 
     @Override

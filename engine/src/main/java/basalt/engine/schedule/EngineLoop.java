@@ -4,6 +4,7 @@ import basalt.engine.EngineConfig;
 import basalt.engine.EngineException;
 import basalt.engine.backend.Backend;
 import basalt.engine.backend.StepResult;
+import basalt.engine.state.SavedState;
 import basalt.engine.state.StatePool;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.LockSupport;
@@ -18,6 +19,7 @@ final class EngineLoop implements Runnable {
     private static final System.Logger LOGGER = System.getLogger(EngineLoop.class.getName());
     private static final long IDLE_NANOS = TimeUnit.MILLISECONDS.toNanos(500);
     private static final long STALLED_NANOS = TimeUnit.MILLISECONDS.toNanos(20);
+    private static final long SAVE_NANOS = TimeUnit.MILLISECONDS.toNanos(1);
 
     private final Backend backend;
     private final CommandQueue commands;
@@ -69,6 +71,11 @@ final class EngineLoop implements Runnable {
 
     Waker waker() {
         return waker;
+    }
+
+    /** Whether a slot of the device holds this state. May be asked by any thread. */
+    boolean rests(SavedState state) {
+        return scheduler.turns().rests(state);
     }
 
     /** Asks something of the engine thread. */
@@ -165,7 +172,8 @@ final class EngineLoop implements Runnable {
         isParked = true;
         // Whoever sends a command or makes room reads isParked afterwards, so one of the two sees the other.
         if (commands.isEmpty() && !scheduler.hasUnstalled()) {
-            LockSupport.parkNanos(this, scheduler.hasStalled() ? STALLED_NANOS : IDLE_NANOS);
+            long nanos = scheduler.hasStalled() ? STALLED_NANOS : IDLE_NANOS;
+            LockSupport.parkNanos(this, scheduler.turns().hasWaited() ? SAVE_NANOS : nanos);
         }
         isParked = false;
     }

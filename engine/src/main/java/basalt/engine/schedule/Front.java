@@ -26,8 +26,8 @@ import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Takes requests in on their own threads: keeps the bounds of the queue and gives each request to the device with the
- * most room. Safe for any number of threads.
+ * Takes requests in on their own threads: keeps the bounds of the queue and gives each request to the device whose slot
+ * holds what it goes on from, or to that with the most room. Safe for any number of threads.
  *
  * <p>A request for which slots are free is always taken. The others count in the bounds, until they get their slots.
  */
@@ -42,29 +42,6 @@ public final class Front implements AutoCloseable {
     private final ReentrantLock lock = new ReentrantLock();
     private final List<Device> devices = new ArrayList<>();
     private volatile boolean isDraining;
-
-    /** A loop, and what was sent to it. The counts change only under the lock. */
-    private static final class Device {
-        final EngineLoop loop;
-        final int slotCount;
-        final List<Thread> threads = new ArrayList<>();
-        volatile boolean isAlive = true;
-        long sentRequests;
-        long sentTokens;
-        long sentSlots;
-        long queuedRequests;
-        long queuedTokens;
-
-        Device(EngineLoop loop) {
-            this.loop = loop;
-            slotCount = loop.backend().slotCount();
-        }
-
-        /** Slots that requests hold or wait for. */
-        long wantedSlots() {
-            return sentSlots - loop.counters().releasedSlots.get();
-        }
-    }
 
     /** Where a request of a submission goes. */
     private record Placement(Device device, SequenceGroup group) {}
@@ -125,10 +102,10 @@ public final class Front implements AutoCloseable {
                 if (group.isAbandoned()) {
                     return false;
                 }
-                var device = leastLoaded(group.slotCount());
+                var device = best(group.origin(), group.slotCount());
                 device.ifPresent(d -> {
-                    group.queued(isQueued(d, group));
-                    count(new Placement(d, group), 1);
+                    group.queued(d.isQueued(group.slotCount()));
+                    d.count(group, 1);
                     send(new Placement(d, group));
                 });
                 return device.isPresent();
@@ -199,10 +176,10 @@ public final class Front implements AutoCloseable {
         var kept = prefixes.filter(use -> use.cache().isEnabled() && request.maxTokens() > 0)
                 .map(SequenceGroup.Prefixes::new);
         int readCount = request.prompt().length - start.pendingCount();
-        var origin = start.image().isEmpty() && kept.isPresent()
+        var origin = start.saved().isEmpty() && kept.isPresent()
                 ? kept.get().origin(request.prompt())
                 : new Origin(
-                        start.image(),
+                        start.saved(),
                         readCount,
                         isPenalized && readCount == 0 ? start.history().ids() : new int[0]);
         var turn = new TurnRecord(keepsStopToken);
@@ -261,7 +238,23 @@ public final class Front implements AutoCloseable {
             stopTokenIds = Arrays.copyOf(stopTokenIds, stopTokenIds.length + 1);
             stopTokenIds[stopTokenIds.length - 1] = model.endOfSequence();
         }
-        return new SequenceGroup(work, maxTokens, stopTokenIds, bytes, nanoTime.getAsLong());
+        return new SequenceGroup(prepared(work), maxTokens, stopTokenIds, bytes, nanoTime.getAsLong());
+    }
+
+    /** Spares the engine thread the conversion of the state that a request goes on from, if need be. */
+    private SequenceGroup.Work prepared(SequenceGroup.Work work) {
+        var origin = work.origin();
+        if (origin.saved().isEmpty()) {
+            return work;
+        }
+        Optional<Device> device;
+        lock.lock();
+        try {
+            device = best(origin, 1).filter(d -> !d.rests(origin));
+        } finally {
+            lock.unlock();
+        }
+        return device.map(d -> work.from(origin.prepared(d.loop.backend()))).orElse(work);
     }
 
     /** Call only when holding lock. */
@@ -271,25 +264,30 @@ public final class Front implements AutoCloseable {
         }
         var placements = new ArrayList<Placement>(groups.size());
         for (var group : groups) {
-            var device = leastLoaded(group.slotCount()).orElseThrow(Front::noDevice);
-            boolean isQueued = isQueued(device, group);
+            var device = best(group.origin(), group.slotCount()).orElseThrow(Front::noDevice);
+            boolean isQueued = device.isQueued(group.slotCount());
             if (isQueued && !hasQueueRoom(group)) {
-                placements.forEach(placement -> count(placement, -1));
+                placements.forEach(placement -> placement.device().count(placement.group(), -1));
                 throw queueFull(groups);
             }
             group.queued(isQueued);
-            var placement = new Placement(device, group);
-            count(placement, 1);
-            placements.add(placement);
+            device.count(group, 1);
+            placements.add(new Placement(device, group));
         }
         return placements;
     }
 
-    /** The device with the most free slots for its size, of those that have as many as the request needs. */
-    private Optional<Device> leastLoaded(int slotCount) {
+    /**
+     * The device where the state that a request goes on from rests in a slot, unless the request would have to wait
+     * there; else the one with the most free slots for its size, of those that have as many as the request needs.
+     */
+    private Optional<Device> best(Origin origin, int slotCount) {
         @Nullable Device best = null;
         double bestLoad = Double.POSITIVE_INFINITY;
         for (var device : devices) {
+            if (device.isAlive && device.rests(origin) && !device.isQueued(slotCount)) {
+                return Optional.of(device);
+            }
             double load = (double) device.wantedSlots() / device.slotCount;
             if (device.isAlive && device.slotCount >= slotCount && load < bestLoad) {
                 best = device;
@@ -303,29 +301,12 @@ public final class Front implements AutoCloseable {
         return new EngineException.EngineStopped("no device is in service any more; restart the server");
     }
 
-    private static boolean isQueued(Device device, SequenceGroup group) {
-        return device.wantedSlots() + group.slotCount() > device.slotCount;
-    }
-
-    private static void count(Placement placement, int sign) {
-        var device = placement.device();
-        var group = placement.group();
-        device.sentRequests += sign;
-        device.sentTokens += (long) sign * group.promptCount();
-        device.sentSlots += (long) sign * group.slotCount();
-        if (group.isQueued()) {
-            device.queuedRequests += sign;
-            device.queuedTokens += (long) sign * group.promptCount();
-        }
-    }
-
     private boolean hasQueueRoom(SequenceGroup group) {
         long requests = 1;
         long tokens = group.promptCount();
         for (var device : devices) {
-            var counters = device.loop.counters();
-            requests += device.queuedRequests - counters.unqueuedRequests.get();
-            tokens += device.queuedTokens - counters.unqueuedTokens.get();
+            requests += device.queuedRequests();
+            tokens += device.queuedTokens();
         }
         return requests <= config.queueRequestsMax() && tokens <= config.queueTokensMax();
     }
@@ -385,8 +366,8 @@ public final class Front implements AutoCloseable {
             long finished = counters.finishedRequests.get();
             long dequeued = counters.dequeuedRequests.get();
             running += dequeued - finished;
-            waitingTokens += device.sentTokens - counters.dequeuedTokens.get();
-            waiting += device.sentRequests - dequeued;
+            waitingTokens += device.sentTokens() - counters.dequeuedTokens.get();
+            waiting += device.sentRequests() - dequeued;
             prompt += counters.promptTokens.get();
             sampled += counters.sampledTokens.get();
             steps += counters.steps.get();

@@ -1,7 +1,7 @@
 package basalt.engine.schedule;
 
 import basalt.engine.state.PrefixUse;
-import basalt.engine.state.StateImage;
+import basalt.engine.state.SavedState;
 import basalt.engine.state.StateLayout;
 import java.util.concurrent.CompletableFuture;
 
@@ -13,7 +13,7 @@ import java.util.concurrent.CompletableFuture;
 final class PrefixPlan {
     /** Beginnings shorter than this are read faster than they are worth, and distances are multiples of it. */
     static final int INTERVAL = 256;
-    /** A long prompt is kept at so many places at most, so that it does not fill the cache alone. */
+    /** A long prompt is kept at so many places at most, and at fewer where they would fill half the cache. */
     static final int SNAPSHOTS_MAX = 8;
 
     /** Less in common is by chance. */
@@ -41,7 +41,8 @@ final class PrefixPlan {
         // The same prompt again needs its last token unread, and a state with a fold behind that does not go back.
         boolean goesBack = end < prompt.length || !StateLayout.foldsBetween(end - 1, end);
         last = goesBack ? end : end - 1;
-        interval = INTERVAL * Math.ceilDiv(end, INTERVAL * SNAPSHOTS_MAX);
+        int snapshots = Math.clamp(use.cache().roomCount() / 2, 1, SNAPSHOTS_MAX);
+        interval = INTERVAL * Math.ceilDiv(end, INTERVAL * snapshots);
         sharedCount = use.isExplicit() ? 0 : use.cache().sharedCount(use.scope(), prompt);
         due = next(from);
     }
@@ -82,8 +83,8 @@ final class PrefixPlan {
      *
      * @param count tokens that it has read
      */
-    void keep(int count, CompletableFuture<StateImage> saved) {
-        var _ = saved.thenAccept(image -> use.cache().put(use.scope(), prompt, image));
+    void keep(int count, CompletableFuture<SavedState> saved) {
+        var _ = saved.thenAccept(state -> use.cache().put(use.scope(), prompt, state));
         writtenCount = count;
         due = next(due);
     }

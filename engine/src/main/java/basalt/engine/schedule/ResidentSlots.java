@@ -1,29 +1,30 @@
 package basalt.engine.schedule;
 
+import basalt.engine.state.SavedState;
 import basalt.engine.state.Slot;
-import basalt.engine.state.StateImage;
 import basalt.engine.state.StatePool;
-import java.util.ArrayDeque;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ConcurrentLinkedDeque;
 import org.jspecify.annotations.Nullable;
 
 /**
  * Slots that hold on to what turns of sessions left in them, so that the next turn need not load it. Each state was
  * saved as well; so a slot is given up without a copy, the least recently used first, whenever a request needs it.
- * Confined to the engine thread.
+ * Confined to the engine thread, but for {@link #holds}.
  */
 final class ResidentSlots {
     private final StatePool statePool;
     private final int countMax;
     private final LoopCounters counters;
-    private final ArrayDeque<Resident> residents = new ArrayDeque<>(); // the oldest first
+    private final ConcurrentLinkedDeque<Resident> residents = new ConcurrentLinkedDeque<>(); // the oldest first
+    private int count;
 
     /**
      * A slot that rests.
      *
-     * @param image what it holds, once it is saved
+     * @param saved what it holds, once that is saved
      */
-    record Resident(Slot slot, CompletableFuture<StateImage> image) {}
+    record Resident(Slot slot, CompletableFuture<SavedState> saved) {}
 
     /** @param countMax slots that rest at most; 0 lets none */
     ResidentSlots(StatePool statePool, int countMax, LoopCounters counters) {
@@ -34,7 +35,7 @@ final class ResidentSlots {
 
     /** Slots that a request can have now. */
     int freeCount() {
-        return statePool.freeCount() + residents.size();
+        return statePool.freeCount() + count;
     }
 
     /** An empty slot, if need be one that rests. */
@@ -45,13 +46,13 @@ final class ResidentSlots {
         return statePool.acquire();
     }
 
-    /** The slot that holds this image, or null; it rests no more. */
-    @Nullable Slot take(StateImage image) {
+    /** The slot that holds this state, or null; it rests no more. */
+    @Nullable Slot take(SavedState state) {
         for (var it = residents.iterator(); it.hasNext(); ) {
             var resident = it.next();
-            if (isDone(resident) && resident.image().getNow(image) == image) {
+            if (holds(resident, state)) {
                 it.remove();
-                counters.residentSlots.set(residents.size());
+                count(count - 1);
                 LoopCounters.add(counters.residentHits, 1);
                 return resident.slot();
             }
@@ -59,8 +60,20 @@ final class ResidentSlots {
         return null;
     }
 
-    private static boolean isDone(Resident resident) {
-        return resident.image().isDone() && !resident.image().isCompletedExceptionally();
+    /** Whether a slot holds this state, by now. May be asked by any thread. */
+    boolean holds(SavedState state) {
+        for (var resident : residents) {
+            if (holds(resident, state)) {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    @SuppressWarnings("ReferenceEquality") // states are told apart by identity
+    private static boolean holds(Resident resident, SavedState state) {
+        var saved = resident.saved();
+        return saved.isDone() && !saved.isCompletedExceptionally() && saved.join() == state;
     }
 
     /** Lets a slot rest, or gives it back where that is not wanted. */
@@ -69,15 +82,20 @@ final class ResidentSlots {
             statePool.release(resident.slot());
             return;
         }
-        if (residents.size() == countMax) {
+        if (count == countMax) {
             giveUpEldest();
         }
         residents.add(resident);
-        counters.residentSlots.set(residents.size());
+        count(count + 1);
     }
 
     private void giveUpEldest() {
         statePool.release(residents.remove().slot());
-        counters.residentSlots.set(residents.size());
+        count(count - 1);
+    }
+
+    private void count(int value) {
+        count = value;
+        counters.residentSlots.set(value);
     }
 }

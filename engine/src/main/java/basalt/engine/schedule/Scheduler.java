@@ -22,7 +22,7 @@ import org.jspecify.annotations.Nullable;
  * <p>Up to {@link Backend#stepsInFlightMax} steps are planned before the results of the first are read: a decoding row
  * goes on from the token that the device sampled. Rows that end by an id or by their length freeze on the device; for
  * those that end by a stop string or are cancelled the tokens of steps in flight are dropped. A slot is given back when
- * no step in flight uses it.
+ * no step in flight uses it, and the backend has room to save what it leaves behind.
  */
 final class Scheduler {
     /**
@@ -74,6 +74,11 @@ final class Scheduler {
         for (int i = 0; i < steps.length; i++) {
             steps[i] = new Step(rowCountMax, backend.tokenCountMax());
         }
+    }
+
+    /** The states of turns. */
+    TurnStates turns() {
+        return turns;
     }
 
     /** Steps planned whose results have not been read. */
@@ -144,8 +149,7 @@ final class Scheduler {
             if (owner.move(group)) {
                 LoopCounters.add(counters.finishedRequests, 1); // here; from now on it is another thread's
             } else {
-                group.fail(cause);
-                finishAll(group, FinishReason.ERROR, nowNanos);
+                fail(group, cause, nowNanos);
             }
         }
     }
@@ -153,27 +157,29 @@ final class Scheduler {
     /** Fails every request, after which this scheduler plans nothing more. */
     void failAll(EngineException cause, long nowNanos) {
         for (var group = queue.peek(); group != null; group = queue.peek()) {
-            group.fail(cause);
             queue.remove(group);
             dequeued(group);
-            finishAll(group, FinishReason.ERROR, nowNanos);
+            fail(group, cause, nowNanos);
         }
         for (int i = 0; i < prefilling.count(); i++) {
-            prefilling.get(i).fail(cause);
-            finishAll(prefilling.get(i), FinishReason.ERROR, nowNanos);
+            fail(prefilling.get(i), cause, nowNanos);
         }
         for (int i = 0; i < decoding.count(); i++) {
-            decoding.get(i).group().fail(cause);
-            finishAll(decoding.get(i).group(), FinishReason.ERROR, nowNanos);
+            fail(decoding.get(i).group(), cause, nowNanos);
         }
+        turns.failEnded(cause);
         // A choice that only scores its prompt may be in neither list while its last step is in flight.
         for (long n = completedCount; n < plannedCount; n++) {
             var step = steps[(int) (n % steps.length)];
             for (int row = 0; row < step.rowCount(); row++) {
-                step.sequence(row).group().fail(cause);
-                finishAll(step.sequence(row).group(), FinishReason.ERROR, nowNanos);
+                fail(step.sequence(row).group(), cause, nowNanos);
             }
         }
+    }
+
+    private void fail(SequenceGroup group, EngineException cause, long nowNanos) {
+        group.fail(cause);
+        finishAll(group, FinishReason.ERROR, nowNanos);
     }
 
     /** Plans the next step, or returns null if nothing can be computed now. Its batch is then to be enqueued. */
@@ -181,6 +187,9 @@ final class Scheduler {
         assert hasRoomInFlight() : inFlightCount();
         for (var late = deadlines.late(nowNanos); late != null; late = deadlines.late(nowNanos)) {
             end(late, FinishReason.DEADLINE, nowNanos);
+        }
+        for (var ended = turns.nextEnded(); ended != null; ended = turns.nextEnded()) {
+            end(ended, nowNanos);
         }
         forkPrefilled();
         decoding.removeIf(Sequence::isFinished);
@@ -462,6 +471,12 @@ final class Scheduler {
     }
 
     private void release(Sequence sequence, long nowNanos) {
+        if (turns.canEnd(sequence)) {
+            end(sequence, nowNanos);
+        }
+    }
+
+    private void end(Sequence sequence, long nowNanos) {
         int released = turns.end(sequence);
         var slot = sequence.slot();
         if (slot == null) {

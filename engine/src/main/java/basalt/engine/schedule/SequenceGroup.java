@@ -54,6 +54,11 @@ final class SequenceGroup {
             @Nullable TurnRecord turn,
             boolean hasSpare,
             Optional<Prefixes> prefixes) {
+        /** The same from another origin. */
+        Work from(Origin other) {
+            return new Work(request, other, turn, hasSpare, prefixes);
+        }
+
         /** A request alone. */
         static Work of(GenerationRequest request) {
             return new Work(request, Origin.NONE, null, false, Optional.empty());
@@ -76,7 +81,7 @@ final class SequenceGroup {
         Origin origin(int[] prompt) {
             return use.cache()
                     .longest(use.scope(), prompt, prompt.length - 1)
-                    .map(image -> new Origin(Optional.of(image), (int) image.tokenCount(), new int[0]))
+                    .map(state -> new Origin(Optional.of(state), (int) state.tokenCount(), new int[0]))
                     .orElse(Origin.NONE);
         }
 

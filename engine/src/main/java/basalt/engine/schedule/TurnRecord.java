@@ -2,8 +2,8 @@ package basalt.engine.schedule;
 
 import basalt.engine.EngineException;
 import basalt.engine.FinishReason;
+import basalt.engine.state.SavedState;
 import basalt.engine.state.Slot;
-import basalt.engine.state.StateImage;
 import basalt.engine.text.TextCut;
 import basalt.engine.text.TokenBytes;
 import java.util.Arrays;
@@ -33,12 +33,12 @@ final class TurnRecord {
     /**
      * A copy of the state of a running or ended turn.
      *
-     * @param image that has consumed more than the start; empty if it has not, or could not be rolled back
+     * @param saved state that has consumed more than the start; empty if there is none, or it could not be rolled back
      * @param sampled tokens that belong to the history
      * @param rest bytes after those tokens, to be encoded again
      */
     @SuppressWarnings("ArrayRecordComponent") // never compared
-    record Copy(Optional<StateImage> image, int[] sampled, byte[] rest) {}
+    record Copy(Optional<SavedState> saved, int[] sampled, byte[] rest) {}
 
     /** @param keepsStopToken whether a stop id that ends the turn is part of the history */
     TurnRecord(boolean keepsStopToken) {

@@ -1,26 +1,39 @@
 package basalt.engine.schedule;
 
+import basalt.engine.EngineException;
 import basalt.engine.FinishReason;
 import basalt.engine.backend.Backend;
+import basalt.engine.state.SavedState;
 import basalt.engine.state.Slot;
-import basalt.engine.state.StateImage;
 import basalt.engine.state.StateLayout;
 import basalt.engine.state.StatePool;
+import java.util.ArrayDeque;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 
-/** Copies states into slots and out of them where requests begin, fork and end. Confined to the engine thread. */
+/**
+ * Copies states into slots and out of them where requests begin, fork and end. Confined to the engine thread, but for
+ * {@link #rests}.
+ */
 final class TurnStates {
     private final Backend backend;
     private final StatePool statePool;
     private final ResidentSlots residents;
+    private final ArrayDeque<Sequence> ended; // that wait for the backend with the state that they leave behind
+    private boolean isWaiting; // some state, for the backend to save it
 
     TurnStates(StatePool statePool, ResidentSlots residents) {
         this.statePool = statePool;
         this.residents = residents;
         backend = statePool.backend();
+        ended = new ArrayDeque<>(statePool.slotCount());
+    }
+
+    /** Whether a slot holds this state. May be asked by any thread. */
+    boolean rests(SavedState state) {
+        return residents.holds(state);
     }
 
     /** Slots that a request can have now. */
@@ -33,12 +46,12 @@ final class TurnStates {
         if (choice > 0) {
             return residents.acquire();
         }
-        var image = group.origin().image();
-        var slot = image.map(residents::take).orElse(null);
+        var saved = group.origin().saved();
+        var slot = saved.map(residents::take).orElse(null);
         if (slot == null) {
             slot = residents.acquire();
             int index = slot.index();
-            image.ifPresent(state -> backend.load(index, state));
+            saved.ifPresent(state -> backend.load(index, state));
         }
         var turn = group.turn();
         if (turn != null && group.hasSpare()) {
@@ -61,7 +74,8 @@ final class TurnStates {
     /** Keeps the state of a prompt where that is planned, once no step in flight has a row of it. */
     void snapshot(SequenceGroup group) {
         var prefix = group.prefix();
-        if (prefix != null && group.isSnapshotDue() && group.first().isIdle() && !group.isFinished()) {
+        boolean isDue = prefix != null && group.isSnapshotDue() && group.first().isIdle() && !group.isFinished();
+        if (prefix != null && isDue && canSave()) {
             prefix.keep(group.prefillCount(), backend.beginSave(group.first().slotIndex()));
         }
     }
@@ -82,14 +96,50 @@ final class TurnStates {
     /** Copies a running turn for whoever waits for it, once no step in flight has a row of it. */
     void fork(Sequence sequence) {
         var turn = sequence.group().turn();
-        if (turn != null && turn.isForkDue() && sequence.isIdle() && !sequence.isFinished()) {
+        boolean isDue = turn != null && turn.isForkDue() && sequence.isIdle() && !sequence.isFinished();
+        if (turn != null && isDue && canSave()) {
             var waiting = turn.takeFork();
             int[] sampled = turn.tokens(turn.tokenCount());
             complete(
                     waiting,
                     Optional.of(backend.beginSave(sequence.slotIndex())),
-                    image -> new TurnRecord.Copy(image, sampled, new byte[0]));
+                    saved -> new TurnRecord.Copy(saved, sampled, new byte[0]));
         }
+    }
+
+    /** Whether nothing need be waited for to save a state; notes that something is where it must. */
+    private boolean canSave() {
+        boolean canSave = backend.canBeginSave();
+        isWaiting |= !canSave;
+        return canSave;
+    }
+
+    /** Whether a state is to be saved and the backend has no room for it, since the last time that this was asked. */
+    boolean hasWaited() {
+        boolean hasWaited = isWaiting;
+        isWaiting = false;
+        return hasWaited;
+    }
+
+    /** Whether {@link #end} would wait for nothing now; if it would, {@link #nextEnded} has the choice later. */
+    boolean canEnd(Sequence sequence) {
+        var turn = sequence.group().turn();
+        boolean leaves = turn != null && turn.end() != null && !turn.outcome().isDone();
+        boolean canEnd = (!leaves && !keepsAtEnd(sequence)) || canSave();
+        if (!canEnd) {
+            ended.add(sequence);
+        }
+        return canEnd;
+    }
+
+    /** A choice that had to wait for its end and need not any longer, or null. */
+    @Nullable Sequence nextEnded() {
+        return ended.isEmpty() || !canSave() ? null : ended.remove();
+    }
+
+    /** Tells the turns that still wait for their end that there will be none. */
+    void failEnded(EngineException cause) {
+        ended.forEach(sequence -> sequence.group().fail(cause));
     }
 
     /**
@@ -121,14 +171,20 @@ final class TurnStates {
     private void keepAtEnd(Sequence sequence) {
         var group = sequence.group();
         var prefix = group.prefix();
+        if (prefix != null && keepsAtEnd(sequence)) {
+            prefix.keep(group.prefillCount(), backend.beginSave(sequence.slotIndex()));
+        }
+    }
+
+    private boolean keepsAtEnd(Sequence sequence) {
+        var group = sequence.group();
         var slot = sequence.slot();
         var reason = sequence.channel().finishReason();
         boolean isWhole = reason == FinishReason.LENGTH || reason == FinishReason.STOP;
-        if (prefix != null && slot != null && isWhole && group.isSnapshotDue()) {
-            if (backend.tokenCount(slot.index()) == group.prefillCount()) {
-                prefix.keep(group.prefillCount(), backend.beginSave(slot.index()));
-            }
-        }
+        return slot != null
+                && isWhole
+                && group.isSnapshotDue()
+                && backend.tokenCount(slot.index()) == group.prefillCount();
     }
 
     private void end(Sequence sequence, TurnRecord turn) {
@@ -144,22 +200,22 @@ final class TurnStates {
         left.ifPresent(turn::left);
         complete(
                 turn.outcome(),
-                left.map(ResidentSlots.Resident::image),
-                image -> new TurnRecord.Copy(image, sampled, end.rest()));
+                left.map(ResidentSlots.Resident::saved),
+                saved -> new TurnRecord.Copy(saved, sampled, end.rest()));
     }
 
-    /** Answers whoever waits once the image is there; without one at once. */
+    /** Answers whoever waits once the state is there; without one at once. */
     private static void complete(
             CompletableFuture<Optional<TurnRecord.Copy>> waiting,
-            Optional<CompletableFuture<StateImage>> saved,
-            Function<Optional<StateImage>, TurnRecord.Copy> copy) {
+            Optional<CompletableFuture<SavedState>> saved,
+            Function<Optional<SavedState>, TurnRecord.Copy> copy) {
         if (saved.isEmpty()) {
             waiting.complete(Optional.of(copy.apply(Optional.empty())));
             return;
         }
-        var _ = saved.get().whenComplete((image, failure) -> {
-            if (image != null) {
-                waiting.complete(Optional.of(copy.apply(Optional.of(image))));
+        var _ = saved.get().whenComplete((state, failure) -> {
+            if (state != null) {
+                waiting.complete(Optional.of(copy.apply(Optional.of(state))));
             } else {
                 waiting.completeExceptionally(failure);
             }

@@ -62,7 +62,7 @@ final class ImageKeeper implements AutoCloseable {
 
     /** Notes the use of a session whose state is in memory. Call only when holding the session's lock. */
     void used(Session session, SessionState state) {
-        memory.put(session, state.image());
+        memory.put(session, state.saved());
         boolean isBehind = archive.isDurable()
                 && state.consumedCount() > 0
                 && state.tokenCount() - newestImage(session) >= config.replayTokensMax();

@@ -1,6 +1,6 @@
 package basalt.engine.session;
 
-import basalt.engine.state.StateImage;
+import basalt.engine.state.SavedState;
 import java.util.ArrayList;
 import java.util.IdentityHashMap;
 import java.util.LinkedHashMap;
@@ -14,13 +14,13 @@ import java.util.concurrent.locks.ReentrantLock;
  */
 final class ImageMemory {
     private final ReentrantLock lock = new ReentrantLock();
-    private final LinkedHashMap<Session, Optional<StateImage>> images = new LinkedHashMap<>(16, 0.75f, true);
-    private final IdentityHashMap<StateImage, Integer> shares = new IdentityHashMap<>();
+    private final LinkedHashMap<Session, Optional<SavedState>> images = new LinkedHashMap<>(16, 0.75f, true);
+    private final IdentityHashMap<SavedState, Integer> shares = new IdentityHashMap<>();
     private long bytes;
     private long count; // of sessions with an image
 
     /** Notes a session's use and its image. */
-    void put(Session session, Optional<StateImage> image) {
+    void put(Session session, Optional<SavedState> image) {
         lock.lock();
         try {
             var before = images.getOrDefault(session, Optional.empty());
@@ -42,26 +42,19 @@ final class ImageMemory {
         }
     }
 
-    private void share(StateImage image) {
+    private void share(SavedState image) {
         count++;
         if (shares.merge(image, 1, Integer::sum) == 1) {
-            bytes += bytes(image);
+            bytes += image.bytes();
         }
     }
 
-    private void unshare(StateImage image) {
+    private void unshare(SavedState image) {
         count--;
         if (shares.merge(image, -1, Integer::sum) == 0) {
             shares.remove(image);
-            bytes -= bytes(image);
+            bytes -= image.bytes();
         }
-    }
-
-    /** In memory every element is an f32. */
-    static long bytes(StateImage image) {
-        return image.layout().tensors().stream()
-                .mapToLong(tensor -> (long) Float.BYTES * tensor.elementCount())
-                .sum();
     }
 
     /** Sessions with an image. */

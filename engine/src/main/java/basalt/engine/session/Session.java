@@ -121,7 +121,7 @@ final class Session {
     /** Whether its image is in memory. May be asked by any thread. */
     boolean hasImage() {
         var now = state;
-        return now != null && now.image().isPresent();
+        return now != null && now.saved().isPresent();
     }
 
     long tokenCount() {

@@ -146,7 +146,7 @@ public final class SessionStore implements AutoCloseable {
         boolean isInMemory = session.state() != null;
         var state = load(session);
         if (state.tokenCount() > 0) {
-            boolean hasImage = state.image().isPresent();
+            boolean hasImage = state.saved().isPresent();
             (!hasImage ? counters.tokenTurns : isInMemory ? counters.memoryTurns : counters.archiveTurns).increment();
         }
         return state;

@@ -1,6 +1,7 @@
 package basalt.engine.session;
 
 import basalt.engine.EngineException;
+import basalt.engine.state.SavedState;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.OptionalLong;
@@ -60,9 +61,9 @@ final class SessionSummaries {
         var log = loader.log(session.id);
         var state = session.state();
         long archived = archive.imageBytes(session.id);
-        boolean isInMemory = state != null && state.image().isPresent();
+        boolean isInMemory = state != null && state.saved().isPresent();
         long inMemory = isInMemory && state != null
-                ? state.image().map(ImageMemory::bytes).orElse(0L)
+                ? state.saved().map(SavedState::bytes).orElse(0L)
                 : 0;
         var tier = isInMemory
                 ? SessionSummary.Tier.MEMORY

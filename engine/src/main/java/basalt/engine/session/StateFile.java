@@ -2,6 +2,7 @@ package basalt.engine.session;
 
 import basalt.engine.EngineException.InvalidState;
 import basalt.engine.model.ElementType;
+import basalt.engine.state.SavedState;
 import basalt.engine.state.SessionState;
 import basalt.engine.state.StateImage;
 import basalt.engine.state.StateLayout;
@@ -63,8 +64,8 @@ public final class StateFile {
         int[] pending = state.pending();
         int[] ids = state.history().ids();
         int size = FIXED_BYTES + Integer.BYTES * (pending.length + ids.length);
-        if (state.image().isPresent()) {
-            var layout = state.image().get().layout();
+        if (state.saved().isPresent()) {
+            var layout = state.saved().get().layout();
             size = Math.toIntExact(size + tableBytes(layout) + layout.bytes());
         }
         var out = ByteBuffer.allocate(size).order(ByteOrder.LITTLE_ENDIAN);
@@ -72,7 +73,7 @@ public final class StateFile {
         putInts(out, pending);
         out.putLong(state.history().count()).put(state.history().digest());
         putInts(out, ids);
-        state.image().ifPresentOrElse(image -> putImage(out, image), () -> out.putInt(0));
+        state.saved().ifPresentOrElse(saved -> putImage(out, saved.image()), () -> out.putInt(0));
         out.putInt(crc(out.array(), out.position()));
         return out.array();
     }
@@ -174,7 +175,7 @@ public final class StateFile {
         in.get(digest);
         int[] ids = ids(in, vocabSize, "history");
         need(in, Integer.BYTES);
-        Optional<StateImage> image = consumed == 0 ? noImage(in) : Optional.of(image(in, layout, consumed));
+        Optional<SavedState> image = consumed == 0 ? noImage(in) : Optional.of(image(in, layout, consumed));
         require(in.remaining() == CRC_BYTES, in.remaining() - CRC_BYTES + " bytes too many");
         return SessionState.of(image, pending, TokenHistory.of(count, digest, ids));
     }
@@ -201,7 +202,7 @@ public final class StateFile {
         return ids;
     }
 
-    private static Optional<StateImage> noImage(ByteBuffer in) {
+    private static Optional<SavedState> noImage(ByteBuffer in) {
         require(in.getInt() == 0, "there are tensors though nothing is consumed");
         return Optional.empty();
     }

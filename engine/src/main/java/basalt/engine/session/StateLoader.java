@@ -118,9 +118,9 @@ final class StateLoader {
             return state;
         }
         int[] last = log.tokens(end, end + 1);
-        return state.image()
-                .flatMap(image -> image.before(end))
-                .map(image -> SessionState.of(Optional.of(image), last, state.history()))
+        return state.saved()
+                .flatMap(saved -> saved.before(end))
+                .map(saved -> SessionState.of(Optional.of(saved), last, state.history()))
                 .orElseGet(() -> rewound(state, id, log, end).append(last));
     }
 
@@ -150,7 +150,7 @@ final class StateLoader {
         }
         if (now.consumedCount() <= tokenCount
                 && now.consumedCount() >= Math.max(best.consumedCount(), log.firstCount())) {
-            return SessionState.of(now.image(), log.tokens(now.consumedCount(), tokenCount), history);
+            return SessionState.of(now.saved(), log.tokens(now.consumedCount(), tokenCount), history);
         }
         return best.append(log.tokens(best.tokenCount(), tokenCount));
     }

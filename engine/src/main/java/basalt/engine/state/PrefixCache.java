@@ -14,7 +14,7 @@ import java.util.concurrent.atomic.LongAdder;
 import java.util.concurrent.locks.ReentrantLock;
 
 /**
- * Images of states that have read the beginnings of prompts, so that another prompt that begins so need not read them
+ * States that have read the beginnings of prompts, so that another prompt that begins so need not read them
  * again. Bounded by bytes; the least recently used go. Safe for use by any number of threads.
  *
  * <p>Entries belong to a scope, and no other scope sees them: neither what is found nor how long it takes tells one
@@ -29,6 +29,7 @@ public final class PrefixCache {
     private final Map<String, TreeMap<Integer, Integer>> lengths = new HashMap<>();
 
     private long bytes;
+    private volatile long stateBytes; // of the last state that was put; 0 before
     private final LongAdder hits = new LongAdder();
     private final LongAdder misses = new LongAdder();
     private final LongAdder queriedTokens = new LongAdder();
@@ -49,9 +50,9 @@ public final class PrefixCache {
     private record Key(String scope, int length, long hash) {}
 
     @SuppressWarnings("ArrayRecordComponent") // never compared
-    private record Entry(int[] tokens, StateImage image, long bytes) {}
+    private record Entry(int[] tokens, SavedState state, long bytes) {}
 
-    /** An empty cache of images that take so many bytes at most. */
+    /** An empty cache of states that take so many bytes at most. */
     public PrefixCache(long bytesMax) {
         Checks.argument(bytesMax >= 0, "bytesMax", bytesMax);
         this.bytesMax = bytesMax;
@@ -70,20 +71,26 @@ public final class PrefixCache {
         return bytesMax > 0;
     }
 
+    /** States that it has room for, by the size of the last one; as many as there are numbers before the first. */
+    public int roomCount() {
+        long size = stateBytes;
+        return size == 0 ? Integer.MAX_VALUE : (int) Math.min(Integer.MAX_VALUE, bytesMax / size);
+    }
+
     /**
      * The state that has read the longest known beginning of a prompt.
      *
      * @param countMax tokens that it may have read at most
      */
-    public Optional<StateImage> longest(String scope, int[] prompt, int countMax) {
+    public Optional<SavedState> longest(String scope, int[] prompt, int countMax) {
         var found = find(scope, prompt, countMax);
         (found.isPresent() ? hits : misses).increment();
         queriedTokens.add(prompt.length);
-        found.ifPresent(image -> cachedTokens.add(image.tokenCount()));
+        found.ifPresent(state -> cachedTokens.add(state.tokenCount()));
         return found;
     }
 
-    private Optional<StateImage> find(String scope, int[] prompt, int countMax) {
+    private Optional<SavedState> find(String scope, int[] prompt, int countMax) {
         lock.lock();
         try {
             var known = lengths.get(scope);
@@ -98,11 +105,11 @@ public final class PrefixCache {
                 int length = candidates.get(i);
                 var entry = entries.get(new Key(scope, length, hashes[i]));
                 if (entry != null && Arrays.equals(entry.tokens(), 0, length, prompt, 0, length)) {
-                    var image = length <= countMax
-                            ? Optional.of(entry.image())
-                            : entry.image().before(countMax);
-                    if (image.isPresent()) {
-                        return image;
+                    var state = length <= countMax
+                            ? Optional.of(entry.state())
+                            : entry.state().before(countMax);
+                    if (state.isPresent()) {
+                        return state;
                     }
                 }
             }
@@ -152,13 +159,13 @@ public final class PrefixCache {
     /**
      * Adds a state.
      *
-     * @param prompt of which the image has read the first tokens
-     * @param image not to be changed any more
+     * @param state that has read the first tokens of the prompt
      */
-    public void put(String scope, int[] prompt, StateImage image) {
-        int length = Math.toIntExact(image.tokenCount());
+    public void put(String scope, int[] prompt, SavedState state) {
+        int length = Math.toIntExact(state.tokenCount());
         int[] tokens = Arrays.copyOf(prompt, length);
-        long size = bytes(image.layout(), length);
+        long size = (long) Integer.BYTES * length + state.bytes();
+        stateBytes = state.bytes();
         if (size > bytesMax) {
             return;
         }
@@ -166,7 +173,7 @@ public final class PrefixCache {
         try {
             var key = new Key(scope, length, hashes(tokens, List.of(length))[0]);
             remove(key);
-            entries.put(key, new Entry(tokens, image, size));
+            entries.put(key, new Entry(tokens, state, size));
             lengths.computeIfAbsent(scope, absent -> new TreeMap<>()).merge(length, 1, Integer::sum);
             bytes += size;
             evict();

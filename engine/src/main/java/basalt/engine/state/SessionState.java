@@ -5,19 +5,19 @@ import java.util.Arrays;
 import java.util.Optional;
 
 /**
- * Where a sequence stands between two turns: an image that has consumed the first tokens of its history, and the
- * pending ones after them. Immutable; states share images, so a copy costs nothing.
+ * Where a sequence stands between two turns: a saved state that has consumed the first tokens of its history, and the
+ * pending ones after them. Immutable; copies share the saved state, so they cost nothing.
  */
 public final class SessionState {
     /** Of a sequence without tokens. */
     public static final SessionState EMPTY = new SessionState(Optional.empty(), new int[0], TokenHistory.EMPTY);
 
-    private final Optional<StateImage> image;
+    private final Optional<SavedState> saved;
     private final int[] pending;
     private final TokenHistory history;
 
-    private SessionState(Optional<StateImage> image, int[] pending, TokenHistory history) {
-        this.image = image;
+    private SessionState(Optional<SavedState> saved, int[] pending, TokenHistory history) {
+        this.saved = saved;
         this.pending = pending;
         this.history = history;
         assert consumedCount() + pending.length == history.count() : pending.length;
@@ -26,23 +26,23 @@ public final class SessionState {
     /**
      * A state as it was written down.
      *
-     * @param image none if nothing is consumed; not to be changed any more
+     * @param saved none if nothing is consumed
      * @param history of all tokens, the pending ones included
      */
-    public static SessionState of(Optional<StateImage> image, int[] pending, TokenHistory history) {
-        long consumed = image.map(StateImage::tokenCount).orElse(0L);
+    public static SessionState of(Optional<SavedState> saved, int[] pending, TokenHistory history) {
+        long consumed = saved.map(SavedState::tokenCount).orElse(0L);
         Checks.argument(consumed + pending.length == history.count(), "history.count", history.count());
-        return new SessionState(image, pending.clone(), history);
+        return new SessionState(saved, pending.clone(), history);
     }
 
-    /** What has consumed the first tokens; none if none are consumed. Not to be changed. */
-    public Optional<StateImage> image() {
-        return image;
+    /** What has consumed the first tokens; none if none are consumed. */
+    public Optional<SavedState> saved() {
+        return saved;
     }
 
-    /** Tokens that the image has consumed. */
+    /** Tokens that the saved state has consumed. */
     public long consumedCount() {
-        return image.map(StateImage::tokenCount).orElse(0L);
+        return saved.map(SavedState::tokenCount).orElse(0L);
     }
 
     /** A copy of the tokens after those, which lead the next prefill. */
@@ -69,11 +69,11 @@ public final class SessionState {
     public SessionState append(int... tokens) {
         int[] longer = Arrays.copyOf(pending, Math.addExact(pending.length, tokens.length));
         System.arraycopy(tokens, 0, longer, pending.length, tokens.length);
-        return new SessionState(image, longer, history.append(tokens));
+        return new SessionState(saved, longer, history.append(tokens));
     }
 
-    /** With an image that has consumed some of the pending tokens, too. */
-    public SessionState advance(StateImage further) {
+    /** With a state that has consumed some of the pending tokens, too. */
+    public SessionState advance(SavedState further) {
         long count = further.tokenCount() - consumedCount();
         Checks.argument(count >= 0 && count <= pending.length, "further.tokenCount", further.tokenCount());
         return new SessionState(

@@ -2,13 +2,12 @@ package basalt.engine.state;
 
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Optional;
 
 /**
  * The portable form of one sequence's state in memory: f32 elements of each tensor of {@link StateLayout} in canonical
  * order, whatever the backend's own types (bf16 widens exactly), and the tokens consumed.
  */
-public final class StateImage {
+public final class StateImage implements SavedState {
     private final StateLayout layout;
     private final List<float[]> tensors; // one for each of layout.tensors()
     private long tokenCount;
@@ -28,22 +27,12 @@ public final class StateImage {
         this.tokenCount = tokenCount;
     }
 
-    /**
-     * What this state was before its last tokens; shares the elements. As a backend's rollback: rings still hold what
-     * those tokens replace.
-     *
-     * @param count of tokens consumed then
-     * @return empty if that is too long ago, or a block was folded since
-     */
-    public Optional<StateImage> before(long count) {
-        boolean isWithinReach = count > 0
-                && count <= tokenCount
-                && tokenCount - count <= StateLayout.ROLLBACK_TOKENS
-                && !StateLayout.foldsBetween(count, tokenCount);
-        return isWithinReach ? Optional.of(new StateImage(this, count)) : Optional.empty();
+    /** The same with fewer tokens consumed, as {@link #before} allows; shares the elements. */
+    StateImage earlier(long count) {
+        return new StateImage(this, count);
     }
 
-    /** Shapes of the tensors. */
+    @Override
     public StateLayout layout() {
         return layout;
     }
@@ -53,9 +42,21 @@ public final class StateImage {
         return tensors.get(index);
     }
 
-    /** Tokens this state has consumed. */
+    @Override
     public long tokenCount() {
         return tokenCount;
+    }
+
+    @Override
+    public long bytes() {
+        return layout.tensors().stream()
+                .mapToLong(tensor -> (long) Float.BYTES * tensor.elementCount())
+                .sum();
+    }
+
+    @Override
+    public StateImage image() {
+        return this;
     }
 
     /** Sets the tokens this state has consumed. */

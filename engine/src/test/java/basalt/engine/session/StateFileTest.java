@@ -79,8 +79,8 @@ class StateFileTest {
             assertEquals(68, read.consumedCount());
             for (int i = 0; i < 3; i++) {
                 assertArrayEquals(
-                        state.image().orElseThrow().tensor(i),
-                        read.image().orElseThrow().tensor(i));
+                        state.saved().orElseThrow().image().tensor(i),
+                        read.saved().orElseThrow().image().tensor(i));
             }
         }
     }
@@ -100,7 +100,7 @@ class StateFileTest {
         var read = read(StateFile.bytes(state, MODEL));
 
         assertEquals(state.history(), read.history());
-        assertTrue(read.image().isEmpty());
+        assertTrue(read.saved().isEmpty());
     }
 
     @Test
@@ -181,7 +181,7 @@ class StateFileTest {
         assertRefused("has summed 0.0 tokens, not 64", StateFile.bytes(counted, MODEL));
 
         var infinite = state(ElementType.F32);
-        infinite.image().orElseThrow().tensor(1)[3] = Float.POSITIVE_INFINITY;
+        infinite.saved().orElseThrow().image().tensor(1)[3] = Float.POSITIVE_INFINITY;
         assertRefused("holds Infinity", StateFile.bytes(infinite, MODEL));
 
         var foreign = SessionState.EMPTY.append(1, VOCAB_SIZE);

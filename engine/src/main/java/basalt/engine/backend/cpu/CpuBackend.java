@@ -9,6 +9,7 @@ import basalt.engine.backend.StepResult;
 import basalt.engine.model.ElementType;
 import basalt.engine.model.ModelConfig;
 import basalt.engine.model.Weights;
+import basalt.engine.state.SavedState;
 import basalt.engine.state.StateImage;
 import basalt.engine.state.StateLayout;
 import java.util.concurrent.CompletableFuture;
@@ -139,13 +140,14 @@ public final class CpuBackend implements Backend {
     }
 
     @Override
-    public CompletableFuture<StateImage> beginSave(int slot) {
+    public CompletableFuture<SavedState> beginSave(int slot) {
         assert !isInFlight : "save between enqueue and await";
         return saver.begin(slots[slot]).orElseGet(() -> Backend.super.beginSave(slot));
     }
 
     @Override
-    public void load(int slot, StateImage image) {
+    public void load(int slot, SavedState state) {
+        var image = state.image();
         int index = 0;
         for (int layer = 0; layer < slots[slot].layerCount(); layer++) {
             index = slots[slot].layer(layer).load(image, index);

@@ -1,6 +1,7 @@
 package basalt.engine.backend.cpu;
 
 import basalt.engine.model.ModelConfig;
+import basalt.engine.state.SavedState;
 import basalt.engine.state.StateImage;
 import basalt.engine.state.StateLayout;
 import java.util.Optional;
@@ -35,13 +36,13 @@ final class SlotSaver implements AutoCloseable {
     }
 
     /** Begins to save a slot; empty if all copies are in use. Called on the engine thread. */
-    Optional<CompletableFuture<StateImage>> begin(CpuSlot slot) {
+    Optional<CompletableFuture<SavedState>> begin(CpuSlot slot) {
         var copy = free.poll();
         if (copy == null) {
             return Optional.empty();
         }
         copy.copyFrom(slot);
-        var image = new CompletableFuture<StateImage>();
+        var image = new CompletableFuture<SavedState>();
         thread.execute(() -> {
             var written = new StateImage(layout);
             copy.save(written);

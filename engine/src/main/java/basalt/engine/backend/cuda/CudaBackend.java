@@ -6,10 +6,11 @@ import basalt.engine.backend.Backend;
 import basalt.engine.backend.Batch;
 import basalt.engine.backend.RowSampling;
 import basalt.engine.backend.StepResult;
-import basalt.engine.model.Checkpoint;
 import basalt.engine.model.ElementType;
 import basalt.engine.model.ModelConfig;
 import basalt.engine.model.Weights;
+import basalt.engine.state.EarlierState;
+import basalt.engine.state.SavedState;
 import basalt.engine.state.StateImage;
 import basalt.engine.state.StateLayout;
 import java.lang.foreign.MemorySegment;
@@ -41,7 +42,9 @@ public final class CudaBackend implements Backend {
     private final Pass prefill;
     private final int[] buckets; // rows, ascending
     private final int[] graphs; // [buckets]
+    private final SlotBlocks blocks;
     private final SlotSaver saver;
+    private final SlotLoader loader;
     private final MemorySegment stagedSlot; // one slot, on its way to or from an image
     private final MemorySegment stagedLogits; // f32 [Npad]
     private final long[] tokenCounts; // [S], enqueued ones included
@@ -58,9 +61,20 @@ public final class CudaBackend implements Backend {
      * @param tokenCountMax tokens of one step at most
      * @param isDeterministic whether the bits of a row depend on nothing but its own tokens, at a cost in speed
      * @param type of weights as used, activations and rings: bf16, or f32 for tests
+     * @param hostBytesMax pinned host memory that saved states take at most
      */
     public record Options(
-            int slotCount, int rowCountMax, int tokenCountMax, boolean isDeterministic, ElementType type) {}
+            int slotCount,
+            int rowCountMax,
+            int tokenCountMax,
+            boolean isDeterministic,
+            ElementType type,
+            long hostBytesMax) {
+        /** Hardly any pinned host memory. */
+        public Options(int slotCount, int rowCountMax, int tokenCountMax, boolean isDeterministic, ElementType type) {
+            this(slotCount, rowCountMax, tokenCountMax, isDeterministic, type, 0);
+        }
+    }
 
     private CudaBackend(Device device, ModelConfig config, Weights weights, Options options) {
         this.device = device;
@@ -73,12 +87,14 @@ public final class CudaBackend implements Backend {
         var buffers = StepBuffers.allocate(device, model, options.type(), rowCountMax, tokenCountMax);
         decode = new Pass(device, rowCountMax, rowCountMax, STEPS_IN_FLIGHT + 1);
         prefill = new Pass(device, rowCountMax, tokenCountMax, STEPS_IN_FLIGHT + 1);
+        blocks = new SlotBlocks(device, slotMemory, layout, options.hostBytesMax());
+        saver = new SlotSaver(device, blocks);
+        loader = new SlotLoader(device, blocks);
         slotCount = options.slotCount() > 0 ? options.slotCount() : slotsThatFit(config);
         Checks.argument(rowCountMax <= slotCount, "rowCountMax", rowCountMax);
         controls = new SlotControls(device, slotCount, config.vocabSize());
         state = device.allocate(slotCount * slotMemory.bytes());
         stagedSlot = device.allocateMapped(slotMemory.bytes());
-        saver = new SlotSaver(device, slotMemory, layout);
         stagedLogits = device.allocateMapped(4L * config.paddedVocabSize());
         tokenCounts = new long[slotCount];
         epochs = new int[slotCount];
@@ -94,28 +110,7 @@ public final class CudaBackend implements Backend {
             graphs[i] = capture(buckets[i]);
         }
         device.synchronize();
-    }
-
-    /**
-     * Opens a GPU and uploads a model.
-     *
-     * @param slotCount S; 0 takes as many as fit
-     * @param rowCountMax rows of one step at most
-     * @param tokenCountMax tokens of one step at most
-     * @param deviceOrdinal of the driver's devices
-     * @param isDeterministic whether the bits of a row depend on nothing but its own tokens, at a cost in speed
-     * @throws basalt.engine.EngineException.DeviceFailure saying what is missing
-     * @throws InsufficientMemory if the model and the slots do not fit
-     */
-    public static CudaBackend open(
-            Checkpoint checkpoint,
-            int slotCount,
-            int rowCountMax,
-            int tokenCountMax,
-            int deviceOrdinal,
-            boolean isDeterministic) {
-        var options = new Options(slotCount, rowCountMax, tokenCountMax, isDeterministic, ElementType.BF16);
-        return open(checkpoint.config(), checkpoint.weights(), options, deviceOrdinal);
+        blocks.start();
     }
 
     /**
@@ -127,7 +122,13 @@ public final class CudaBackend implements Backend {
         return JcudaDevice.count();
     }
 
-    /** As above, with all options. */
+    /**
+     * Opens a GPU and uploads a model.
+     *
+     * @param deviceOrdinal of the driver's devices
+     * @throws basalt.engine.EngineException.DeviceFailure saying what is missing
+     * @throws InsufficientMemory if the model and the slots do not fit
+     */
     public static CudaBackend open(ModelConfig config, Weights weights, Options options, int deviceOrdinal) {
         return open(new JcudaDevice(deviceOrdinal, options.type()), config, weights, options);
     }
@@ -287,7 +288,12 @@ public final class CudaBackend implements Backend {
     }
 
     @Override
-    public CompletableFuture<StateImage> beginSave(int slot) {
+    public boolean canBeginSave() {
+        return saver.hasRoom();
+    }
+
+    @Override
+    public CompletableFuture<SavedState> beginSave(int slot) {
         device.bind();
         return saver.begin(address(slot), deviceTokenCount(slot)).orElseGet(() -> Backend.super.beginSave(slot));
     }
@@ -302,13 +308,24 @@ public final class CudaBackend implements Backend {
     }
 
     @Override
-    public void load(int slot, StateImage image) {
+    public SavedState prepare(SavedState state) {
+        var whole = EarlierState.whole(state);
+        var prepared = blocks.prepare(whole);
+        return prepared.tokenCount() == state.tokenCount() ? prepared : new EarlierState(prepared, state.tokenCount());
+    }
+
+    @Override
+    public void load(int slot, SavedState state) {
         device.bind();
-        device.synchronize(); // the staged slot may still be read
-        slotMemory.write(image, stagedSlot);
-        device.upload(address(slot), stagedSlot, 0, slotMemory.bytes());
-        controls.position(slot, image.tokenCount(), false);
-        setTokenCount(slot, image.tokenCount());
+        var whole = EarlierState.whole(state);
+        boolean isMine = whole instanceof SlotBlock block && block.blocks() == blocks;
+        if (!isMine || !loader.load((SlotBlock) whole, address(slot))) {
+            device.synchronize(); // the staged slot may still be read
+            slotMemory.write(state.image(), stagedSlot);
+            device.upload(address(slot), stagedSlot, 0, slotMemory.bytes());
+        }
+        controls.position(slot, state.tokenCount(), false);
+        setTokenCount(slot, state.tokenCount());
     }
 
     @Override
@@ -393,8 +410,12 @@ public final class CudaBackend implements Backend {
 
     @Override
     public void close() {
-        saver.close();
-        device.close();
+        try {
+            saver.close();
+            blocks.close();
+        } finally {
+            device.close();
+        }
     }
 
     private long address(int slot) {

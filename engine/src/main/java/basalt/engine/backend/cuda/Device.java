@@ -3,8 +3,9 @@ package basalt.engine.backend.cuda;
 import java.lang.foreign.MemorySegment;
 
 /**
- * A GPU: memory, kernels in the order of one stream, graphs of them. Confined to one thread at a time. Addresses are
- * device addresses; 0 is none.
+ * A GPU: memory, kernels in the order of one stream, graphs of them, and two more streams of copies aside. Confined to
+ * one thread at a time, but for {@link #bind}, {@link #await}, and what has {@code aside} in its name or lends memory.
+ * Addresses are device addresses; 0 is none.
  *
  * <p>Every method throws {@link basalt.engine.EngineException.DeviceFailure} naming the operation when the device
  * fails.
@@ -73,6 +74,27 @@ interface Device extends AutoCloseable {
     /** Waits until the stream has come to the event. */
     void await(int event);
 
+    /** Lends the device host memory that it then copies at full speed. */
+    void pin(MemorySegment memory);
+
+    /** Takes lent memory back, which nothing copies any more. */
+    void unpin(MemorySegment memory);
+
+    /** Copies all of lent memory to the device, beside the stream. */
+    void uploadAside(long to, MemorySegment from);
+
+    /** Fills lent memory from the device, beside the stream. */
+    void downloadAside(MemorySegment to, long from);
+
+    /** Notes that the copies aside of a direction have come this far. */
+    void recordAside(Direction direction, int event);
+
+    /** Lets copies aside of a direction, from here on, wait until the event's stream has come to it. */
+    void holdAside(Direction direction, int event);
+
+    /** Lets the stream, from here on, wait until the copies aside have come to the event. */
+    void hold(int event);
+
     /** Time between two events that have been waited for. */
     long nanosBetween(int first, int second);
 
@@ -81,6 +103,14 @@ interface Device extends AutoCloseable {
 
     @Override
     void close();
+
+    /** Of copies aside; each goes on whatever the other waits for. */
+    enum Direction {
+        /** To the device. */
+        UP,
+        /** To the host. */
+        DOWN
+    }
 
     /** A launch of {@code gridX · gridY} blocks, {@code cluster} neighbours in x together. */
     record Clusters(int gridX, int gridY, int cluster, int threads, int sharedBytes) {}

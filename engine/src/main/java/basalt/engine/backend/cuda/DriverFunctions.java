@@ -11,7 +11,8 @@ import java.lang.invoke.MethodHandle;
 
 /**
  * Functions of the driver that JCuda lacks, or calls at a cost per argument. Launches carry the attribute that lets a
- * kernel start before its predecessor in the stream has ended. Confined to the engine thread.
+ * kernel start before its predecessor in the stream has ended. Confined to the engine thread, but for copies and what
+ * concerns host memory.
  */
 @SuppressWarnings("restricted")
 final class DriverFunctions {
@@ -23,6 +24,7 @@ final class DriverFunctions {
     private static final int SWIZZLE_128B = 3; // CU_TENSOR_MAP_SWIZZLE_128B
     private static final int L2_PROMOTION_256B = 3; // CU_TENSOR_MAP_L2_PROMOTION_L2_256B
     private static final int DIMENSIONS_MAX = 5;
+    private static final int REGISTER_PORTABLE = 1; // CU_MEMHOSTREGISTER_PORTABLE: for the contexts of all devices
     /** Of a CUtensorMap. */
     static final int TENSOR_MAP_BYTES = 128;
 
@@ -35,6 +37,8 @@ final class DriverFunctions {
     private final MethodHandle functionOfModule;
     private final MethodHandle setAttribute;
     private final MethodHandle encodeTensor;
+    private final MethodHandle registerHost;
+    private final MethodHandle unregisterHost;
     private final MemorySegment stream;
     private final MemorySegment handle; // where the driver writes one
     private final MemorySegment config;
@@ -76,6 +80,9 @@ final class DriverFunctions {
                 FunctionDescriptor.of(
                         status, address, status, status, word, address, address, address, address, status, status,
                         status, status));
+        registerHost =
+                link(linker, library, "cuMemHostRegister_v2", FunctionDescriptor.of(status, address, word, status));
+        unregisterHost = link(linker, library, "cuMemHostUnregister", FunctionDescriptor.of(status, address));
         handle = arena.allocate(ValueLayout.JAVA_LONG);
         stream = MemorySegment.ofAddress(streamHandle);
         config = arena.allocate(CONFIG_BYTES, Long.BYTES);
@@ -180,6 +187,22 @@ final class DriverFunctions {
                     SWIZZLE_128B,
                     L2_PROMOTION_256B,
                     0); // zeros outside
+        } catch (Throwable e) {
+            throw new AssertionError(e);
+        }
+    }
+
+    int registerHost(MemorySegment memory) {
+        try {
+            return (int) registerHost.invokeExact(memory, memory.byteSize(), REGISTER_PORTABLE);
+        } catch (Throwable e) {
+            throw new AssertionError(e);
+        }
+    }
+
+    int unregisterHost(MemorySegment memory) {
+        try {
+            return (int) unregisterHost.invokeExact(memory);
         } catch (Throwable e) {
             throw new AssertionError(e);
         }

@@ -51,12 +51,16 @@ final class JcudaDevice implements Device {
     private final CUcontext context = new CUcontext();
     private final CUdevice device = new CUdevice();
     private final Stream stream = new Stream();
+    private final Stream uploads = new Stream();
+    private final Stream downloads = new Stream();
     private final Map<Kernel, Long> functions = new EnumMap<>(Kernel.class); // CUfunction
     private final cublasHandle cublas = new cublasHandle();
     private final Pointer one = Pointer.to(new float[] {1});
     private final Pointer zero = Pointer.to(new float[] {0});
     private final Arena arena = Arena.ofShared();
     private final DriverFunctions driver;
+    private final DriverFunctions uploader;
+    private final DriverFunctions downloader;
     private final int multiprocessorCount;
     private final List<Memory> allocations = new ArrayList<>();
     private final List<Pointer> hostAllocations = new ArrayList<>();
@@ -86,7 +90,11 @@ final class JcudaDevice implements Device {
         bind();
         multiprocessorCount = attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
         check("cuStreamCreate", JCudaDriver.cuStreamCreate(stream, STREAM_NON_BLOCKING));
+        check("cuStreamCreate", JCudaDriver.cuStreamCreate(uploads, STREAM_NON_BLOCKING));
+        check("cuStreamCreate", JCudaDriver.cuStreamCreate(downloads, STREAM_NON_BLOCKING));
         driver = new DriverFunctions(arena, stream.handle(), true);
+        uploader = new DriverFunctions(arena, uploads.handle(), false);
+        downloader = new DriverFunctions(arena, downloads.handle(), false);
         requireSharedMemory();
         loadKernels();
         checkCublas("cublasCreate", JCublas2.cublasCreate(cublas));
@@ -365,6 +373,48 @@ final class JcudaDevice implements Device {
     }
 
     @Override
+    public void pin(MemorySegment memory) {
+        check("cuMemHostRegister", driver.registerHost(memory));
+    }
+
+    @Override
+    public void unpin(MemorySegment memory) {
+        driver.unregisterHost(memory);
+    }
+
+    @Override
+    public void uploadAside(long to, MemorySegment from) {
+        check("cuMemcpyHtoDAsync", uploader.copyToDevice(to, from, from.byteSize()));
+    }
+
+    @Override
+    public void downloadAside(MemorySegment to, long from) {
+        check("cuMemcpyDtoHAsync", downloader.copyToHost(to, from, to.byteSize()));
+    }
+
+    @Override
+    public void recordAside(Direction direction, int event) {
+        check("cuEventRecord", JCudaDriver.cuEventRecord(events.get(event), aside(direction)));
+    }
+
+    @Override
+    public void holdAside(Direction direction, int event) {
+        check("cuStreamWaitEvent", JCudaDriver.cuStreamWaitEvent(aside(direction), events.get(event), 0));
+    }
+
+    private Stream aside(Direction direction) {
+        return switch (direction) {
+            case UP -> uploads;
+            case DOWN -> downloads;
+        };
+    }
+
+    @Override
+    public void hold(int event) {
+        check("cuStreamWaitEvent", JCudaDriver.cuStreamWaitEvent(stream, events.get(event), 0));
+    }
+
+    @Override
     public long nanosBetween(int first, int second) {
         float[] millis = new float[1];
         check("cuEventElapsedTime", JCudaDriver.cuEventElapsedTime(millis, events.get(first), events.get(second)));
@@ -379,12 +429,16 @@ final class JcudaDevice implements Device {
     @Override
     public void close() {
         bind();
+        JCudaDriver.cuStreamSynchronize(uploads);
+        JCudaDriver.cuStreamSynchronize(downloads);
         JCudaDriver.cuStreamSynchronize(stream);
         JCublas2.cublasDestroy(cublas);
         graphs.forEach(graph -> JCudaDriver.cuGraphExecDestroy(graph));
         events.forEach(event -> JCudaDriver.cuEventDestroy(event));
         allocations.forEach(memory -> JCudaDriver.cuMemFree(memory));
         hostAllocations.forEach(memory -> JCudaDriver.cuMemFreeHost(memory));
+        JCudaDriver.cuStreamDestroy(uploads);
+        JCudaDriver.cuStreamDestroy(downloads);
         JCudaDriver.cuStreamDestroy(stream);
         JCudaDriver.cuDevicePrimaryCtxRelease(device);
         arena.close();

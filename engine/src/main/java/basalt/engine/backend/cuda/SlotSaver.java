@@ -1,8 +1,7 @@
 package basalt.engine.backend.cuda;
 
 import basalt.engine.EngineException;
-import basalt.engine.state.StateImage;
-import basalt.engine.state.StateLayout;
+import basalt.engine.state.SavedState;
 import java.lang.foreign.MemorySegment;
 import java.util.Optional;
 import java.util.concurrent.ArrayBlockingQueue;
@@ -12,35 +11,39 @@ import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 
 /**
- * Copies states to the host while the device goes on. The engine thread puts a copy into the stream, where it has its
- * turn between two steps; a thread of this class waits for it and converts it. Bounded by the buffers that copies go
- * to.
+ * Copies states to the host while the device goes on. Between two steps the device copies the slot to a place aside,
+ * which takes microseconds; from there it goes to a block of host memory beside the steps that follow. A thread of this
+ * class waits for that. Bounded by the places.
  */
 final class SlotSaver implements AutoCloseable {
-    private static final int BUFFER_COUNT = 4;
+    private static final int PLACE_COUNT = 4;
     private static final long END_SECONDS = 30;
 
     private final Device device;
-    private final SlotMemory slotMemory;
-    private final StateLayout layout;
-    private final ArrayBlockingQueue<Buffer> free = new ArrayBlockingQueue<>(BUFFER_COUNT);
+    private final SlotBlocks blocks;
+    private final ArrayBlockingQueue<Place> free = new ArrayBlockingQueue<>(PLACE_COUNT);
     private final ThreadPoolExecutor thread = new ThreadPoolExecutor(
             1,
             1,
             0,
             TimeUnit.SECONDS,
-            new LinkedBlockingQueue<>(BUFFER_COUNT),
+            new LinkedBlockingQueue<>(PLACE_COUNT),
             task -> Thread.ofPlatform().daemon().name("basalt-save").unstarted(task));
 
-    private record Buffer(MemorySegment memory, int event) {}
+    /** Device memory for one slot, and the events when it is written and when it is read. */
+    private record Place(long address, int copied, int downloaded) {}
 
-    SlotSaver(Device device, SlotMemory slotMemory, StateLayout layout) {
+    SlotSaver(Device device, SlotBlocks blocks) {
         this.device = device;
-        this.slotMemory = slotMemory;
-        this.layout = layout;
-        for (int i = 0; i < BUFFER_COUNT; i++) {
-            free.add(new Buffer(device.allocateMapped(slotMemory.bytes()), device.createEvent()));
+        this.blocks = blocks;
+        for (int i = 0; i < PLACE_COUNT; i++) {
+            free.add(new Place(device.allocate(blocks.blockBytes()), device.createEvent(), device.createEvent()));
         }
+    }
+
+    /** Whether {@link #begin} has room for a state now. */
+    boolean hasRoom() {
+        return !free.isEmpty() && blocks.hasFree();
     }
 
     /**
@@ -48,31 +51,36 @@ final class SlotSaver implements AutoCloseable {
      *
      * @param address of the slot
      * @param tokenCount that it has consumed
-     * @return empty if all buffers are in use
+     * @return empty if there is no room
      */
-    Optional<CompletableFuture<StateImage>> begin(long address, long tokenCount) {
-        var buffer = free.poll();
-        if (buffer == null) {
+    Optional<CompletableFuture<SavedState>> begin(long address, long tokenCount) {
+        var place = free.poll();
+        if (place == null) {
             return Optional.empty();
         }
-        device.download(buffer.memory(), address, slotMemory.bytes());
-        device.record(buffer.event());
-        var image = new CompletableFuture<StateImage>();
-        thread.execute(() -> end(buffer, tokenCount, image));
-        return Optional.of(image);
+        var block = blocks.take();
+        if (block == null) {
+            free.add(place);
+            return Optional.empty();
+        }
+        device.copy(place.address(), address, blocks.blockBytes());
+        device.record(place.copied());
+        device.holdAside(Device.Direction.DOWN, place.copied());
+        device.downloadAside(block, place.address());
+        device.recordAside(Device.Direction.DOWN, place.downloaded());
+        var saved = new CompletableFuture<SavedState>();
+        thread.execute(() -> end(place, block, tokenCount, saved));
+        return Optional.of(saved);
     }
 
-    private void end(Buffer buffer, long tokenCount, CompletableFuture<StateImage> image) {
+    private void end(Place place, MemorySegment block, long tokenCount, CompletableFuture<SavedState> saved) {
         try {
             device.bind();
-            device.await(buffer.event());
-            var written = new StateImage(layout);
-            slotMemory.read(buffer.memory(), written);
-            written.tokenCount(tokenCount);
-            free.add(buffer);
-            image.complete(written);
+            device.await(place.downloaded());
+            free.add(place);
+            saved.complete(blocks.own(block, tokenCount));
         } catch (EngineException e) {
-            image.completeExceptionally(e);
+            saved.completeExceptionally(e);
         }
     }
 

@@ -8,6 +8,8 @@ import basalt.engine.backend.RowSampling;
 import basalt.engine.backend.StepResult;
 import basalt.engine.model.ElementType;
 import basalt.engine.model.ModelConfig;
+import basalt.engine.state.EarlierState;
+import basalt.engine.state.SavedState;
 import basalt.engine.state.StateImage;
 import basalt.engine.state.StateLayout;
 import java.util.Arrays;
@@ -45,6 +47,7 @@ public final class FakeBackend implements Backend {
     private final int[] flatCounts; // [stepsInFlightMax]; scored tokens
     private volatile long failingStep = Long.MAX_VALUE;
     private volatile Executor saver = Runnable::run;
+    private volatile boolean areSavesHeld;
     private long enqueuedCount;
     private long awaitedCount;
     private boolean isClosed;
@@ -205,32 +208,73 @@ public final class FakeBackend implements Backend {
         lastTokens[toSlot] = lastTokens[fromSlot];
     }
 
+    /** The form that the fake keeps by itself: the hashes as they are. */
+    @SuppressWarnings("ArrayRecordComponent") // told apart by identity
+    private record SavedHashes(StateLayout layout, long tokenCount, long[] ring) implements SavedState {
+        @Override
+        public long bytes() {
+            return (long) Long.BYTES * ring.length;
+        }
+
+        @Override
+        public StateImage image() {
+            var image = new StateImage(layout);
+            write(ring, tokenCount, image);
+            return image;
+        }
+    }
+
+    private static void write(long[] ring, long tokenCount, StateImage image) {
+        var words = image.tensor(0);
+        for (int i = 0; i < RING * HASH_WORDS; i++) {
+            words[i] = (ring[i / HASH_WORDS] >>> (16 * (i % HASH_WORDS))) & 0xffff;
+        }
+        image.tokenCount(tokenCount);
+    }
+
     @Override
     public void save(int slot, StateImage image) {
         requireState(slot);
-        var words = image.tensor(0);
-        for (int i = 0; i < RING * HASH_WORDS; i++) {
-            words[i] = (rings[slot][i / HASH_WORDS] >>> (16 * (i % HASH_WORDS))) & 0xffff;
-        }
-        image.tokenCount(tokenCounts[slot]);
+        write(rings[slot], tokenCounts[slot], image);
     }
 
-    /** Lets images that are begun to be saved be ready only when the executor runs; may be called by any thread. */
+    /** Lets states that are begun to be saved be ready only when the executor runs; may be called by any thread. */
     public void saveLate(Executor executor) {
         saver = executor;
     }
 
     @Override
-    public CompletableFuture<StateImage> beginSave(int slot) {
-        var image = new StateImage(layout);
-        save(slot, image);
-        var saved = new CompletableFuture<StateImage>();
-        saver.execute(() -> saved.complete(image));
+    public CompletableFuture<SavedState> beginSave(int slot) {
+        requireState(slot);
+        var state = new SavedHashes(layout, tokenCounts[slot], rings[slot].clone());
+        var saved = new CompletableFuture<SavedState>();
+        saver.execute(() -> saved.complete(state));
         return saved;
     }
 
+    /** Lets saves wait until told otherwise; may be called by any thread. */
+    public void holdSaves(boolean value) {
+        areSavesHeld = value;
+    }
+
     @Override
-    public void load(int slot, StateImage image) {
+    public boolean canBeginSave() {
+        return !areSavesHeld;
+    }
+
+    @Override
+    public void load(int slot, SavedState state) {
+        if (EarlierState.whole(state) instanceof SavedHashes hashes) {
+            System.arraycopy(hashes.ring(), 0, rings[slot], 0, RING);
+            isPoisoned[slot] = false;
+        } else {
+            read(slot, state.image());
+        }
+        tokenCounts[slot] = state.tokenCount();
+        lastTokens[slot] = -1;
+    }
+
+    private void read(int slot, StateImage image) {
         var words = image.tensor(0);
         boolean hasNan = false;
         Arrays.fill(rings[slot], 0);
@@ -239,8 +283,6 @@ public final class FakeBackend implements Backend {
             rings[slot][i / HASH_WORDS] |= (long) words[i] << (16 * (i % HASH_WORDS));
         }
         isPoisoned[slot] = hasNan;
-        tokenCounts[slot] = image.tokenCount();
-        lastTokens[slot] = -1;
     }
 
     @Override

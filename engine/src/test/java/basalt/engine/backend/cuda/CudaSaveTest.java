@@ -2,6 +2,9 @@ package basalt.engine.backend.cuda;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertInstanceOf;
+import static org.junit.jupiter.api.Assertions.assertNotSame;
+import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import basalt.engine.backend.Batch;
@@ -9,51 +12,169 @@ import basalt.engine.backend.StepResult;
 import basalt.engine.model.Checkpoint;
 import basalt.engine.model.ElementType;
 import basalt.engine.model.Golden;
+import basalt.engine.state.SavedState;
 import basalt.engine.state.StateImage;
 import java.util.ArrayList;
+import java.util.List;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.locks.LockSupport;
+import java.util.function.Consumer;
+import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 
-/** States on their way from an emulated device, whose slots are overwritten meanwhile. */
+/** States on their way from an emulated device and back, whose slots are overwritten meanwhile. */
 final class CudaSaveTest {
     private static final int SLOTS = 8; // more than copies on their way at most
     private static final int TOKENS_MAX = 64;
 
-    @Test
-    void stateIsThatOfTheMomentWhenItsSaveBegan() {
+    @BeforeEach
+    void requireEmulation() {
         assumeTrue(EmulatedDevice.library(ElementType.F32).isPresent(), "the kernels were not compiled for emulation");
-        var options = new CudaBackend.Options(SLOTS, SLOTS, TOKENS_MAX, true, ElementType.F32);
+    }
 
+    /** A backend whose every slot has read other tokens. */
+    private static void run(long hostBytesMax, Consumer<CudaBackend> test) {
+        var options = new CudaBackend.Options(SLOTS, SLOTS, TOKENS_MAX, true, ElementType.F32, hostBytesMax);
         try (var checkpoint = Checkpoint.open(Golden.open("g05_fla").directory());
                 var backend = CudaBackend.open(
                         new EmulatedDevice(ElementType.F32), checkpoint.config(), checkpoint.weights(), options)) {
             var batch = new Batch(SLOTS, TOKENS_MAX);
             for (int slot = 0; slot < SLOTS; slot++) {
                 backend.zero(slot);
-                batch.add(slot, new int[] {1 + slot, 2, 3, 4, 5}, 0, 3 + slot % 3, false);
+                batch.add(slot, new int[] {1 + slot, 2, 3, 4, 5}, 0, count(slot), false);
             }
             backend.enqueue(batch);
             backend.await(new StepResult(SLOTS, TOKENS_MAX));
-            var expected = new ArrayList<StateImage>();
-            for (int slot = 0; slot < SLOTS; slot++) {
-                var image = new StateImage(backend.layout());
-                backend.save(slot, image);
-                expected.add(image);
-            }
+            test.accept(backend);
+        }
+    }
 
-            var saved = new ArrayList<CompletableFuture<StateImage>>();
+    private static int count(int slot) {
+        return 3 + slot % 3;
+    }
+
+    private static List<StateImage> images(CudaBackend backend) {
+        var images = new ArrayList<StateImage>();
+        for (int slot = 0; slot < SLOTS; slot++) {
+            var image = new StateImage(backend.layout());
+            backend.save(slot, image);
+            images.add(image);
+        }
+        return images;
+    }
+
+    private static void assertSameState(StateImage expected, StateImage actual) {
+        assertEquals(expected.tokenCount(), actual.tokenCount());
+        for (int i = 0; i < expected.layout().tensors().size(); i++) {
+            assertArrayEquals(expected.tensor(i), actual.tensor(i), "tensor " + i);
+        }
+    }
+
+    /** Saves when the backend has room, as the scheduler does. */
+    private static SavedState save(CudaBackend backend, int slot) {
+        while (!backend.canBeginSave()) {
+            LockSupport.parkNanos(100_000);
+        }
+        var saved = backend.beginSave(slot);
+        backend.poison(slot);
+        return saved.join();
+    }
+
+    @Test
+    void stateIsThatOfTheMomentWhenItsSaveBegan() {
+        run(0, backend -> {
+            var expected = images(backend);
+
+            var saved = new ArrayList<CompletableFuture<SavedState>>();
             for (int slot = 0; slot < SLOTS; slot++) {
                 saved.add(backend.beginSave(slot));
                 backend.zero(slot);
             }
 
             for (int slot = 0; slot < SLOTS; slot++) {
-                var image = saved.get(slot).join();
-                assertEquals(3 + slot % 3, image.tokenCount());
-                for (int i = 0; i < backend.layout().tensors().size(); i++) {
-                    assertArrayEquals(expected.get(slot).tensor(i), image.tensor(i), "slot " + slot + ", tensor " + i);
-                }
+                assertSameState(expected.get(slot), saved.get(slot).join().image());
             }
-        }
+        });
+    }
+
+    @Test
+    void statesComeBackIntoAnySlot() {
+        run(1 << 24, backend -> {
+            var expected = images(backend);
+            var saved = new ArrayList<SavedState>();
+            for (int slot = 0; slot < SLOTS; slot++) {
+                saved.add(save(backend, slot));
+            }
+
+            for (int slot = 0; slot < SLOTS; slot++) {
+                assertInstanceOf(SlotBlock.class, saved.get(slot));
+                backend.load((slot + 3) % SLOTS, saved.get(slot));
+            }
+
+            var loaded = images(backend);
+            for (int slot = 0; slot < SLOTS; slot++) {
+                assertSameState(expected.get(slot), loaded.get((slot + 3) % SLOTS));
+            }
+        });
+    }
+
+    @Test
+    void statesBeyondTheBoundMoveToTheHeapAndBack() {
+        run(
+                0,
+                backend -> { // a few free blocks are all there are
+                    var expected = images(backend);
+                    var saved = new ArrayList<SavedState>();
+                    for (int slot = 0; slot < SLOTS; slot++) {
+                        saved.add(save(backend, slot));
+                    }
+
+                    for (int round = 0; round < 3; round++) {
+                        for (int slot = 0; slot < SLOTS; slot++) {
+                            assertSame(saved.get(slot), backend.prepare(saved.get(slot)));
+                            backend.load(slot, saved.get(slot));
+                            assertSameState(expected.get(slot), saved.get(slot).image());
+                        }
+                        var loaded = images(backend);
+                        for (int slot = 0; slot < SLOTS; slot++) {
+                            assertSameState(expected.get(slot), loaded.get(slot));
+                        }
+                    }
+                });
+    }
+
+    @Test
+    void stateOfAnotherDeviceIsTaken() {
+        run(
+                1 << 24,
+                one -> run(1 << 24, other -> {
+                    var expected = images(one);
+                    var saved = save(one, 2);
+
+                    other.load(5, saved); // as it is
+                    while (!other.canBeginSave()) {
+                        LockSupport.parkNanos(100_000);
+                    }
+                    var prepared = other.prepare(saved);
+                    other.load(6, prepared);
+
+                    assertNotSame(saved, prepared);
+                    assertInstanceOf(SlotBlock.class, prepared);
+                    assertSameState(expected.get(2), images(other).get(5));
+                    assertSameState(expected.get(2), images(other).get(6));
+                }));
+    }
+
+    @Test
+    void statesOutliveTheirDevice() {
+        var saved = new ArrayList<SavedState>();
+        var expected = new ArrayList<StateImage>();
+
+        run(1 << 24, backend -> {
+            expected.addAll(images(backend));
+            saved.add(save(backend, 1));
+        });
+
+        assertSameState(expected.get(1), saved.getFirst().image());
     }
 }

@@ -10,17 +10,19 @@ import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandle;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
 
 /**
  * The kernels as the native module compiled them for the CPU, one launch after another. Device memory is host memory,
- * filled with NaN where nothing wrote it.
+ * filled with NaN where nothing wrote it. Copies aside are done as late as can be: when their event is waited for.
  */
 @SuppressWarnings("restricted")
 final class EmulatedDevice implements Device {
@@ -30,6 +32,12 @@ final class EmulatedDevice implements Device {
     private final Map<Kernel, MemorySegment> symbols = new EnumMap<>(Kernel.class);
     private final List<List<Runnable>> graphs = new ArrayList<>();
     private @Nullable List<Runnable> recording;
+    private final ReentrantLock asideLock = new ReentrantLock(); // guards the next two
+    private final ArrayDeque<Aside> aside = new ArrayDeque<>();
+    private int eventCount;
+
+    /** A copy that is not done yet, or an event that it has not come to. */
+    private record Aside(int event, Runnable copy) {}
 
     /** The library that an emulated device of a type needs, if the build made it. */
     static Optional<Path> library(ElementType type) {
@@ -210,14 +218,61 @@ final class EmulatedDevice implements Device {
 
     @Override
     public int createEvent() {
-        return 0;
+        return eventCount++;
     }
 
     @Override
     public void record(int event) {}
 
     @Override
-    public void await(int event) {}
+    public void await(int event) {
+        asideLock.lock();
+        try {
+            while (aside.stream().anyMatch(left -> left.event() == event)) {
+                aside.remove().copy().run();
+            }
+        } finally {
+            asideLock.unlock();
+        }
+    }
+
+    @Override
+    public void pin(MemorySegment memory) {}
+
+    @Override
+    public void unpin(MemorySegment memory) {}
+
+    @Override
+    public void uploadAside(long to, MemorySegment from) {
+        addAside(-1, () -> at(to, from.byteSize()).copyFrom(from));
+    }
+
+    @Override
+    public void downloadAside(MemorySegment to, long from) {
+        addAside(-1, () -> to.copyFrom(at(from, to.byteSize())));
+    }
+
+    @Override
+    public void recordAside(Direction direction, int event) {
+        addAside(event, () -> {});
+    }
+
+    private void addAside(int event, Runnable copy) {
+        asideLock.lock();
+        try {
+            aside.add(new Aside(event, copy));
+        } finally {
+            asideLock.unlock();
+        }
+    }
+
+    @Override
+    public void holdAside(Direction direction, int event) {}
+
+    @Override
+    public void hold(int event) {
+        await(event);
+    }
 
     @Override
     public long nanosBetween(int first, int second) {

@@ -60,6 +60,8 @@ public final class GpuCheck {
             case "small" -> small(parts[1]);
             case "rules" -> rules(Path.of(parts[1]));
             case "memory" -> memory();
+            case "sessions" -> sessions(Path.of(parts[1]));
+            case "promotion" -> promotion(parts[1], Integer.parseInt(parts[2]));
             case "long" -> longTaylor(Integer.parseInt(parts[1]));
             case "bench" -> bench(parts[1], parts[2], false);
             case "deterministic" -> bench(parts[1], parts[2], true);
@@ -160,6 +162,39 @@ public final class GpuCheck {
         }
     }
 
+    private void sessions(Path model) {
+        try (var checkpoint = Checkpoint.open(model)) {
+            for (ElementType type : List.of(ElementType.BF16, ElementType.F32)) {
+                new GpuSessions(
+                                checkpoint,
+                                type,
+                                120,
+                                t -> new JcudaDevice(0, t),
+                                (name, value) -> add("sessions", type + " " + name, value))
+                        .run();
+            }
+        }
+    }
+
+    private void promotion(String model, int rowCount) {
+        ModelConfig config = config(model);
+        try (var arena = Arena.ofShared()) {
+            Weights weights = new BenchmarkModels(arena, 1).weights(config);
+            var sizes = new GpuPromotion.Sizes(2_000, rowCount);
+            new GpuPromotion(
+                            new JcudaDevice(0, ElementType.BF16),
+                            config,
+                            weights,
+                            sizes,
+                            (name, value) -> add("promotion", model + " " + name, value))
+                    .run();
+        }
+    }
+
+    private static ModelConfig config(String model) {
+        return model.equals("360m") ? BenchmarkModels.small() : BenchmarkModels.large();
+    }
+
     private void longTaylor(int tokens) {
         try (var device = new JcudaDevice(0, ElementType.BF16)) {
             var taylor = new LongTaylor(device, tokens, 3);
@@ -231,7 +266,7 @@ public final class GpuCheck {
 
     /** Decode at batches like {@code 1,8,32}, a {@code p} in front profiles the kernels too; {@code t2048} prefills. */
     private void bench(String model, String what, boolean isDeterministic) {
-        ModelConfig config = model.equals("360m") ? BenchmarkModels.small() : BenchmarkModels.large();
+        ModelConfig config = config(model);
         try (var arena = Arena.ofShared()) {
             Weights weights = new BenchmarkModels(arena, 1).weights(config);
             for (String item : what.split(",", -1)) {

@@ -146,6 +146,41 @@ final class SelectingDevice implements Device {
     }
 
     @Override
+    public void pin(MemorySegment memory) {
+        device.pin(memory);
+    }
+
+    @Override
+    public void unpin(MemorySegment memory) {
+        device.unpin(memory);
+    }
+
+    @Override
+    public void uploadAside(long to, MemorySegment from) {
+        device.uploadAside(to, from);
+    }
+
+    @Override
+    public void downloadAside(MemorySegment to, long from) {
+        device.downloadAside(to, from);
+    }
+
+    @Override
+    public void recordAside(Direction direction, int event) {
+        device.recordAside(direction, event);
+    }
+
+    @Override
+    public void holdAside(Direction direction, int event) {
+        device.holdAside(direction, event);
+    }
+
+    @Override
+    public void hold(int event) {
+        device.hold(event);
+    }
+
+    @Override
     public long nanosBetween(int first, int second) {
         return device.nanosBetween(first, second);
     }

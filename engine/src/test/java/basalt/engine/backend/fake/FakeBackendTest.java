@@ -97,6 +97,23 @@ class FakeBackendTest {
     }
 
     @Test
+    void itsOwnFormOfASavedStateIsTheImagesToo() {
+        for (int slot = 0; slot < 3; slot++) {
+            configure(slot, 100, new int[0]);
+        }
+        consume(0, 0, 5);
+
+        var saved = backend.beginSave(0).join();
+        backend.load(1, saved);
+        backend.load(2, saved.image());
+
+        assertEquals(5, saved.tokenCount());
+        int expected = step(0, 5, TOKENS.length);
+        assertEquals(expected, step(1, 5, TOKENS.length));
+        assertEquals(expected, step(2, 5, TOKENS.length));
+    }
+
+    @Test
     void rollbackIsExactWithinABlock() {
         configure(0, 100, new int[0]);
         configure(1, 100, new int[0]);
