@@ -152,6 +152,11 @@ class ResumeIT {
                 withoutComments(server.get("/v1/streams/" + stream + "?after=" + stream + ":0")
                         .body()));
         assertEquals(second, withoutComments(resume(stream, "0").body()));
+        String last = events.substring(events.lastIndexOf("id: ") + 4)
+                .lines()
+                .findFirst()
+                .orElseThrow();
+        assertEquals(204, resume(stream, last).status());
         for (String wrong : List.of("1000", "x", "-1", "stream_1:0")) {
             assertEquals(400, resume(stream, wrong).status(), wrong);
         }

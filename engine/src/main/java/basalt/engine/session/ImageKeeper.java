@@ -221,20 +221,23 @@ final class ImageKeeper implements AutoCloseable {
     }
 
     /**
-     * Makes room in the archive for an image that a journal builds on, which is never dropped. Call only when holding
-     * no other session's lock than that of the image.
+     * Makes room in the archive for an image that a journal builds on, which is never dropped. Those of all sessions
+     * are of about the same size. Call only when holding the session's lock.
      *
-     * @throws EngineException.SessionsFull if there is none
+     * @throws EngineException.SessionsFull if others like it take all there is
      */
-    void makeRoom(long bytes) {
+    void makeRoom(Session session, long bytes) {
         if (!archive.isDurable()) {
             return; // it has a bound of its own
         }
-        trimArchive(config.archiveBytesMax() - bytes);
-        if (archiveBytes() + bytes > config.archiveBytesMax()) {
+        long others = sessions.stream()
+                .filter(other -> other != session && other.hasBase())
+                .count();
+        if ((others + 1) * bytes > config.archiveBytesMax()) {
             throw new EngineException.SessionsFull("Uploaded states take all the room that there is for states, "
                     + config.archiveBytesMax() + " bytes; delete some of their sessions.");
         }
+        trimArchive(config.archiveBytesMax() - bytes);
     }
 
     private void trimArchive(long bytesMax) {

@@ -22,6 +22,7 @@ final class Session {
     private volatile long tokenCount;
     private volatile long usedMillis;
     private volatile boolean isNoted; // written under lock
+    private volatile boolean hasBase; // written under lock
 
     Session(String id, Journal.Entry.Head head, long tokenCount, long usedMillis) {
         this.id = id;
@@ -138,6 +139,16 @@ final class Session {
         isNoted = false;
         digest = newDigest;
         usedMillis = nowMillis;
+    }
+
+    /** Whether its journal builds on an image. */
+    boolean hasBase() {
+        return hasBase;
+    }
+
+    /** Call only when holding lock, or before anyone else can. */
+    void hasBase(boolean value) {
+        hasBase = value;
     }
 
     /** Whether its owner has written something down about it as it is. */

@@ -87,6 +87,7 @@ public final class SessionStore implements AutoCloseable {
         session.lock.lock();
         try {
             session.version(version);
+            session.hasBase(entries.stream().anyMatch(Journal.Entry.Base.class::isInstance));
             keep(session, state);
         } finally {
             session.lock.unlock();
@@ -372,9 +373,10 @@ public final class SessionStore implements AutoCloseable {
         try {
             requireIdle(session);
             var head = new Journal.Entry.Head(config.fingerprint(), owner, session.createdMillis, session.lifeMillis);
-            keeper.makeRoom(bytes.length);
+            keeper.makeRoom(session, bytes.length);
             byte[] journal = Journal.bytes(List.of(head, new Journal.Entry.Base(state.tokenCount())));
             session.version(archive.replace(label(id, head), session.version(), journal, state.tokenCount(), bytes));
+            session.hasBase(true);
             keep(session, state);
         } finally {
             session.lock.unlock();

@@ -61,6 +61,7 @@ final class SessionTable {
                 if (log.head().fingerprint().equals(config.fingerprint())) {
                     var session = new Session(id, log.head(), log.tokenCount(), log.usedMillis());
                     session.noted(log.note().isPresent());
+                    session.hasBase(log.hasBase());
                     sessions.put(id, session);
                 } else {
                     foreign++;
@@ -150,6 +151,7 @@ final class SessionTable {
         makeRoom(owner);
         var session = new Session(id, log.head(), log.tokenCount(), log.usedMillis());
         session.version(version.get());
+        session.hasBase(log.hasBase());
         var before = sessions.putIfAbsent(id, session);
         return before == null ? session : before;
     }
@@ -169,6 +171,7 @@ final class SessionTable {
             session.state(null);
             left.accept(session);
             session.changed(log.tokenCount(), log.usedMillis(), "");
+            session.hasBase(log.hasBase());
             session.version(version.get());
         }
         return true;

@@ -239,6 +239,22 @@ class SessionFailureTest {
     }
 
     @Test
+    void uploadsTakeTheRoomOfStatesThatCanBeReadAgain() throws Exception {
+        var config = new SessionConfig(StoreFixture.FINGERPRINT, 1_000, 0, 5 * IMAGE_BYTES, 1);
+        try (var store = open(archive(), config)) {
+            for (int i = 0; i < 10; i++) {
+                String id = store.create(OWNER, Duration.ZERO);
+                StoreFixture.answer(store, id, PROMPT, 100, 0);
+            }
+            for (int i = 0; i < 3; i++) {
+                String from = store.list(OWNER, "", 1).getFirst().id();
+                store.importState(OWNER, store.create(OWNER, Duration.ZERO), store.exported(OWNER, from));
+            }
+            assertEquals(13, store.count());
+        }
+    }
+
+    @Test
     void listSaysWhenItsPlaceIsGoneAndShowsWhatCanBeRead() throws Exception {
         try (var store = open(archive(), sessions(10))) {
             String gone = store.create(OWNER, Duration.ZERO);

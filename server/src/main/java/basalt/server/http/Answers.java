@@ -11,6 +11,7 @@ import basalt.server.observe.Metrics;
 import basalt.server.observe.RequestSpan;
 import io.helidon.http.HeaderName;
 import io.helidon.http.HeaderNames;
+import io.helidon.http.Status;
 import io.helidon.webserver.CloseConnectionException;
 import io.helidon.webserver.http.ServerRequest;
 import io.helidon.webserver.http.ServerResponse;
@@ -233,6 +234,12 @@ final class Answers {
         try (var reader = stream.reader(from)) {
             connections.currentInbound().watch(reader::close);
             response.header(STREAM_ID, stream.id());
+            if (reader.isAtEnd()) {
+                // A browser's EventSource would take an empty stream for a lost one and come back for ever.
+                response.status(Status.NO_CONTENT_204);
+                response.send();
+                return;
+            }
             try (var events = new EventStream(response)) {
                 clock.add(events);
                 try {

@@ -39,15 +39,15 @@ final class ApiKeyFilter implements Filter {
 
     @Override
     public void filter(FilterChain chain, RoutingRequest request, RoutingResponse response) {
-        boolean isGuarded = Routes.isGuarded(request.prologue().uriPath().path());
-        if (!isGuarded) {
+        String path = request.prologue().uriPath().path();
+        if (!Routes.isGuarded(path)) {
             chain.proceed();
             return;
         }
         int key = key(request.headers().first(HeaderNames.AUTHORIZATION).orElse(""));
         if (key == UNKNOWN) {
             ProblemResponses.send(request, response, REFUSAL);
-        } else if (request.prologue().method().equals(Method.POST)) {
+        } else if (request.prologue().method().equals(Method.POST) && !ResponsesHandler.isCancel(path)) {
             proceedWithin(key, chain, request, response);
         } else {
             chain.proceed();

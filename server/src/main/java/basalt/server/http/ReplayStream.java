@@ -247,6 +247,16 @@ final class ReplayStream implements EventSink {
             }
         }
 
+        /** Whether all was sent before, and nothing more comes. */
+        boolean isAtEnd() {
+            lock.lock();
+            try {
+                return isEnded && sentIndex == firstIndex + events.size();
+            } finally {
+                lock.unlock();
+            }
+        }
+
         /** Call only when holding lock. */
         private boolean isCurrent() {
             return hasReader && number == readerCount && !isClosed;

@@ -81,6 +81,11 @@ final class ResponsesHandler {
         return path.endsWith(ITEMS) ? PATH + ITEMS : path.endsWith(CANCEL) ? PATH + CANCEL : PATH;
     }
 
+    /** Whether a request to this path makes room for others, so that it is never too much. */
+    static boolean isCancel(String path) {
+        return path.startsWith("/v1/responses/") && path.endsWith(CANCEL);
+    }
+
     private static String session(String response) {
         return response.startsWith(PREFIX) ? SESSION_PREFIX + response.substring(PREFIX.length()) : "";
     }
