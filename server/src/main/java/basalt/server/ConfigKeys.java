@@ -125,7 +125,11 @@ final class ConfigKeys {
     static final ConfigKey<String> TLS_KEY =
             ConfigKey.text("tls-key", "", "FILE", "key of the certificate in PEM (PKCS #8)");
     static final ConfigKey<Duration> WARM_UP = ConfigKey.time(
-            "warm-up", "1s", ZERO, Duration.ofMinutes(1), "how long the engine runs before the first request");
+            "warm-up",
+            "800ms",
+            ZERO,
+            Duration.ofMinutes(1),
+            "how long requests of its own run before those of clients");
     static final ConfigKey<Duration> DRAIN_DELAY = ConfigKey.time(
             "drain-delay", "0s", ZERO, HOUR, "how long requests are accepted after SIGTERM, while readiness is false");
     static final ConfigKey<Duration> DRAIN_TIMEOUT =

@@ -26,6 +26,7 @@ import java.util.concurrent.locks.LockSupport;
  */
 final class Container {
     static final String IMAGE = "localhost/basalt:cpu";
+    static final String CUDA_IMAGE = "localhost/basalt:cuda";
     private static final Path ENGINE = Path.of("..", "target", "engine");
     private static final Duration PATIENCE = Duration.ofSeconds(60);
     private static final Duration POLL = Duration.ofMillis(5);
@@ -43,14 +44,26 @@ final class Container {
         this.readyMillis = readyMillis;
     }
 
-    /** Why no containers can be had; empty if they can. */
+    /** Why no containers can be had; empty if they can. Fails if an image could not be built. */
     static String unavailable() throws IOException {
-        if (!Files.isDirectory(ENGINE)) {
-            return "THE IMAGE IS NOT TESTED: build it with container/ci-image.sh target/engine";
+        Path failed = ENGINE.resolve("failed");
+        if (Files.exists(failed)) {
+            throw new AssertionError(Files.readString(failed));
         }
-        Path reason = ENGINE.resolve("unavailable");
+        return Files.isDirectory(ENGINE)
+                ? reason("THE IMAGE", "unavailable")
+                : "THE IMAGE IS NOT TESTED: build it with container/ci-image.sh target/engine";
+    }
+
+    /** Why the CUDA image cannot be had, where containers can; empty if it can. */
+    static String cudaUnavailable() throws IOException {
+        return reason("THE CUDA IMAGE", "unavailable-cuda");
+    }
+
+    private static String reason(String what, String file) throws IOException {
+        Path reason = ENGINE.resolve(file);
         return Files.exists(reason)
-                ? "THE IMAGE IS NOT TESTED: " + Files.readString(reason).strip()
+                ? what + " IS NOT TESTED: " + Files.readString(reason).strip()
                 : "";
     }
 
@@ -67,16 +80,20 @@ final class Container {
 
     /** Starts one that cannot write but to /tmp; returns when it is ready. */
     static Container start(String... environment) throws IOException, InterruptedException {
-        int port = freePort();
+        return start(IMAGE, freePort(), environment);
+    }
+
+    /** The same of another image, or at a port that is known. */
+    static Container start(String image, int port, String... environment) throws IOException, InterruptedException {
         int opsPort = freePort();
-        String name = "basalt-" + port;
+        String name = "basalt-" + port + "-" + opsPort; // a port may be taken over
         var command = new ArrayList<>(List.of("create", "--name", name, "--network", "host", "--read-only", "--tmpfs"));
         command.addAll(List.of("/tmp", "--env", "BASALT_HOST=127.0.0.1", "--env", "BASALT_PORT=" + port));
         command.addAll(List.of("--env", "BASALT_OPS_PORT=" + opsPort));
         for (String variable : environment) {
             command.addAll(List.of("--env", variable));
         }
-        command.add(IMAGE);
+        command.add(image);
         podman(command.toArray(String[]::new));
         long began = System.nanoTime();
         podman("start", name);
@@ -87,7 +104,7 @@ final class Container {
         return new Container(name, port, opsPort, (System.nanoTime() - began) / 1_000_000);
     }
 
-    private static int freePort() throws IOException {
+    static int freePort() throws IOException {
         try (var socket = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
             return socket.getLocalPort();
         }
@@ -102,6 +119,11 @@ final class Container {
         } catch (IOException e) {
             return false;
         }
+    }
+
+    /** What it has logged. */
+    String logs() {
+        return logs(name);
     }
 
     private static String logs(String name) {

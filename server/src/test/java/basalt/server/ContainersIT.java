@@ -1,10 +1,12 @@
 package basalt.server;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertNotNull;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import basalt.server.fixture.CutProxy;
+import basalt.server.fixture.NginxProxy;
 import basalt.server.fixture.RedisServer;
 import com.fasterxml.jackson.databind.JsonNode;
 import java.io.BufferedInputStream;
@@ -16,7 +18,9 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.List;
 import java.util.concurrent.CompletableFuture;
+import java.util.jar.JarFile;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -29,6 +33,9 @@ class ContainersIT {
     private static final long IMAGE_BYTES_MAX = 150_000_000;
 
     private static final long READY_MILLIS_MAX = 20_000;
+    private static final int TURNS = 50;
+    private static final int TURN_TOKENS = 12;
+    private static final int CLIENTS = 4;
 
     @TempDir
     private Path folder;
@@ -113,6 +120,27 @@ class ContainersIT {
     }
 
     @Test
+    void cudaImageServesOnTheCpuWhereThereIsNoGpuAndSaysWhy() throws Exception {
+        String reason = Container.cudaUnavailable();
+        assumeTrue(reason.isEmpty(), reason);
+        Container server = Container.start(Container.CUDA_IMAGE, Container.freePort());
+        started.add(server);
+
+        String whole = text(server.json("POST", "/v1/completions", completion("\"prompt\":\"The old house\"", 20)));
+
+        assertTrue(whole.length() > 20, whole);
+        String log = server.logs();
+        assertTrue(log.contains("event=backend backend=cpu reason=\"no NVIDIA driver"), log);
+        Container.podman("cp", server.name() + ":/opt/basalt/lib", folder.toString());
+        try (var jars = Files.newDirectoryStream(folder.resolve("lib"), "basalt-native-*.jar");
+                var kernels = new JarFile(jars.iterator().next().toFile())) {
+            for (String file : List.of("bf16.fatbin", "f32.fatbin", "libbasalt-cublas.so")) {
+                assertNotNull(kernels.getEntry("META-INF/basalt/" + file), file);
+            }
+        }
+    }
+
+    @Test
     void sigtermLetsAnOpenStreamEnd() throws Exception {
         Container server = start();
         try (var socket = new Socket(InetAddress.getLoopbackAddress(), server.port())) {
@@ -143,13 +171,13 @@ class ContainersIT {
             Container other = start(url, timeout);
             String id = one.json("POST", "/v1/sessions", "{}").path("id").asText();
             var texts = new ArrayList<String>();
-            for (int turn = 0; turn < 6; turn++) {
+            for (int turn = 0; turn < TURNS / 2; turn++) {
                 texts.add(turn(turn % 2 == 0 ? one : other, id, turn));
             }
 
             one.signal("TERM"); // it hands over what only its memory has
             assertEquals(0, one.awaitExit());
-            texts.add(turn(other, id, 6));
+            texts.add(turn(other, id, texts.size()));
 
             proxy.become(CutProxy.State.CUT);
             awaitStore(other, "down");
@@ -157,7 +185,7 @@ class ContainersIT {
             other.json("POST", "/v1/completions", completion("\"prompt\":\"The\"", 5));
             proxy.become(CutProxy.State.WHOLE);
             awaitStore(other, "up");
-            texts.add(turn(other, id, 7));
+            texts.add(turn(other, id, texts.size()));
 
             Container third = start(url, timeout);
             Container leaving = other;
@@ -171,13 +199,65 @@ class ContainersIT {
             TestServer.await("the turn", () -> isBusy(leaving));
             other.signal("KILL");
             lost.join();
-            texts.add(turn(third, id, 8));
+            Container fourth = start(url, timeout);
+            while (texts.size() < TURNS) {
+                texts.add(turn(texts.size() % 2 == 0 ? third : fourth, id, texts.size()));
+            }
 
             assertEquals(
-                    9, third.json("GET", "/v1/sessions/" + id, "").path("turns").asInt());
+                    TURNS,
+                    third.json("GET", "/v1/sessions/" + id, "").path("turns").asInt());
             String alone = third.json("POST", "/v1/sessions", "{}").path("id").asText();
             for (int turn = 0; turn < texts.size(); turn++) {
                 assertEquals(turn(third, alone, turn), texts.get(turn), "turn " + turn);
+            }
+        }
+    }
+
+    @Test
+    void rollingUpdateUnderLoadLosesNoStreamAndNoCommittedTurn() throws Exception {
+        assumeTrue(RedisServer.isInstalled(), RedisServer.whyNot());
+        assumeTrue(NginxProxy.isInstalled(), NginxProxy.whyNot());
+        try (var redis = RedisServer.start(folder)) {
+            String[] environment = {"BASALT_REDIS_URL=" + redis.url(), "BASALT_DRAIN_DELAY=200ms"};
+            var servers = new ArrayList<>(List.of(start(environment), start(environment)));
+            var ids = new ArrayList<String>();
+            for (int i = 0; i < CLIENTS; i++) {
+                ids.add(servers.get(i % 2)
+                        .json("POST", "/v1/sessions", "{}")
+                        .path("id")
+                        .asText());
+            }
+            TurnLoad load;
+            try (var nginx = NginxProxy.start(
+                    folder, servers.get(0).port(), servers.get(1).port())) {
+                load = TurnLoad.start(ids, TURN_TOKENS, 1, (turn, attempt) -> nginx.port());
+                for (int i = 0; i < servers.size(); i++) {
+                    load.awaitMore();
+                    Container old = servers.get(i);
+                    old.signal("TERM");
+                    assertEquals(0, old.awaitExit());
+                    Container next = Container.start(Container.IMAGE, old.port(), environment);
+                    started.add(next);
+                    servers.set(i, next);
+                }
+                load.awaitMore();
+                assertEquals(List.of(), load.stop(), load.toString());
+            }
+
+            Container any = servers.getFirst();
+            for (int i = 0; i < CLIENTS; i++) {
+                List<String> texts = load.texts(i);
+                String alone = any.json("POST", "/v1/sessions", "{}").path("id").asText();
+                assertEquals(
+                        texts.size(),
+                        any.json("GET", "/v1/sessions/" + ids.get(i), "")
+                                .path("turns")
+                                .asInt());
+                for (int turn = 0; turn < texts.size(); turn++) {
+                    String body = TurnLoad.body(alone, i + turn, TURN_TOKENS);
+                    assertEquals(text(any.json("POST", "/v1/completions", body)), texts.get(turn), "turn " + turn);
+                }
             }
         }
     }
@@ -187,7 +267,7 @@ class ContainersIT {
     }
 
     private static String turn(Container server, String id, int turn) throws IOException, InterruptedException {
-        return text(server.json("POST", "/v1/completions", turnBody(id, 30, turn)));
+        return text(server.json("POST", "/v1/completions", turnBody(id, TURN_TOKENS, turn)));
     }
 
     private static void awaitStore(Container server, String state) {
