@@ -18,23 +18,25 @@ RUN mvn -B -ntp -q org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy \
     -Dartifact=org.jcuda:jcublas-natives:12.6.0:jar:linux-x86_64 -DoutputDirectory=/jcublas
 
 FROM ${CUDA_BUILD_IMAGE} AS kernels
-RUN apt-get update -q && apt-get install -y -q --no-install-recommends unzip && rm -rf /var/lib/apt/lists/*
+RUN command -v unzip || \
+    (apt-get update -q && apt-get install -y -q --no-install-recommends unzip && rm -rf /var/lib/apt/lists/*)
 COPY --from=jcublas /jcublas/*.jar /jcublas.jar
 COPY native /build/native
 RUN sh /build/native/build.sh /build/native/target /jcublas.jar
 
-# ---- Jars, runtime and start-up cache.
+# ---- Jars and runtime of both targets, then the start-up cache of each.
 
-FROM ${BUILD_IMAGE} AS build-cpu
+FROM ${BUILD_IMAGE} AS jars
 WORKDIR /build
 COPY . .
+RUN sh container/assemble.sh /opt/basalt jars
+
+FROM jars AS build-cpu
 RUN sh container/assemble.sh /opt/basalt cpu
 
-FROM ${BUILD_IMAGE} AS build-cuda
-WORKDIR /build
-COPY . .
-COPY --from=kernels /build/native/target native/target
-RUN sh container/assemble.sh /opt/basalt cuda
+FROM jars AS build-cuda
+COPY --from=kernels /build/native/target/classes /kernels
+RUN sh container/assemble.sh /opt/basalt cuda /kernels
 
 # ---- Images.
 

@@ -1,10 +1,13 @@
 #!/bin/sh
-# Assembles what an image holds: jars, a Java runtime of what they need, the default model and a start-up cache.
-# usage: assemble.sh FOLDER cpu|cuda, from the repository root
+# Assembles what an image holds: first jars, a Java runtime of what they need, and the default model; then, for one target,
+# a start-up cache.
+# usage: assemble.sh FOLDER jars, then assemble.sh FOLDER cpu or assemble.sh FOLDER cuda KERNELS, from the repository root;
+# KERNELS is what native/build.sh leaves in its folder classes
 set -eu
 
 folder=$1
 target=$2
+kernels=${3:-}
 JAVA_HOME=$(./basalt jdk)
 export JAVA_HOME
 java=$folder/jre/bin/java
@@ -16,11 +19,23 @@ jars() {
     mkdir -p "$folder/lib" "$folder/models"
     cp server/target/lib/*.jar server/target/basalt-server-*.jar "$folder/lib/"
     rm -f "$folder"/lib/*-tests.jar "$folder"/lib/*-sources.jar
-    # Ten megabytes that only load on a GPU; without them the server finds no GPU, and says so.
-    [ "$target" = cuda ] || rm -f "$folder"/lib/*-natives-*.jar
     cp target/bom.json "$folder/sbom.json"
     cp -r models/based-10m "$folder/models/"
     cp LICENSE "$folder/"
+}
+
+# What the targets have apart.
+parts() {
+    if [ "$target" = cpu ]; then
+        # Ten megabytes that only load on a GPU; without them the server finds no GPU, and says so.
+        rm -f "$folder"/lib/*-natives-*.jar "$folder"/lib/basalt-native-*.jar
+        return
+    fi
+    [ -s "$kernels/META-INF/basalt/bf16.fatbin" ] || {
+        echo "assemble.sh: $kernels has no kernels: build them with native/build.sh where nvcc is" >&2
+        exit 1
+    }
+    "$JAVA_HOME/bin/jar" --update --file "$folder"/lib/basalt-native-*.jar -C "$kernels" META-INF/basalt
 }
 
 # The modules that the jars name, and what services and the Vector API need besides.
@@ -35,10 +50,14 @@ runtime() {
 arguments() {
     cat >"$folder/basalt.args" <<END
 -XX:AOTCache=$folder/basalt.aot
+-Xlog:aot=off
+-Xlog:cds=off
 -XX:MaxRAMPercentage=75
 -XX:+UseSerialGC
 -Xmn32m
 -XX:-UsePerfData
+-XX:CompileCommand=quiet
+-XX:CompileCommand=CompileThresholdScaling,basalt.engine.backend.cpu.*::*,0.1
 --add-modules=jdk.incubator.vector
 --enable-native-access=ALL-UNNAMED
 -Dbasalt.home=$folder
@@ -83,8 +102,12 @@ cache() {
     }
 }
 
-jars
-runtime
+if [ "$target" = jars ]; then
+    jars
+    runtime
+    exit 0
+fi
+parts
 arguments
 cache
 chmod -R a+rX "$folder"
