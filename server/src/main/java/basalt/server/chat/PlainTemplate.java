@@ -56,7 +56,11 @@ public final class PlainTemplate implements ChatTemplate {
     private static void line(StringBuilder text, String speaker, ChatMessage message) {
         text.append(speaker);
         message.name().ifPresent(name -> text.append(" (").append(name).append(')'));
-        text.append(": ").append(message.content()).append('\n');
+        text.append(':');
+        if (!message.content().startsWith(" ")) { // as an answer does, which comes back as it was given
+            text.append(' ');
+        }
+        text.append(message.content()).append('\n');
     }
 
     @Override

@@ -14,7 +14,6 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.util.Arrays;
 import java.util.Optional;
-import java.util.concurrent.atomic.AtomicLong;
 
 /**
  * Reads the bodies of requests, each up to a bound and all that are being read at a time within a budget of memory: a
@@ -26,11 +25,12 @@ final class RequestBody {
 
     private final HttpConfig.Limits limits;
     private final Connections connections;
-    private final AtomicLong heldBytes = new AtomicLong();
+    private final HeldBytes held;
 
     RequestBody(HttpConfig.Limits limits, Connections connections) {
         this.limits = limits;
         this.connections = connections;
+        held = new HeldBytes(limits.bodiesBytesMax());
     }
 
     /** The bytes of a body that says it is JSON, or says nothing. */
@@ -61,6 +61,16 @@ final class RequestBody {
         return body;
     }
 
+    /** Sends an answer of so many bytes, which count as held for as long as its client takes to read it. */
+    void whileHeld(long bytes, Runnable send) {
+        held.hold(bytes, 0);
+        try {
+            send.run();
+        } finally {
+            held.release(bytes);
+        }
+    }
+
     private static RequestException tooLarge() {
         return RequestException.builder()
                 .type(DirectHandler.EventType.OTHER)
@@ -87,7 +97,7 @@ final class RequestBody {
                     throw tooLarge();
                 }
                 if (length == body.length) {
-                    hold(length, counted);
+                    held.hold(length, counted);
                     counted += length;
                     body = Arrays.copyOf(body, (int) Math.min(Integer.MAX_VALUE - Long.BYTES, 2L * length));
                 }
@@ -103,21 +113,7 @@ final class RequestBody {
                     .cause(e)
                     .build();
         } finally {
-            heldBytes.addAndGet(-counted);
-        }
-    }
-
-    /** Counts further bytes of a body, unless others hold too many. */
-    private void hold(long bytes, long ownBytes) {
-        long all = heldBytes.addAndGet(bytes);
-        if (all > limits.bodiesBytesMax() && all > ownBytes + bytes) {
-            heldBytes.addAndGet(-bytes);
-            throw RequestException.builder()
-                    .type(DirectHandler.EventType.OTHER)
-                    .status(Status.SERVICE_UNAVAILABLE_503)
-                    .setKeepAlive(false)
-                    .message("too many large bodies at once")
-                    .build();
+            held.release(counted);
         }
     }
 

@@ -160,7 +160,7 @@ final class SessionsHandler {
         String tenant = tenants.of(request);
         byte[] state = gate.require().seal().seal(tenant, store().exported(tenant, id(request)));
         response.header(HeaderNames.CONTENT_TYPE, "application/octet-stream");
-        Routes.send(request, response, state);
+        bodies.whileHeld(state.length, () -> Routes.send(request, response, state));
     }
 
     private void upload(ServerRequest request, ServerResponse response) {

@@ -52,6 +52,20 @@ class ChatTemplatesTest {
     }
 
     @Test
+    void plainFormRepeatsAnAnswerAsItWasGiven() {
+        for (String answer : List.of(" b", "b")) {
+            var messages = List.of(
+                    new ChatMessage(ChatMessage.Role.USER, "a", Optional.empty()),
+                    new ChatMessage(ChatMessage.Role.ASSISTANT, answer, Optional.empty()),
+                    new ChatMessage(ChatMessage.Role.USER, "c", Optional.empty()));
+
+            int[] tokens = open().encode(messages, ChatTemplate.Opening.NEW_MESSAGE, TOKENIZER);
+
+            assertEquals("User: a\nAssistant: b\nUser: c\nAssistant:", TOKENIZER.decode(tokens));
+        }
+    }
+
+    @Test
     void fileOfItsOwnComesFirst() throws IOException {
         write("tokenizer_config.json", "{\"bos_token\":\"B\",\"chat_template\":\"{{ bos_token }}1\"}");
         assertEquals("B1", text(open()));
