@@ -28,8 +28,8 @@ final class LongBench {
     static final String USAGE = """
             basalt bench long: one long prompt, one long answer, and loss against position
 
+              --text FILE            text for the prompt and the loss, best not one of the training; must be given
               --model DIR            checkpoint (models/based-10m)
-              --text FILE            text for the prompt and the loss, best one the model was not trained on
               --threads N            workers (all processors)
               --tokens N             tokens of the prompt, and of the answer (200000)
               --loss-tokens N        tokens of each scored piece of the text (32000)

@@ -141,7 +141,7 @@ final class ConfigKeys {
     static final ConfigKey<Durability> SESSIONS_FSYNC = ConfigKey.choice(
             "sessions-fsync",
             Durability.SECOND,
-            "when turns outlive a power failure: before they are acknowledged, within a second, or whenever");
+            "when turns outlive a power failure: whenever, within a second, or before they are acknowledged");
     static final ConfigKey<Long> SESSIONS_MAX =
             ConfigKey.whole("sessions-max", 100_000, 1, 10_000_000, "sessions kept at most");
     static final ConfigKey<Long> SESSION_SLOTS = ConfigKey.whole(

@@ -8,13 +8,16 @@ import basalt.engine.backend.fake.FakeBackend;
 import basalt.server.fixture.Pem;
 import basalt.server.fixture.WordTokenizer;
 import java.io.BufferedInputStream;
+import java.io.ByteArrayOutputStream;
 import java.io.IOException;
+import java.io.PrintStream;
 import java.math.BigInteger;
 import java.net.Socket;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import javax.net.ssl.SSLSocket;
@@ -145,6 +148,35 @@ class AccessIT {
                 var answer = WireAnswer.read(new BufferedInputStream(socket.getInputStream()));
                 assertEquals(200, answer.orElseThrow().status());
             }
+        }
+    }
+
+    @Test
+    void healthAsksOverTlsAndTrustsTheConfiguredCertificateAlone() throws Exception {
+        Pem.write(folder, "first");
+        String certificate = folder.resolve("cert.pem").toString();
+        String key = folder.resolve("key.pem").toString();
+        try (var server = TestServer.start("--tls-certificate", certificate, "--tls-key", key)) {
+            var out = new ByteArrayOutputStream();
+            var args = List.of("--port", String.valueOf(server.port()), "--tls-certificate", certificate);
+
+            int ready = HealthCommand.run(args, Map.of(), new PrintStream(out, true, StandardCharsets.UTF_8));
+
+            assertEquals(0, ready, out.toString(StandardCharsets.UTF_8));
+            Path others = Files.createDirectory(folder.resolve("others"));
+            Pem.write(others, "second");
+            var wrong = List.of(
+                    args.get(0),
+                    args.get(1),
+                    args.get(2),
+                    others.resolve("cert.pem").toString());
+            assertEquals(1, HealthCommand.run(wrong, Map.of(), new PrintStream(out, true, StandardCharsets.UTF_8)));
+            var missing = List.of(
+                    args.get(0),
+                    args.get(1),
+                    args.get(2),
+                    folder.resolve("none.pem").toString());
+            assertThrows(StartException.class, () -> HealthCommand.run(missing, Map.of(), System.out));
         }
     }
 

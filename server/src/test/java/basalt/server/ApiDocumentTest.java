@@ -2,6 +2,7 @@ package basalt.server;
 
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import basalt.server.api.ProblemCode;
 import basalt.server.fixture.Contract;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -14,13 +15,14 @@ import java.util.regex.Pattern;
 import java.util.stream.Stream;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
+import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.MethodSource;
 
 /** Each request of docs/API.md, and the answer below it, is one that the contract allows. */
 class ApiDocumentTest {
     private static final Path DOCUMENT = Path.of("..", "docs", "API.md");
     private static final Pattern EXAMPLE = Pattern.compile(
-            "```sh\ncurl http://127\\.0\\.0\\.1:8080(\\S+)(?: -H \\S+ \\S+ \\\\\n  -d '([^']*)')?\n```\n\n"
+            "```sh\ncurl '?http://127\\.0\\.0\\.1:8080([^\\s']+)'?(?: -H \\S+ \\S+ \\\\\n  -d '([^']*)')?\n```\n\n"
                     + "```(json|text)\n(.*?)\n```",
             Pattern.DOTALL);
     private static final int EXAMPLES_MIN = 10;
@@ -36,6 +38,16 @@ class ApiDocumentTest {
         }
         assertTrue(examples.size() >= EXAMPLES_MIN, "found " + examples.size());
         return examples.stream();
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void everyCodeIsInTheTable(ProblemCode code) throws IOException {
+        Pattern row = Pattern.compile("(?m)^\\| [0-9, ]*" + code.status() + "[0-9, ]* \\| [^|]*`" + code.code() + "`");
+
+        boolean isThere = row.matcher(Files.readString(DOCUMENT)).find();
+
+        assertTrue(isThere, () -> "docs/API.md has no line of " + code.status() + " " + code.code());
     }
 
     @ParameterizedTest(name = "{0} {1}")

@@ -1,5 +1,6 @@
 package basalt.engine.backend.cuda;
 
+import basalt.engine.EngineException.DeviceFailure;
 import basalt.engine.SamplingParams;
 import basalt.engine.backend.Batch;
 import basalt.engine.backend.RowSampling;
@@ -36,6 +37,12 @@ public final class GpuCheck {
 
     /** Runs the sections. */
     public static void main(String[] arguments) throws IOException {
+        try {
+            JcudaDevice.count();
+        } catch (DeviceFailure e) {
+            System.err.println("gpu-check: " + e.getMessage());
+            System.exit(1);
+        }
         var check = new GpuCheck();
         var sections = List.of(arguments).subList(1, arguments.length);
         for (String section : sections) {
