@@ -3,7 +3,7 @@ package basalt.engine.schedule;
 import basalt.engine.state.SavedState;
 import basalt.engine.state.Slot;
 import basalt.engine.state.StatePool;
-import java.util.concurrent.CompletableFuture;
+import java.lang.ref.WeakReference;
 import java.util.concurrent.ConcurrentLinkedDeque;
 import org.jspecify.annotations.Nullable;
 
@@ -19,12 +19,30 @@ final class ResidentSlots {
     private final ConcurrentLinkedDeque<Resident> residents = new ConcurrentLinkedDeque<>(); // the oldest first
     private int count;
 
-    /**
-     * A slot that rests.
-     *
-     * @param saved what it holds, once that is saved
-     */
-    record Resident(Slot slot, CompletableFuture<SavedState> saved) {}
+    /** A slot that rests. It does not keep what it holds from being dropped from host memory. */
+    static final class Resident {
+        private final Slot slot;
+        private volatile @Nullable WeakReference<SavedState> saved;
+
+        /** A slot with a state that is being saved. */
+        Resident(Slot slot) {
+            this.slot = slot;
+        }
+
+        Slot slot() {
+            return slot;
+        }
+
+        /** Notes what the slot holds. Called by any thread, before anyone else knows of the saved state. */
+        void saved(SavedState state) {
+            saved = new WeakReference<>(state);
+        }
+
+        boolean holds(SavedState state) {
+            var reference = saved;
+            return reference != null && reference.refersTo(state); // states are told apart by identity
+        }
+    }
 
     /** @param countMax slots that rest at most; 0 lets none */
     ResidentSlots(StatePool statePool, int countMax, LoopCounters counters) {
@@ -50,7 +68,7 @@ final class ResidentSlots {
     @Nullable Slot take(SavedState state) {
         for (var it = residents.iterator(); it.hasNext(); ) {
             var resident = it.next();
-            if (holds(resident, state)) {
+            if (resident.holds(state)) {
                 it.remove();
                 count(count - 1);
                 LoopCounters.add(counters.residentHits, 1);
@@ -63,17 +81,11 @@ final class ResidentSlots {
     /** Whether a slot holds this state, by now. May be asked by any thread. */
     boolean holds(SavedState state) {
         for (var resident : residents) {
-            if (holds(resident, state)) {
+            if (resident.holds(state)) {
                 return true;
             }
         }
         return false;
-    }
-
-    @SuppressWarnings("ReferenceEquality") // states are told apart by identity
-    private static boolean holds(Resident resident, SavedState state) {
-        var saved = resident.saved();
-        return saved.isDone() && !saved.isCompletedExceptionally() && saved.join() == state;
     }
 
     /** Lets a slot rest, or gives it back where that is not wanted. */

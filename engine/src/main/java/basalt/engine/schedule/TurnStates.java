@@ -196,12 +196,15 @@ final class TurnStates {
         var group = sequence.group();
         long position = group.origin().promptStart() + group.promptCount() + end.keptCount();
         int[] sampled = turn.tokens(end.keptCount());
-        var left = leave(sequence.slot(), turn, position);
+        var left = leave(sequence.slot(), turn, position).map(ResidentSlots.Resident::new);
         left.ifPresent(turn::left);
         complete(
                 turn.outcome(),
-                left.map(ResidentSlots.Resident::saved),
-                saved -> new TurnRecord.Copy(saved, sampled, end.rest()));
+                left.map(resident -> backend.beginSave(resident.slot().index())),
+                saved -> {
+                    saved.ifPresent(state -> left.orElseThrow().saved(state));
+                    return new TurnRecord.Copy(saved, sampled, end.rest());
+                });
     }
 
     /** Answers whoever waits once the state is there; without one at once. */
@@ -222,8 +225,8 @@ final class TurnStates {
         });
     }
 
-    /** The state when it had consumed at most so many tokens; none if it is gone, or there is none. */
-    private Optional<ResidentSlots.Resident> leave(@Nullable Slot slot, TurnRecord turn, long position) {
+    /** The slot with the state when it had consumed at most so many tokens; none if it is gone, or there is none. */
+    private Optional<Slot> leave(@Nullable Slot slot, TurnRecord turn, long position) {
         if (slot == null) {
             return Optional.empty();
         }
@@ -241,13 +244,14 @@ final class TurnStates {
         if (wanted < backend.tokenCount(source.index())) {
             backend.rollback(source.index(), wanted);
         }
-        return Optional.of(new ResidentSlots.Resident(source, backend.beginSave(source.index())));
+        return Optional.of(source);
     }
 
+    /** Spares one token of what the rings allow: whoever gets the state may take back its last one. */
     private boolean isWithinReach(Slot slot, long position) {
         long count = backend.tokenCount(slot.index());
         return position <= count
-                && count - position <= StateLayout.ROLLBACK_TOKENS
+                && count - position < StateLayout.ROLLBACK_TOKENS
                 && !StateLayout.foldsBetween(position, count);
     }
 }

@@ -115,7 +115,7 @@ final class ImageKeeper implements AutoCloseable {
                 demote();
                 trimArchive(config.archiveBytesMax());
                 sweep.run();
-            } catch (EngineException e) {
+            } catch (RuntimeException | OutOfMemoryError e) { // the next time may go better
                 LOG.log(System.Logger.Level.ERROR, "event=sessions_not_kept reason=\"" + e.getMessage() + "\"", e);
             }
         }

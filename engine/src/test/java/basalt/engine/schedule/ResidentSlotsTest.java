@@ -2,11 +2,13 @@ package basalt.engine.schedule;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertNull;
 
 import basalt.engine.GenerationRequest;
 import basalt.engine.Turn;
 import basalt.engine.backend.fake.FakeBackend;
 import basalt.engine.state.SessionState;
+import java.lang.ref.WeakReference;
 import java.util.ArrayList;
 import org.junit.jupiter.api.Test;
 
@@ -57,6 +59,21 @@ class ResidentSlotsTest {
         assertEquals(1, engine.stats().residentHitCount());
         assertArrayEquals(one.tokens(), two.tokens());
         assertEquals(2, engine.stats().residentSlotCount());
+    }
+
+    @Test
+    void slotKeepsNoSavedStateInHostMemory() throws Exception {
+        var engine = engine(SLOTS);
+        var saved = new WeakReference<>(
+                turn(engine, SessionState.EMPTY, 1, 2, 3).state().saved().orElseThrow());
+
+        for (int i = 0; i < 100 && saved.get() != null; i++) {
+            System.gc();
+            Thread.sleep(10);
+        }
+
+        assertNull(saved.get());
+        assertEquals(1, engine.stats().residentSlotCount());
     }
 
     @Test

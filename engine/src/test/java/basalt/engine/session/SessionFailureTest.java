@@ -21,6 +21,8 @@ import java.util.Arrays;
 import java.util.Collections;
 import java.util.List;
 import java.util.Optional;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
 import org.junit.jupiter.api.AfterEach;
@@ -171,6 +173,37 @@ class SessionFailureTest {
             }
             StoreFixture.answer(store, id, PROMPT, 10, 0);
             assertEquals(26, store.summary(OWNER, id).tokenCount());
+        }
+    }
+
+    /** The thread that keeps images goes on, whatever an image fails by. */
+    @Test
+    void imagesAreKeptAfterAnyFailure() throws Exception {
+        var archive = archive();
+        try (var store = open(archive, sessions(10))) {
+            String id = store.create(OWNER, Duration.ZERO);
+            for (var failure : List.of(new IllegalStateException("a fault of ours"), new OutOfMemoryError("as told"))) {
+                var failed = new CountDownLatch(1);
+                archive.beforeImage = any -> {
+                    failed.countDown();
+                    throwAny(failure);
+                };
+                StoreFixture.answer(store, id, PROMPT, 10, 0);
+                assertTrue(failed.await(20, TimeUnit.SECONDS), "no image was tried");
+                var tried = new CountDownLatch(1);
+                archive.beforeImage = any -> tried.countDown();
+                StoreFixture.answer(store, id, PROMPT, 10, 0);
+
+                assertTrue(tried.await(20, TimeUnit.SECONDS), "no image is kept any more");
+            }
+        }
+    }
+
+    private static void throwAny(Throwable failure) {
+        switch (failure) {
+            case Error e -> throw e;
+            case RuntimeException e -> throw e;
+            default -> throw new AssertionError(failure);
         }
     }
 

@@ -7,6 +7,7 @@ import basalt.engine.state.StateImage;
 import basalt.engine.state.StateLayout;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.lang.ref.Cleaner;
 import java.lang.ref.WeakReference;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
@@ -27,10 +28,11 @@ import org.jspecify.annotations.Nullable;
  * device or a thread, overtakes none of them.
  *
  * <p>The memory is this process's own and is only lent to the device: what states hold stays readable after
- * {@link #close}.
+ * {@link #close}, and is freed when nobody holds a state or this any more.
  */
 final class SlotBlocks implements AutoCloseable {
     private static final System.Logger LOG = System.getLogger(SlotBlocks.class.getName());
+    private static final Cleaner CLEANER = Cleaner.create();
     private static final int FREE_MIN = 4;
     private static final int PAGE_BYTES = 4096;
     private static final long END_SECONDS = 30;
@@ -39,7 +41,7 @@ final class SlotBlocks implements AutoCloseable {
     private final SlotMemory slotMemory;
     private final StateLayout layout;
     private final int drainedEvent;
-    private final Arena arena = Arena.ofAuto();
+    private final Arena arena = Arena.ofShared(); // which, unlike an automatic one, counts as no direct buffers
     private final ThreadPoolExecutor thread = new ThreadPoolExecutor(
             1,
             1,
@@ -70,6 +72,7 @@ final class SlotBlocks implements AutoCloseable {
         this.layout = layout;
         countMax = (int) Math.min(Integer.MAX_VALUE, FREE_MIN + bytesMax / slotMemory.bytes());
         drainedEvent = device.createEvent();
+        CLEANER.register(this, arena::close);
     }
 
     /** Makes the blocks, in time. */
@@ -91,12 +94,12 @@ final class SlotBlocks implements AutoCloseable {
         return slotMemory.bytes();
     }
 
-    /** Whether {@link #take} has a block now; if not, it will. */
+    /** Whether there is nothing to wait for: {@link #take} has a block now, or never will. */
     boolean hasFree() {
         lock.lock();
         try {
             refill();
-            return !free.isEmpty();
+            return !free.isEmpty() || countMax == 0;
         } finally {
             lock.unlock();
         }
@@ -164,10 +167,18 @@ final class SlotBlocks implements AutoCloseable {
         if (block == null) {
             return state;
         }
-        if (state instanceof SlotBlock other && other.layout().equals(layout)) {
-            other.blocks().read(other, block);
-        } else {
-            slotMemory.write(state.image(), block);
+        boolean isWritten = false;
+        try {
+            if (state instanceof SlotBlock other && other.layout().equals(layout)) {
+                other.blocks().read(other, block);
+            } else {
+                slotMemory.write(state.image(), block);
+            }
+            isWritten = true;
+        } finally {
+            if (!isWritten) {
+                giveBack(block);
+            }
         }
         return mine == null ? own(block, state.tokenCount()) : moved(mine, block);
     }
@@ -239,7 +250,7 @@ final class SlotBlocks implements AutoCloseable {
 
     /** Lets the thread see to free blocks. Call only when holding lock. */
     private void refill() {
-        if (free.size() < FREE_MIN && !isRefilling && !isClosed) {
+        if (countMax > 0 && free.size() < FREE_MIN && !isRefilling && !isClosed) {
             isRefilling = true;
             thread.execute(this::fill);
         }
@@ -252,7 +263,7 @@ final class SlotBlocks implements AutoCloseable {
             while (goesOn) {
                 goesOn = addDead() || addNew() || addEldest();
             }
-        } catch (EngineException e) {
+        } catch (EngineException | OutOfMemoryError e) {
             LOG.log(System.Logger.Level.WARNING, "event=no_more_blocks reason=\"" + e.getMessage() + "\"", e);
         } finally {
             lock.lock();

@@ -41,7 +41,7 @@ final class SlotSaver implements AutoCloseable {
         }
     }
 
-    /** Whether {@link #begin} has room for a state now. */
+    /** Whether {@link #begin} has room for a state now, or has no memory for any. */
     boolean hasRoom() {
         return !free.isEmpty() && blocks.hasFree();
     }

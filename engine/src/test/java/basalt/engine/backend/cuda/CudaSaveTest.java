@@ -5,6 +5,8 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertInstanceOf;
 import static org.junit.jupiter.api.Assertions.assertNotSame;
 import static org.junit.jupiter.api.Assertions.assertSame;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import basalt.engine.backend.Batch;
@@ -14,6 +16,9 @@ import basalt.engine.model.ElementType;
 import basalt.engine.model.Golden;
 import basalt.engine.state.SavedState;
 import basalt.engine.state.StateImage;
+import basalt.engine.state.StateLayout;
+import java.lang.management.BufferPoolMXBean;
+import java.lang.management.ManagementFactory;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
@@ -34,10 +39,13 @@ final class CudaSaveTest {
 
     /** A backend whose every slot has read other tokens. */
     private static void run(long hostBytesMax, Consumer<CudaBackend> test) {
+        run(new EmulatedDevice(ElementType.F32), hostBytesMax, test);
+    }
+
+    private static void run(EmulatedDevice device, long hostBytesMax, Consumer<CudaBackend> test) {
         var options = new CudaBackend.Options(SLOTS, SLOTS, TOKENS_MAX, true, ElementType.F32, hostBytesMax);
         try (var checkpoint = Checkpoint.open(Golden.open("g05_fla").directory());
-                var backend = CudaBackend.open(
-                        new EmulatedDevice(ElementType.F32), checkpoint.config(), checkpoint.weights(), options)) {
+                var backend = CudaBackend.open(device, checkpoint.config(), checkpoint.weights(), options)) {
             var batch = new Batch(SLOTS, TOKENS_MAX);
             for (int slot = 0; slot < SLOTS; slot++) {
                 backend.zero(slot);
@@ -70,11 +78,17 @@ final class CudaSaveTest {
         }
     }
 
-    /** Saves when the backend has room, as the scheduler does. */
-    private static SavedState save(CudaBackend backend, int slot) {
+    private static void awaitRoom(CudaBackend backend) {
+        long start = System.nanoTime();
         while (!backend.canBeginSave()) {
+            assertTrue(System.nanoTime() - start < 30_000_000_000L, "no room for a save");
             LockSupport.parkNanos(100_000);
         }
+    }
+
+    /** Saves when the backend has room, as the scheduler does. */
+    private static SavedState save(CudaBackend backend, int slot) {
+        awaitRoom(backend);
         var saved = backend.beginSave(slot);
         backend.poison(slot);
         return saved.join();
@@ -152,9 +166,7 @@ final class CudaSaveTest {
                     var saved = save(one, 2);
 
                     other.load(5, saved); // as it is
-                    while (!other.canBeginSave()) {
-                        LockSupport.parkNanos(100_000);
-                    }
+                    awaitRoom(other);
                     var prepared = other.prepare(saved);
                     other.load(6, prepared);
 
@@ -163,6 +175,88 @@ final class CudaSaveTest {
                     assertSameState(expected.get(2), images(other).get(5));
                     assertSameState(expected.get(2), images(other).get(6));
                 }));
+    }
+
+    /** Which takes longer, but nobody waits for ever. */
+    @Test
+    void statesAreSavedWhereNoMemoryCanBePinned() {
+        run(new EmulatedDevice(ElementType.F32).withoutPinning(), 1 << 24, backend -> {
+            var expected = images(backend);
+
+            for (int slot = 0; slot < SLOTS; slot++) {
+                var saved = save(backend, slot);
+                assertSame(saved, backend.prepare(saved));
+                backend.load(slot, saved);
+                assertSameState(expected.get(slot), saved.image());
+            }
+
+            var loaded = images(backend);
+            for (int slot = 0; slot < SLOTS; slot++) {
+                assertSameState(expected.get(slot), loaded.get(slot));
+            }
+        });
+    }
+
+    private record Unreadable(StateLayout layout) implements SavedState {
+        @Override
+        public long tokenCount() {
+            return 1;
+        }
+
+        @Override
+        public long bytes() {
+            return 0;
+        }
+
+        @Override
+        public StateImage image() {
+            throw new IllegalStateException("as told");
+        }
+    }
+
+    @Test
+    void stateThatCannotBeReadTakesNoBlockAway() {
+        run(
+                0,
+                backend -> { // a few free blocks are all there are
+                    var expected = images(backend);
+                    awaitRoom(backend);
+
+                    for (int i = 0; i < 2 * SLOTS; i++) {
+                        assertThrows(
+                                IllegalStateException.class,
+                                () -> backend.prepare(new Unreadable(backend.layout())),
+                                "" + i);
+                    }
+
+                    var saved = save(backend, 3);
+                    assertInstanceOf(SlotBlock.class, saved);
+                    assertSameState(expected.get(3), saved.image());
+                });
+    }
+
+    /** Else large budgets would leave none of the JVM's own for files and sockets. */
+    @Test
+    void blocksAreNoDirectBuffers() {
+        long before = directBytes();
+
+        run(1 << 24, backend -> {
+            var saved = new ArrayList<SavedState>();
+            for (int slot = 0; slot < SLOTS; slot++) {
+                saved.add(save(backend, slot));
+                assertInstanceOf(SlotBlock.class, saved.get(slot));
+            }
+            long added = directBytes() - before;
+            assertTrue(added < SLOTS * saved.getFirst().bytes(), "bytes " + added);
+        });
+    }
+
+    private static long directBytes() {
+        return ManagementFactory.getPlatformMXBeans(BufferPoolMXBean.class).stream()
+                .filter(pool -> pool.getName().equals("direct"))
+                .mapToLong(BufferPoolMXBean::getMemoryUsed)
+                .findFirst()
+                .orElseThrow();
     }
 
     @Test

@@ -1,5 +1,6 @@
 package basalt.engine.backend.cuda;
 
+import basalt.engine.EngineException;
 import basalt.engine.model.ElementType;
 import java.lang.foreign.Arena;
 import java.lang.foreign.FunctionDescriptor;
@@ -35,6 +36,7 @@ final class EmulatedDevice implements Device {
     private final ReentrantLock asideLock = new ReentrantLock(); // guards the next two
     private final ArrayDeque<Aside> aside = new ArrayDeque<>();
     private int eventCount;
+    private boolean canPin = true;
 
     /** A copy that is not done yet, or an event that it has not come to. */
     private record Aside(int event, Runnable copy) {}
@@ -64,6 +66,12 @@ final class EmulatedDevice implements Device {
         for (Kernel kernel : Kernel.values()) {
             symbols.put(kernel, arena.allocateFrom(kernel.symbol()));
         }
+    }
+
+    /** The same with a host whose memory cannot be pinned. */
+    EmulatedDevice withoutPinning() {
+        canPin = false;
+        return this;
     }
 
     @Override
@@ -237,7 +245,11 @@ final class EmulatedDevice implements Device {
     }
 
     @Override
-    public void pin(MemorySegment memory) {}
+    public void pin(MemorySegment memory) {
+        if (!canPin) {
+            throw new EngineException.DeviceFailure("emulated: no memory can be pinned");
+        }
+    }
 
     @Override
     public void unpin(MemorySegment memory) {}
