@@ -153,11 +153,19 @@ public final class DirectoryArchive implements SessionArchive {
         return version;
     }
 
+    /** Another process may hold the directory since {@link #close}. */
+    private void requireOpen() throws IOException {
+        if (!lockChannel.isOpen()) {
+            throw new IOException("the sessions are closed, as the server ends");
+        }
+    }
+
     /** @param isForced whether the content has to be on the disk before the name, unless nothing ever has */
     private void write(Path path, byte[] bytes, boolean isForced) {
         Path unfinished = directory.resolve(path.getFileName() + ".new");
         boolean isWritten = false;
         try {
+            requireOpen();
             try (var channel = FileChannel.open(
                     unfinished,
                     StandardOpenOption.CREATE,
@@ -198,10 +206,15 @@ public final class DirectoryArchive implements SessionArchive {
         }
     }
 
+    private FileChannel opened(Path path) throws IOException {
+        requireOpen();
+        return FileChannel.open(path, StandardOpenOption.WRITE);
+    }
+
     @Override
     public JournalVersion append(String id, JournalVersion version, byte[] entry) {
         Path path = journalPath(id);
-        try (var channel = FileChannel.open(path, StandardOpenOption.WRITE)) {
+        try (var channel = opened(path)) {
             long end = channel.size();
             var buffer = ByteBuffer.wrap(entry);
             boolean isWhole = false;
@@ -245,7 +258,7 @@ public final class DirectoryArchive implements SessionArchive {
     @Override
     public void truncate(String id, long bytes) {
         Path path = journalPath(id);
-        try (var channel = FileChannel.open(path, StandardOpenOption.WRITE)) {
+        try (var channel = opened(path)) {
             channel.truncate(bytes);
             LOG.log(System.Logger.Level.WARNING, "event=journal_cut session={0} bytes={1}", id, Long.toString(bytes));
         } catch (IOException e) {
@@ -275,6 +288,7 @@ public final class DirectoryArchive implements SessionArchive {
     public void copyImage(String fromId, String toId, long tokenCount) {
         Path from = imagePath(fromId, tokenCount);
         try {
+            requireOpen();
             if (Files.exists(from)) {
                 Files.createLink(imagePath(toId, tokenCount), from);
                 index(toId).put(tokenCount, Files.size(from));
@@ -293,13 +307,20 @@ public final class DirectoryArchive implements SessionArchive {
     }
 
     @Override
+    public long imageBytes(String id, long tokenCount) {
+        var known = images.get(id);
+        return known == null ? 0 : known.getOrDefault(tokenCount, 0L);
+    }
+
+    @Override
     public void deleteImage(String id, long tokenCount) {
         index(id).remove(tokenCount);
         delete(imagePath(id, tokenCount));
     }
 
-    private static void delete(Path path) {
+    private void delete(Path path) {
         try {
+            requireOpen();
             Files.deleteIfExists(path);
         } catch (IOException e) {
             throw failure(path, "delete", e);
@@ -325,9 +346,10 @@ public final class DirectoryArchive implements SessionArchive {
         setAside(imagePath(id, tokenCount), reason);
     }
 
-    private static void setAside(Path path, String reason) {
+    private void setAside(Path path, String reason) {
         LOG.log(System.Logger.Level.WARNING, "event=set_aside file={0} reason=\"{1}\"", path, reason);
         try {
+            requireOpen();
             Files.move(path, aside(path), StandardCopyOption.REPLACE_EXISTING);
         } catch (IOException e) {
             throw failure(path, "set aside", e);

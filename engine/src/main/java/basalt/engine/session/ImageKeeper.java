@@ -221,19 +221,17 @@ final class ImageKeeper implements AutoCloseable {
     }
 
     /**
-     * Makes room in the archive for an image that a journal builds on, which is never dropped. Those of all sessions
-     * are of about the same size. Call only when holding the session's lock.
+     * Makes room in the archive for an image that a journal builds on, which is never dropped.
      *
+     * @param bytes by which such images will take more
      * @throws EngineException.SessionsFull if others like it take all there is
      */
-    void makeRoom(Session session, long bytes) {
+    void makeRoom(long bytes) {
         if (!archive.isDurable()) {
             return; // it has a bound of its own
         }
-        long others = sessions.stream()
-                .filter(other -> other != session && other.hasBase())
-                .count();
-        if ((others + 1) * bytes > config.archiveBytesMax()) {
+        long others = sessions.stream().mapToLong(Session::baseBytes).sum();
+        if (others + bytes > config.archiveBytesMax()) {
             throw new EngineException.SessionsFull("Uploaded states take all the room that there is for states, "
                     + config.archiveBytesMax() + " bytes; delete some of their sessions.");
         }

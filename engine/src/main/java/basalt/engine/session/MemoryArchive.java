@@ -137,6 +137,11 @@ public final class MemoryArchive implements SessionArchive {
     }
 
     @Override
+    public long imageBytes(String id, long tokenCount) {
+        return shared(id, tokenCount).map(shared -> shared.image().length).orElse(0);
+    }
+
+    @Override
     public void deleteImage(String id, long tokenCount) {
         var kept = sessions.get(id);
         if (kept != null) {

@@ -22,7 +22,7 @@ final class Session {
     private volatile long tokenCount;
     private volatile long usedMillis;
     private volatile boolean isNoted; // written under lock
-    private volatile boolean hasBase; // written under lock
+    private volatile long baseBytes; // written under lock
 
     Session(String id, Journal.Entry.Head head, long tokenCount, long usedMillis) {
         this.id = id;
@@ -141,14 +141,14 @@ final class Session {
         usedMillis = nowMillis;
     }
 
-    /** Whether its journal builds on an image. */
-    boolean hasBase() {
-        return hasBase;
+    /** Bytes of the archived image that its journal builds on, 0 if it builds on none. */
+    long baseBytes() {
+        return baseBytes;
     }
 
     /** Call only when holding lock, or before anyone else can. */
-    void hasBase(boolean value) {
-        hasBase = value;
+    void baseBytes(long value) {
+        baseBytes = value;
     }
 
     /** Whether its owner has written something down about it as it is. */

@@ -73,6 +73,9 @@ public interface SessionArchive extends AutoCloseable {
     /** Bytes of a session's images. */
     long imageBytes(String id);
 
+    /** Bytes of an image, 0 if there is none. */
+    long imageBytes(String id, long tokenCount);
+
     /** Drops an image; does nothing if there is none. */
     void deleteImage(String id, long tokenCount);
 

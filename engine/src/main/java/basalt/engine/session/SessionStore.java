@@ -71,10 +71,11 @@ public final class SessionStore implements AutoCloseable {
      * @throws EngineException.SessionsFull if there are too many
      */
     public String create(String owner, Duration life) {
-        return create(newId(), owner, life, List.of(), SessionState.EMPTY);
+        return create(newId(), owner, life, List.of(), 0, SessionState.EMPTY);
     }
 
-    private String create(String id, String owner, Duration life, List<Journal.Entry> entries, SessionState state) {
+    private String create(
+            String id, String owner, Duration life, List<Journal.Entry> entries, long baseBytes, SessionState state) {
         table.makeRoom(owner);
         long now = millis.getAsLong();
         var head = new Journal.Entry.Head(config.fingerprint(), owner, now, life.toMillis());
@@ -87,7 +88,7 @@ public final class SessionStore implements AutoCloseable {
         session.lock.lock();
         try {
             session.version(version);
-            session.hasBase(entries.stream().anyMatch(Journal.Entry.Base.class::isInstance));
+            session.baseBytes(baseBytes);
             keep(session, state);
         } finally {
             session.lock.unlock();
@@ -235,6 +236,7 @@ public final class SessionStore implements AutoCloseable {
      * @param count how many, at most {@value #FORKS_MAX}
      * @return ids of the copies
      * @throws EngineException.SessionNotFound if there is none, or another's
+     * @throws EngineException.SessionsFull if there is no room for so many
      */
     public List<String> fork(String owner, String id, int count, Duration life) throws InterruptedException {
         var session = table.lock(owner, id);
@@ -260,7 +262,7 @@ public final class SessionStore implements AutoCloseable {
             } else {
                 state = load(session);
             }
-            return copies(id, owner, count, life, entries, state);
+            return copies(session, count, life, entries, state);
         } finally {
             session.lock.unlock();
         }
@@ -268,22 +270,26 @@ public final class SessionStore implements AutoCloseable {
 
     /** All or none. The images come first: a journal may build on one. */
     private List<String> copies(
-            String id, String owner, int count, Duration life, List<Journal.Entry> entries, SessionState state) {
+            Session session, int count, Duration life, List<Journal.Entry> entries, SessionState state) {
         var ids = new ArrayList<String>(count);
+        long baseBytes = session.baseBytes();
         boolean areMade = false;
         try {
             while (ids.size() < count) {
-                table.makeRoom(owner);
+                table.makeRoom(session.owner);
+                if (baseBytes > 0) {
+                    keeper.makeRoom(baseBytes);
+                }
                 String fork = newId();
                 ids.add(fork);
-                archive.images(id).forEach(at -> archive.copyImage(id, fork, at));
-                create(fork, owner, life, entries, state);
+                archive.images(session.id).forEach(at -> archive.copyImage(session.id, fork, at));
+                create(fork, session.owner, life, entries, baseBytes, state);
             }
             areMade = true;
             return ids;
         } finally {
             if (!areMade) {
-                ids.forEach(fork -> discard(owner, fork));
+                ids.forEach(fork -> discard(session.owner, fork));
             }
         }
     }
@@ -373,10 +379,10 @@ public final class SessionStore implements AutoCloseable {
         try {
             requireIdle(session);
             var head = new Journal.Entry.Head(config.fingerprint(), owner, session.createdMillis, session.lifeMillis);
-            keeper.makeRoom(session, bytes.length);
+            keeper.makeRoom(bytes.length - session.baseBytes());
             byte[] journal = Journal.bytes(List.of(head, new Journal.Entry.Base(state.tokenCount())));
             session.version(archive.replace(label(id, head), session.version(), journal, state.tokenCount(), bytes));
-            session.hasBase(true);
+            session.baseBytes(bytes.length);
             keep(session, state);
         } finally {
             session.lock.unlock();
@@ -392,10 +398,14 @@ public final class SessionStore implements AutoCloseable {
      */
     public void note(String owner, String id, byte[] note) {
         var session = table.lock(owner, id);
+        boolean isNoted = session.isNoted();
         try {
-            session.version(archive.append(id, session.version(), Journal.bytes(new Journal.Entry.Noted(note))));
-            session.noted(true);
+            byte[] entry = Journal.bytes(new Journal.Entry.Noted(note));
+            session.noted(false); // or it could go itself to make room
+            session.version(written(owner, () -> archive.append(id, session.version(), entry)));
+            isNoted = true;
         } finally {
+            session.noted(isNoted);
             session.lock.unlock();
         }
     }
@@ -478,7 +488,7 @@ public final class SessionStore implements AutoCloseable {
         archive.close();
     }
 
-    /** Writes what is only in memory, and closes the archive. No turn may run any more. */
+    /** Writes what is only in memory, and closes the archive. A turn that still runs fails at its end. */
     @Override
     public void close() {
         keeper.close();

@@ -61,7 +61,7 @@ final class SessionTable {
                 if (log.head().fingerprint().equals(config.fingerprint())) {
                     var session = new Session(id, log.head(), log.tokenCount(), log.usedMillis());
                     session.noted(log.note().isPresent());
-                    session.hasBase(log.hasBase());
+                    session.baseBytes(baseBytes(session.id, log));
                     sessions.put(id, session);
                 } else {
                     foreign++;
@@ -78,6 +78,10 @@ final class SessionTable {
                     Integer.toString(sessions.size()),
                     Integer.toString(foreign));
         }
+    }
+
+    private long baseBytes(String id, SessionLog log) {
+        return log.hasBase() ? archive.imageBytes(id, log.firstCount()) : 0;
     }
 
     /** All that are known; changes with the table. */
@@ -151,7 +155,7 @@ final class SessionTable {
         makeRoom(owner);
         var session = new Session(id, log.head(), log.tokenCount(), log.usedMillis());
         session.version(version.get());
-        session.hasBase(log.hasBase());
+        session.baseBytes(baseBytes(session.id, log));
         var before = sessions.putIfAbsent(id, session);
         return before == null ? session : before;
     }
@@ -171,7 +175,7 @@ final class SessionTable {
             session.state(null);
             left.accept(session);
             session.changed(log.tokenCount(), log.usedMillis(), "");
-            session.hasBase(log.hasBase());
+            session.baseBytes(baseBytes(session.id, log));
             session.version(version.get());
         }
         return true;

@@ -74,6 +74,11 @@ final class HookedArchive implements SessionArchive {
     }
 
     @Override
+    public long imageBytes(String id, long tokenCount) {
+        return archive.imageBytes(id, tokenCount);
+    }
+
+    @Override
     public void deleteImage(String id, long tokenCount) {
         archive.deleteImage(id, tokenCount);
     }

@@ -21,8 +21,6 @@ import java.util.Arrays;
 import java.util.Collections;
 import java.util.List;
 import java.util.Optional;
-import java.util.concurrent.CountDownLatch;
-import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
 import org.junit.jupiter.api.AfterEach;
@@ -176,37 +174,6 @@ class SessionFailureTest {
         }
     }
 
-    /** The thread that keeps images goes on, whatever an image fails by. */
-    @Test
-    void imagesAreKeptAfterAnyFailure() throws Exception {
-        var archive = archive();
-        try (var store = open(archive, sessions(10))) {
-            String id = store.create(OWNER, Duration.ZERO);
-            for (var failure : List.of(new IllegalStateException("a fault of ours"), new OutOfMemoryError("as told"))) {
-                var failed = new CountDownLatch(1);
-                archive.beforeImage = any -> {
-                    failed.countDown();
-                    throwAny(failure);
-                };
-                StoreFixture.answer(store, id, PROMPT, 10, 0);
-                assertTrue(failed.await(20, TimeUnit.SECONDS), "no image was tried");
-                var tried = new CountDownLatch(1);
-                archive.beforeImage = any -> tried.countDown();
-                StoreFixture.answer(store, id, PROMPT, 10, 0);
-
-                assertTrue(tried.await(20, TimeUnit.SECONDS), "no image is kept any more");
-            }
-        }
-    }
-
-    private static void throwAny(Throwable failure) {
-        switch (failure) {
-            case Error e -> throw e;
-            case RuntimeException e -> throw e;
-            default -> throw new AssertionError(failure);
-        }
-    }
-
     @Test
     void fileThatCannotBeWrittenLeavesNothing() throws Exception {
         try (var archive = DirectoryArchive.open(directory, Durability.OFF)) {
@@ -240,13 +207,8 @@ class SessionFailureTest {
     }
 
     @Test
-    void uploadedStatesAreBoundedAndForksOfThemTakeNoRoom() throws Exception {
-        byte[] state;
-        try (var store = open(new MemoryArchive(1 << 20), sessions(1_000))) {
-            String id = store.create(OWNER, Duration.ZERO);
-            StoreFixture.answer(store, id, PROMPT, 100, 0);
-            state = store.exported(OWNER, id);
-        }
+    void uploadedStatesAreBounded() throws Exception {
+        byte[] state = exported(100);
         assertTrue(state.length < 2 * IMAGE_BYTES, "bytes " + state.length);
         int room = 4 * state.length + 2_000;
         var stores = List.of(
@@ -268,6 +230,65 @@ class SessionFailureTest {
                 store.importState(OWNER, made.getLast(), state);
                 assertEquals(103, store.summary(OWNER, made.getLast()).tokenCount());
             }
+        }
+    }
+
+    @Test
+    void forksOfAnUploadedStateTakeItsRoomInADirectoryAlone() throws Exception {
+        byte[] state = exported(100);
+        int room = 4 * state.length;
+        var config = new SessionConfig(StoreFixture.FINGERPRINT, 1_000, 1 << 20, room, 1);
+        try (var store = open(archive(), config)) {
+            String id = store.create(OWNER, Duration.ZERO);
+            store.importState(OWNER, id, state);
+            List<String> before = files();
+
+            assertThrows(EngineException.SessionsFull.class, () -> store.fork(OWNER, id, 4, Duration.ZERO));
+
+            assertEquals(before, files());
+            List<String> forks = store.fork(OWNER, id, 3, Duration.ZERO);
+            assertThrows(EngineException.SessionsFull.class, () -> store.fork(OWNER, id, 1, Duration.ZERO));
+            store.importState(OWNER, id, state); // in the place of the one before
+            store.delete(OWNER, forks.getFirst());
+            store.fork(OWNER, forks.getLast(), 1, Duration.ZERO);
+        }
+        try (var store = open(archive(), config)) {
+            String id = store.list(OWNER, "", 1).getFirst().id();
+            assertThrows(EngineException.SessionsFull.class, () -> store.fork(OWNER, id, 1, Duration.ZERO));
+        }
+        try (var store = open(new MemoryArchive(2 * state.length + 20_000), sessions(100))) {
+            String id = store.create(OWNER, Duration.ZERO);
+            store.importState(OWNER, id, state);
+            assertEquals(50, store.fork(OWNER, id, 50, Duration.ZERO).size());
+        }
+    }
+
+    @Test
+    void smallUploadedStatesTakeLittleOfTheRoom() throws Exception {
+        byte[] large = exported(100);
+        byte[] small = exported(0);
+        assertTrue(3 * small.length < 2 * large.length, "bytes " + small.length + " and " + large.length);
+        var config = new SessionConfig(StoreFixture.FINGERPRINT, 1_000, 1 << 20, 3L * large.length, 1);
+        try (var store = open(archive(), config)) {
+            for (int i = 0; i < 3; i++) {
+                store.importState(OWNER, store.create(OWNER, Duration.ZERO), small);
+            }
+            String id = store.create(OWNER, Duration.ZERO);
+
+            store.importState(OWNER, id, large);
+
+            assertEquals(103, store.summary(OWNER, id).tokenCount());
+        }
+    }
+
+    /** The state after a turn, or of a new session. */
+    private byte[] exported(int tokenCount) throws InterruptedException {
+        try (var store = open(new MemoryArchive(1 << 20), sessions(1_000))) {
+            String id = store.create(OWNER, Duration.ZERO);
+            if (tokenCount > 0) {
+                StoreFixture.answer(store, id, PROMPT, tokenCount, 0);
+            }
+            return store.exported(OWNER, id);
         }
     }
 
@@ -384,6 +405,48 @@ class SessionFailureTest {
             assertEquals(3, store.list(OWNER, "", 9).size());
             assertEquals(1, store.list("other", "", 9).size());
         }
+    }
+
+    @Test
+    void sessionsWithNotesMakeRoomForTheNoteOfAnother() {
+        try (var store = open(new MemoryArchive(2_000), sessions(10))) {
+            String old = store.create(OWNER, Duration.ZERO);
+            store.note(OWNER, old, new byte[1_000]);
+            String id = store.create(OWNER, Duration.ZERO);
+
+            store.note(OWNER, id, new byte[1_000]);
+
+            assertThrows(EngineException.SessionNotFound.class, () -> store.summary(OWNER, old));
+            assertThrows(EngineException.SessionsFull.class, () -> store.note(OWNER, id, new byte[1_500]));
+            assertArrayEquals(new byte[1_000], store.note(OWNER, id).orElseThrow());
+        }
+    }
+
+    @Test
+    void turnThatEndsAfterTheStoreIsRefusedAndTheNextProcessGoesOn() throws Exception {
+        String id;
+        try (var slow = StoreFixture.engine(1_000_000)) {
+            var store = SessionStore.open(slow, sessions(10), archive(), millis::get);
+            id = store.create(OWNER, Duration.ZERO);
+            StoreFixture.answer(store, id, PROMPT, 10, 0);
+            var late = store.turn(OWNER, id, StoreFixture.request(PROMPT, 20, 0), Duration.ZERO);
+            store.close();
+
+            var refused = assertThrows(EngineException.ArchiveFailure.class, () -> StoreFixture.read(late));
+
+            assertTrue(String.valueOf(refused.getMessage()).contains("closed"), refused.getMessage());
+            assertThrows(EngineException.ArchiveFailure.class, () -> store.create(OWNER, Duration.ZERO));
+            late.close();
+        }
+        List<String> before = files();
+        try (var store = open(archive(), sessions(10))) {
+            assertEquals(13, store.summary(OWNER, id).tokenCount());
+            int[] history = StoreFixture.concat(PROMPT, StoreFixture.expected(PROMPT, 10, 0));
+            assertArrayEquals(
+                    StoreFixture.expected(StoreFixture.concat(history, PROMPT), 5, 1),
+                    StoreFixture.answer(store, id, PROMPT, 5, 1));
+        }
+        assertFalse(before.stream().anyMatch(name -> name.endsWith(".new")), before.toString());
     }
 
     @Test

@@ -142,6 +142,11 @@ final class SharedMemoryArchive implements SharedArchive {
     }
 
     @Override
+    public long imageBytes(String id, long tokenCount) {
+        return common.archive.imageBytes(id, tokenCount);
+    }
+
+    @Override
     public void deleteImage(String id, long tokenCount) {
         reached().deleteImage(id, tokenCount);
     }

@@ -155,7 +155,16 @@ public final class RedisArchive implements SharedArchive {
 
     @Override
     public JournalVersion create(Label label, JournalVersion version, byte[] journal) {
-        return write(label.id(), version, journal, beginning(label));
+        boolean isKnown = known.containsKey(label.id());
+        try {
+            var next = write(label.id(), version, journal, beginning(label));
+            isKnown = true;
+            return next;
+        } finally {
+            if (!isKnown) {
+                known.remove(label.id()); // nobody will ask for it
+            }
+        }
     }
 
     @Override
@@ -284,6 +293,12 @@ public final class RedisArchive implements SharedArchive {
     }
 
     @Override
+    public long imageBytes(String id, long tokenCount) {
+        var session = known.get(id);
+        return session == null ? 0 : session.images().getOrDefault(tokenCount, 0L);
+    }
+
+    @Override
     public void deleteImage(String id, long tokenCount) {
         var session = known.get(id);
         if (session != null) {
@@ -299,8 +314,11 @@ public final class RedisArchive implements SharedArchive {
         var session = known.get(id);
         if (session != null) {
             var keys = keys(session.owner(), id);
-            link.call("drop a session", redis -> redis.eval(Scripts.DELETE, keys, List.of(bytes(id))));
-            known.remove(id);
+            try {
+                link.call("drop a session", redis -> redis.eval(Scripts.DELETE, keys, List.of(bytes(id))));
+            } finally {
+                known.remove(id); // if it is still there, it is found again
+            }
         }
     }
 

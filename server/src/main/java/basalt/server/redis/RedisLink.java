@@ -12,9 +12,9 @@ import redis.clients.jedis.exceptions.JedisDataException;
 import redis.clients.jedis.exceptions.JedisException;
 
 /**
- * The way to a Redis, with a circuit breaker: after two failures in a row calls fail at once, until a thread that asks
- * once a second gets an answer. It opens the way anew each time, so that it finds the new primary where there are
- * Sentinels. Safe for use by any number of threads; a call blocks its own.
+ * The way to a Redis, with a circuit breaker: after two failures in a row, or a write that a replica refuses, calls
+ * fail at once, until a thread that asks once a second gets an answer. It opens the way anew each time, so that it
+ * finds the new primary where there are Sentinels. Safe for use by any number of threads; a call blocks its own.
  */
 final class RedisLink implements AutoCloseable {
     static final Duration PROBE_INTERVAL = Duration.ofSeconds(1);
@@ -101,7 +101,8 @@ final class RedisLink implements AutoCloseable {
             return answer;
         } catch (JedisException e) {
             failures.increment();
-            if (isLost(e) && failuresInRow.incrementAndGet() >= FAILURES_MAX) {
+            boolean isAway = e instanceof JedisConnectionException && failuresInRow.incrementAndGet() >= FAILURES_MAX;
+            if (isAway || isReplica(e)) {
                 down(e);
             }
             throw new EngineException.ArchiveUnavailable(operation + ": Redis at " + name + ": " + e.getMessage(), e);
@@ -117,10 +118,12 @@ final class RedisLink implements AutoCloseable {
         }
     }
 
-    /** Whether the primary must be looked for anew: it is away, or has become a replica. */
-    private static boolean isLost(JedisException e) {
-        return e instanceof JedisConnectionException
-                || String.valueOf(e.getMessage()).startsWith("READONLY");
+    /**
+     * Whether the primary has become a replica and must be looked for anew, at once: a replica answers all questions
+     * well. Before version 7 Redis says so inside of another error.
+     */
+    private static boolean isReplica(JedisException e) {
+        return String.valueOf(e.getMessage()).contains("READONLY");
     }
 
     private void down(JedisException e) {

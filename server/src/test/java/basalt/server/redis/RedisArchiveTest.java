@@ -238,6 +238,27 @@ class RedisArchiveTest {
     }
 
     @Test
+    void whatCouldNotBeMadeOrDroppedIsNotRemembered() {
+        var version = one.create(label(ID, Duration.ZERO), JournalVersion.NONE, JOURNAL);
+        proxy.become(CutProxy.State.CUT);
+
+        assertThrows(
+                EngineException.ArchiveUnavailable.class,
+                () -> one.create(label(OTHER_ID, Duration.ZERO), JournalVersion.NONE, JOURNAL));
+        assertThrows(EngineException.SessionNotFound.class, () -> one.append(OTHER_ID, JournalVersion.NONE, ENTRY));
+        assertThrows(EngineException.ArchiveUnavailable.class, () -> one.append(ID, version, ENTRY));
+        assertThrows(EngineException.ArchiveUnavailable.class, () -> one.delete(ID));
+        assertThrows(EngineException.SessionNotFound.class, () -> one.append(ID, version, ENTRY));
+
+        awaitHealth(false);
+        proxy.become(CutProxy.State.WHOLE);
+        awaitHealth(true);
+        assertEquals(Optional.of(version), one.version(OWNER, ID));
+        one.delete(ID);
+        assertEquals(Set.of(), redis.keys("*"));
+    }
+
+    @Test
     void silentNetworkTimesOut() {
         var version = one.create(label(ID, Duration.ZERO), JournalVersion.NONE, JOURNAL);
         proxy.become(CutProxy.State.SILENT);

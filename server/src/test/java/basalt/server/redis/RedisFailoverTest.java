@@ -153,6 +153,30 @@ class RedisFailoverTest {
         assertArrayEquals(OTHER_STATE, other.image(ID, 9).orElseThrow());
     }
 
+    /** It answers questions, so that failures are never in a row. */
+    @Test
+    void primaryThatBecameAReplicaIsLeft() {
+        var one = archive(primary.url());
+        var first = one.create(LABEL, JournalVersion.NONE, bytes("begin"));
+        replica.leave(primary);
+        try (var old = new Jedis("127.0.0.1", primary.port())) {
+            old.replicaof("127.0.0.1", replica.port());
+
+            await("look for another primary", () -> {
+                assertThrows(EngineException.ArchiveUnavailable.class, () -> one.append(ID, first, bytes(" on")));
+                boolean isLeft = !one.health().isAvailable();
+                if (!isLeft) {
+                    assertEquals("begin", journal(one));
+                }
+                return isLeft;
+            });
+
+            old.replicaofNoOne();
+        }
+        await("primary", () -> one.health().isAvailable());
+        assertEquals(2, one.append(ID, first, bytes(" on")).number());
+    }
+
     @Test
     void sentinelsLeadToTheNewPrimary() throws Exception {
         var sentinels = new ArrayList<RedisServer>();
