@@ -229,7 +229,8 @@ class ResumeIT {
 
     @Test
     void generationWaitsForAReaderWhereTheBufferIsFullAndLosesNothing() throws IOException {
-        restart("--resume-buffer-max", "4KiB", "--slow-reader-timeout", "1h");
+        // some 300 events, more than go to the lost connection before its end is noticed
+        restart("--resume-buffer-max", "64KiB", "--slow-reader-timeout", "1h");
         String read = readAndLose("/v1/completions", body("", 2_000), 2);
         Matcher last = lastId(read);
         long[] before = {-1};
@@ -246,6 +247,7 @@ class ResumeIT {
 
         var rest = resume(last.group(2), last.group(3));
 
+        assertEquals(200, rest.status());
         int had = ids(new TestServer.Answer(200, Map.of(), events(read))).size();
         assertEquals(2_000 - had, ids(rest).size());
         var gone = resume(last.group(2), "0");
