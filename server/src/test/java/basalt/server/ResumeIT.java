@@ -229,7 +229,7 @@ class ResumeIT {
 
     @Test
     void generationWaitsForAReaderWhereTheBufferIsFullAndLosesNothing() throws IOException {
-        // some 300 events, more than go to the lost connection before its end is noticed
+        // Half of it, some 150 events, are more than go to the lost connection before its end is noticed.
         restart("--resume-buffer-max", "64KiB", "--slow-reader-timeout", "1h");
         String read = readAndLose("/v1/completions", body("", 2_000), 2);
         Matcher last = lastId(read);

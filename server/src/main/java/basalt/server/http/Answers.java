@@ -159,7 +159,8 @@ final class Answers {
         }
         var end = new JsonBuffer();
         try {
-            readers.read(outputs -> writeChunks(outputs, writer, events));
+            var chunks = new JsonBuffer();
+            readers.read(outputs -> writeChunks(outputs, writer, chunks, events));
             writer.writeEnd(end, readers.usage());
         } catch (ProblemException e) {
             end.clear();
@@ -168,8 +169,9 @@ final class Answers {
         events.write(end);
     }
 
-    private static void writeChunks(List<ChoiceOutput> outputs, AnswerWriter writer, EventSink events) {
-        var chunks = new JsonBuffer();
+    private static void writeChunks(
+            List<ChoiceOutput> outputs, AnswerWriter writer, JsonBuffer chunks, EventSink events) {
+        chunks.clear();
         for (ChoiceOutput output : outputs) {
             if (output.hasNews()) {
                 writer.writeChunks(chunks, output);
@@ -202,7 +204,8 @@ final class Answers {
     void collect(Order order, List<Generation> generations) {
         try (var readers =
                 new GenerationReaders(generations, order.writer(), metrics, RequestSpan.none(), this::cancellation)) {
-            readers.read(outputs -> writeChunks(outputs, order.writer(), chunks -> {}));
+            var unread = new JsonBuffer();
+            readers.read(outputs -> writeChunks(outputs, order.writer(), unread, chunks -> {}));
             order.writer().whole(readers.outputs(), readers.usage());
         } catch (ProblemException e) {
             keepFailure(order.writer(), e.problem());

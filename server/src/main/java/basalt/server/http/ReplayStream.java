@@ -17,7 +17,8 @@ import java.util.concurrent.locks.ReentrantLock;
 
 /**
  * The events of one answer, numbered, of which the last ones are kept for a reader that comes back. Whoever writes them
- * does not know of connections; while the bound is full of events that no reader was sent, it waits. One reader at a
+ * does not know of connections; while half of the bound is full of events that no reader was sent, it waits. The other
+ * half keeps events that were sent, since those on their way when a connection is lost never arrive. One reader at a
  * time: a new one takes over. Safe for use by any number of threads.
  */
 final class ReplayStream implements EventSink {
@@ -77,7 +78,7 @@ final class ReplayStream implements EventSink {
         byte[] text = buffer.toByteArray();
         lock.lock();
         try {
-            while (unsentBytes >= bounds.bufferBytesMax() && !isClosed) {
+            while (unsentBytes >= bounds.bufferBytesMax() / 2 && !isClosed) {
                 changed.awaitUninterruptibly();
             }
             if (isClosed) {
