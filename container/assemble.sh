@@ -54,10 +54,14 @@ arguments() {
 -Xlog:cds=off
 -XX:MaxRAMPercentage=75
 -XX:+UseSerialGC
--Xmn32m
+-Xms128m
+-Xmn48m
+-XX:SurvivorRatio=2
+-XX:TargetSurvivorRatio=90
 -XX:-UsePerfData
 -XX:CompileCommand=quiet
 -XX:CompileCommand=CompileThresholdScaling,basalt.engine.backend.cpu.*::*,0.1
+-XX:CompileCommand=inline,basalt.engine.backend.cpu.VectorOps::*
 --add-modules=jdk.incubator.vector
 --enable-native-access=ALL-UNNAMED
 -Dbasalt.home=$folder
