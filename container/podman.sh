@@ -59,7 +59,7 @@ hold() {
     tries=0
     until [ -e "$folder/held" ]; do
         tries=$((tries + 1))
-        if [ $tries -gt 100 ] || ! is_held; then
+        if [ $tries -gt 1200 ] || ! is_held; then
             echo "podman.sh: this machine lets no mount namespace be made" >&2
             exit 1
         fi

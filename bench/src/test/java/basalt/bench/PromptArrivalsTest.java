@@ -19,7 +19,7 @@ class PromptArrivalsTest {
         try (var server = new CannedServer(CannedServer.chunked(TOKEN, USAGE, "[DONE]"), three::countDown)) {
             var arrivals = new PromptArrivals(server.uri(), new PromptSet("m", 2, 3, 1, 100, 0), 1_000);
 
-            boolean haveThree = three.await(10, TimeUnit.SECONDS);
+            boolean haveThree = three.await(60, TimeUnit.SECONDS);
             arrivals.close();
 
             var report = arrivals.report();

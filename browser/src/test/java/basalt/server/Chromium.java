@@ -32,7 +32,7 @@ final class Chromium implements AutoCloseable {
             "--disable-component-update",
             "--disable-sync");
 
-    private static final int PATIENCE_MILLIS = 60_000;
+    private static final int PATIENCE_MILLIS = 120_000;
 
     private final Playwright playwright;
     private final Browser browser;
@@ -59,6 +59,7 @@ final class Chromium implements AutoCloseable {
                 new Playwright.CreateOptions().setEnv(Map.of("PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD", "1")));
         var options = new BrowserType.LaunchOptions()
                 .setExecutablePath(executable.get())
+                .setTimeout(PATIENCE_MILLIS)
                 .setArgs(FLAGS);
         return new Chromium(playwright, playwright.chromium().launch(options));
     }

@@ -20,7 +20,7 @@ import java.util.concurrent.Executors;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
-@Timeout(60)
+@Timeout(240)
 class EngineTest {
     private static final int VOCAB_SIZE = 1_000;
     private static final FakeBackend.Options OPTIONS = FakeBackend.Options.DEFAULT.withVocabSize(VOCAB_SIZE);
@@ -60,7 +60,7 @@ class EngineTest {
                 prompt[0] = i;
                 assertArrayEquals(greedy(prompt, 300), answers.get(i).get());
             }
-            engine.drain(Duration.ofSeconds(10));
+            engine.drain(Duration.ofSeconds(60));
             assertEquals(0, engine.stats().busySlotCount());
             assertEquals(200 * 300, engine.stats().sampledTokenCount());
         }
@@ -139,7 +139,7 @@ class EngineTest {
                 assertArrayEquals(greedy(new int[] {1}, 60), tokens(generation));
             }
             assertEquals(0, engine.stats().waitingRequestCount());
-            engine.drain(Duration.ofSeconds(10));
+            engine.drain(Duration.ofSeconds(60));
             assertEquals(0, engine.stats().runningRequestCount());
         }
     }

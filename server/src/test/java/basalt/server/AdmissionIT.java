@@ -52,8 +52,8 @@ class AdmissionIT {
 
     @Test
     void hungStepFailsLivenessAndItsEndHealsIt() throws InterruptedException {
-        var options = stepsOf(Duration.ofMillis(1_500), 1);
-        try (var server = TestServer.start(options, Optional.of(TOKENIZER), "--step-timeout", "100ms")) {
+        var backend = new FakeBackend(stepsOf(Duration.ofHours(1), 1));
+        try (var server = TestServer.start(backend, Optional.of(TOKENIZER), "--step-timeout", "100ms")) {
             assertEquals(200, server.get("/health/live").status());
             Thread client = Thread.startVirtualThread(
                     () -> server.complete("{\"prompt\":\"abc\",\"max_tokens\":1,\"ignore_eos\":true}"));
@@ -61,6 +61,7 @@ class AdmissionIT {
             TestServer.await("ill", () -> server.get("/health/live").status() == 500);
 
             assertEquals(500, server.get("/health/ready").status());
+            backend.hurry();
             client.join();
             server.awaitFree();
             TestServer.await("well", () -> server.get("/health/live").status() == 200);

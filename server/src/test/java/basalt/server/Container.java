@@ -28,7 +28,7 @@ final class Container {
     static final String IMAGE = "localhost/basalt:cpu";
     static final String CUDA_IMAGE = "localhost/basalt:cuda";
     private static final Path ENGINE = Path.of("..", "target", "engine");
-    private static final Duration PATIENCE = Duration.ofSeconds(60);
+    private static final Duration PATIENCE = Duration.ofMinutes(3);
     private static final Duration POLL = Duration.ofMillis(5);
     private static final HttpClient CLIENT = HttpClient.newHttpClient();
 

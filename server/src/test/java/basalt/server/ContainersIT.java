@@ -32,7 +32,7 @@ class ContainersIT {
     /** Without the model. */
     private static final long IMAGE_BYTES_MAX = 150_000_000;
 
-    private static final long READY_MILLIS_MAX = 20_000;
+    private static final long READY_MILLIS_MAX = 60_000;
     private static final int TURNS = 50;
     private static final int TURN_TOKENS = 12;
     private static final int CLIENTS = 4;
@@ -166,7 +166,7 @@ class ContainersIT {
         try (var redis = RedisServer.start(folder);
                 var proxy = new CutProxy(redis.port())) {
             String url = "BASALT_REDIS_URL=" + RedisServer.url(proxy.port());
-            String timeout = "BASALT_REDIS_TIMEOUT=300ms";
+            String timeout = "BASALT_REDIS_TIMEOUT=10s";
             Container one = start(url, timeout);
             Container other = start(url, timeout);
             String id = one.json("POST", "/v1/sessions", "{}").path("id").asText();

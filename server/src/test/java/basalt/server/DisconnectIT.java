@@ -152,7 +152,7 @@ class DisconnectIT {
 
     @Test
     void silentStreamGetsComments() throws IOException {
-        try (Socket socket = request("{\"prompt\":\"" + "a".repeat(100_000) + "\",\"stream\":true}")) {
+        try (Socket socket = request("{\"prompt\":\"" + "a".repeat(500_000) + "\",\"stream\":true}")) {
             String head = readUntil(socket.getInputStream(), "keep-alive", 3);
 
             assertTrue(head.contains("text/event-stream"), head);

@@ -23,7 +23,7 @@ class HttpFramingIT {
 
     @BeforeAll
     static void start() {
-        server = TestServer.start("--body-bytes-max", "1MiB", "--head-timeout", "1s", "--body-timeout", "1s");
+        server = TestServer.start("--body-bytes-max", "1MiB");
     }
 
     @AfterAll
@@ -233,16 +233,18 @@ class HttpFramingIT {
 
     @Test
     void halfOfARequestTimesOut() {
-        for (String half : new String[] {
-            "GET /hea",
-            "GET /health HTTP/1.1\r\nHost: x\r\n",
-            head(POST, "Content-Length: 50") + "{\"pro",
-            head(POST, CHUNKED) + "5\r\n{\"p"
-        }) {
-            String answer = server.raw(half);
+        try (var impatient = TestServer.start("--head-timeout", "1s", "--body-timeout", "1s")) {
+            for (String half : new String[] {
+                "GET /hea",
+                "GET /health HTTP/1.1\r\nHost: x\r\n",
+                head(POST, "Content-Length: 50") + "{\"pro",
+                head(POST, CHUNKED) + "5\r\n{\"p"
+            }) {
+                String answer = impatient.raw(half);
 
-            assertTrue(answer.startsWith("HTTP/1.1 408 "), half + ": " + answer);
-            assertTrue(answer.contains("\"code\":\"request_timeout\""), answer);
+                assertTrue(answer.startsWith("HTTP/1.1 408 "), half + ": " + answer);
+                assertTrue(answer.contains("\"code\":\"request_timeout\""), answer);
+            }
         }
     }
 

@@ -66,6 +66,10 @@ class OperationsIT {
             server.complete("{\"prompt\":\"abc\",\"max_tokens\":5,\"ignore_eos\":true,\"n\":2}");
             server.complete("{\"prompt\":\"abc\",\"max_tokens\":5,\"ignore_eos\":true,\"stream\":true}");
             server.awaitFree();
+            // An answer is counted once it is sent, by when a client may have read it.
+            String answers = "basalt_http_responses_total{route=\"/v1/completions\",status=\"200\"} 2";
+            TestServer.await(
+                    "both answers counted", () -> server.get("/metrics").body().contains(answers));
 
             String metrics = server.get("/metrics").body();
 
@@ -87,7 +91,6 @@ class OperationsIT {
             assertMetric(metrics, "basalt_slots{", 32);
             assertTrue(metrics.contains("vllm:inter_token_latency_seconds_bucket{"), metrics);
             assertTrue(metrics.contains("le=\"5.0E-4\"") || metrics.contains("le=\"0.0005\""), metrics);
-            assertTrue(metrics.contains("basalt_http_responses_total{route=\"/v1/completions\",status=\"200\"}"));
         }
     }
 
@@ -166,7 +169,8 @@ class OperationsIT {
 
     @Test
     void drainLetsRunningAnswersEndAndRefusesNewOnes() throws Exception {
-        var server = TestServer.start(SLOW, Optional.of(TOKENIZER));
+        var backend = new FakeBackend(SLOW.withTimes(Duration.ofMillis(50).toNanos(), 0));
+        var server = TestServer.start(backend, Optional.of(TOKENIZER));
         try {
             String body = "{\"prompt\":\"abc\",\"max_tokens\":400,\"ignore_eos\":true,\"stream\":true}";
             var answers = new ArrayList<TestServer.Answer>();
@@ -193,6 +197,8 @@ class OperationsIT {
             TestServer.await("not ready", () -> server.get("/health/ready").status() == 503);
             TestServer.await("refusing", () -> server.complete(body).status() == 503);
             assertEquals(200, server.get("/health/live").status());
+            assertEquals(1, drained.getCount(), "answers still run");
+            backend.hurry();
             draining.join();
             for (Thread client : clients) {
                 client.join();

@@ -1,7 +1,7 @@
 package basalt.server;
 
 import static org.junit.jupiter.api.Assertions.assertTrue;
-import static org.junit.jupiter.api.Assumptions.assumeTrue;
+import static org.junit.jupiter.api.Assumptions.abort;
 
 import basalt.engine.backend.fake.FakeBackend;
 import basalt.server.fixture.WordTokenizer;
@@ -30,8 +30,12 @@ class OverloadIT {
     private static final int SECONDS = 8;
     private static final int QUEUE = 50; // 2.5 s
 
-    /** A machine that wakes a thread later than this cannot judge a bound of 50 ms. */
+    /** A machine that wakes one thread in a hundred later than this cannot judge a bound of 50 ms. */
     private static final double LATE_MILLIS_MAX = 5;
+
+    private static final double LATE_SHARE = 0.99;
+    /** Something else that the machine does now and then must not fail all of them. */
+    private static final int ATTEMPTS = 3;
 
     private final List<Long> lateNanos = new ArrayList<>();
     private final ConcurrentLinkedQueue<Ended> ended = new ConcurrentLinkedQueue<>();
@@ -53,32 +57,56 @@ class OverloadIT {
 
     @Test
     void acceptedRequestsAreAsFastAsEverAndTheOthersAreToldTheTruth() throws InterruptedException {
+        double lateMillis = Double.MAX_VALUE;
+        Optional<AssertionError> failure = Optional.empty();
+        for (int i = 0; i < ATTEMPTS; i++) {
+            long began = flood();
+            double late = at(lateNanos, LATE_SHARE) / 1e6;
+            lateMillis = Math.min(lateMillis, late);
+            if (late <= LATE_MILLIS_MAX) {
+                try {
+                    judge(began);
+                    return;
+                } catch (AssertionError e) {
+                    failure = Optional.of(e);
+                }
+            }
+        }
+        if (failure.isPresent()) {
+            throw failure.get();
+        }
+        String reason = "OVERLOAD NOT JUDGED: this machine is too busy, it wakes threads " + lateMillis + " ms late";
+        abort(reason);
+    }
+
+    private long flood() throws InterruptedException {
+        lateNanos.clear();
+        ended.clear();
         var options = FakeBackend.Options.DEFAULT.withTimes(STEP.toNanos(), 0).withSlots(SLOTS, SLOTS);
         String[] args = {"--queue-requests-max", Integer.toString(QUEUE)};
         try (var server = TestServer.start(options, Optional.of(new WordTokenizer(TestServer.VOCAB_SIZE)), args)) {
             long began = System.nanoTime();
             flood(server, began);
-            double lateMillis = at(lateNanos, 0.9) / 1e6;
-            assumeTrue(
-                    lateMillis <= LATE_MILLIS_MAX,
-                    () -> "OVERLOAD NOT JUDGED: this machine is too busy, it wakes threads " + lateMillis + " ms late");
-            long end = began + Duration.ofSeconds(SECONDS).toNanos();
-            List<Ended> accepted =
-                    ended.stream().filter(one -> one.refusedNanos() == 0).toList();
-            List<Ended> refused =
-                    ended.stream().filter(one -> one.refusedNanos() > 0).toList();
-
-            double completed =
-                    accepted.stream().filter(one -> one.endNanos() < end).count();
-            double share = completed / (REQUESTS_PER_SECOND * (SECONDS - 1));
-            assertTrue(share > 0.75, "throughput by capacity: " + share);
-            double gapMillis = at(accepted.stream().map(Ended::gapNanosMax).toList(), 0.5) / 1e6;
-            assertTrue(gapMillis < 5 * STEP.toMillis(), "median of the longest gaps, ms: " + gapMillis);
-            double refusalMillis = at(refused.stream().map(Ended::refusedNanos).toList(), 0.9) / 1e6;
-            assertTrue(refusalMillis < 50, "refusals, ms: " + refusalMillis);
-            assertRetryAfterIsRight(accepted, refused);
             server.awaitFree();
+            return began;
         }
+    }
+
+    private void judge(long began) {
+        long end = began + Duration.ofSeconds(SECONDS).toNanos();
+        List<Ended> accepted =
+                ended.stream().filter(one -> one.refusedNanos() == 0).toList();
+        List<Ended> refused =
+                ended.stream().filter(one -> one.refusedNanos() > 0).toList();
+
+        double completed = accepted.stream().filter(one -> one.endNanos() < end).count();
+        double share = completed / (REQUESTS_PER_SECOND * (SECONDS - 1));
+        assertTrue(share > 0.75, "throughput by capacity: " + share);
+        double gapMillis = at(accepted.stream().map(Ended::gapNanosMax).toList(), 0.5) / 1e6;
+        assertTrue(gapMillis < 5 * STEP.toMillis(), "median of the longest gaps, ms: " + gapMillis);
+        double refusalMillis = at(refused.stream().map(Ended::refusedNanos).toList(), 0.9) / 1e6;
+        assertTrue(refusalMillis < 50, "refusals, ms: " + refusalMillis);
+        assertRetryAfterIsRight(accepted, refused);
     }
 
     /** The true wait is taken to be that of the accepted request that came next. */

@@ -271,10 +271,16 @@ class ResponsesIT {
         server = TestServer.start(
                 FakeBackend.Options.DEFAULT.withTimes(Duration.ofMillis(4).toNanos(), 0),
                 Optional.of(new WordTokenizer(TestServer.VOCAB_SIZE)));
-        String body = "{\"input\":\"a\",\"max_output_tokens\":1000000,\"ignore_eos\":true,\"deadline_seconds\":0.2}";
+        String body = "{\"input\":\"a\",\"max_output_tokens\":1000000,\"ignore_eos\":true,\"deadline_seconds\":";
 
-        var response = post(body).json();
-        var stream = post(body.replace("{", "{\"stream\":true,")).chunks();
+        double seconds = 0.2;
+        var response = post(body + seconds + "}").json();
+        while (text(response).isEmpty() && seconds < 60) {
+            seconds *= 4; // it had not begun
+            response = post(body + seconds + "}").json();
+        }
+        var stream =
+                post(body.replace("{", "{\"stream\":true,") + 4 * seconds + "}").chunks();
 
         assertEquals("failed", response.path("status").asText());
         assertTrue(response.path("error").path("message").asText().contains("deadline"), response.toString());

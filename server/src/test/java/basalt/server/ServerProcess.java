@@ -19,7 +19,7 @@ import java.util.concurrent.TimeUnit;
 
 /** A server in a process of its own. */
 final class ServerProcess implements AutoCloseable {
-    private static final long PATIENCE_SECONDS = 60;
+    private static final long PATIENCE_SECONDS = 120;
 
     private final Process process;
     private final Path log;

@@ -44,7 +44,7 @@ class SessionEdgesIT {
     private void restartSlow() {
         server.close();
         server = TestServer.start(
-                FakeBackend.Options.DEFAULT.withTimes(Duration.ofMillis(4).toNanos(), 0),
+                FakeBackend.Options.DEFAULT.withTimes(Duration.ofMillis(200).toNanos(), 0),
                 Optional.of(new WordTokenizer(TestServer.VOCAB_SIZE)));
     }
 

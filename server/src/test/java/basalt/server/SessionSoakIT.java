@@ -35,7 +35,7 @@ class SessionSoakIT {
     private static final int SECONDS = Integer.getInteger("seconds", 6);
     private static final int CLIENTS = 8;
     private static final int CHECKED = 12; // sessions whose continuation is compared
-    private static final long PATIENCE_SECONDS = 120;
+    private static final long PATIENCE_SECONDS = 300;
 
     @TempDir
     private Path folder;

@@ -47,11 +47,13 @@ class SessionsIT {
         server = TestServer.start(args);
     }
 
-    private static TestServer slow(String... args) {
-        var options = FakeBackend.Options.DEFAULT
-                .withSlots(8, 8)
-                .withTimes(Duration.ofMillis(4).toNanos(), 0);
-        return TestServer.start(options, Optional.of(new WordTokenizer(TestServer.VOCAB_SIZE)), args);
+    /** A server on a device that is slow until it is hurried. */
+    private FakeBackend restartSlow(Duration step) {
+        server.close();
+        var options = FakeBackend.Options.DEFAULT.withSlots(8, 8).withTimes(step.toNanos(), 0);
+        var backend = new FakeBackend(options);
+        server = TestServer.start(backend, Optional.of(new WordTokenizer(TestServer.VOCAB_SIZE)));
+        return backend;
     }
 
     private TestServer.Answer post(String path, String body) {
@@ -223,26 +225,27 @@ class SessionsIT {
 
     @Test
     void oneTurnAtATime() {
-        server.close();
-        server = slow();
+        var backend = restartSlow(Duration.ofMillis(250));
         String id = create("{}");
         var first = CompletableFuture.supplyAsync(() -> server.complete(turn(id, "abc", 1)));
         TestServer.await("a turn", () -> session(id).path("busy").asBoolean());
 
         var refused = server.complete(turn(id, "abc", 1));
-        var waiting = server.complete(turn(id, "abc", 1).replace("{\"session\"", "{\"session_wait\":20,\"session\""));
+        String patient = turn(id, "abc", 1).replace("{\"session\"", "{\"session_wait\":60,\"session\"");
+        var next = CompletableFuture.supplyAsync(() -> server.complete(patient));
+        assertEquals(200, first.join().status());
+        backend.hurry();
+        var waiting = next.join();
 
         assertEquals(409, refused.status());
         assertEquals("session_busy", refused.error().path("code").asText());
-        assertEquals(200, first.join().status());
         assertEquals(200, waiting.status());
         assertEquals(2, session(id).path("turns").asInt());
     }
 
     @Test
     void clientThatGoesInATurnLeavesTheSessionAsItWas() throws IOException {
-        server.close();
-        server = slow();
+        restartSlow(Duration.ofMillis(4));
         String id = create("{\"prompt\":\"abc\"}");
         var before = session(id);
         String endless = "{\"session\":\"" + id + "\",\"prompt\":\"x\",\"max_tokens\":100000,\"stream\":true}";
@@ -260,15 +263,15 @@ class SessionsIT {
 
     @Test
     void runningTurnIsForkedAtItsToken() throws Exception {
-        server.close();
-        server = slow();
+        var backend = restartSlow(Duration.ofMillis(100));
         String id = create("{\"prompt\":\"abc\"}");
         String body = "{\"session\":\"" + id + "\",\"prompt\":\"de\",\"max_tokens\":120,\"ignore_eos\":true,"
                 + "\"return_token_ids\":true,\"seed\":3}";
         var running = CompletableFuture.supplyAsync(() -> server.complete(body));
-        TestServer.await("a turn", () -> session(id).path("busy").asBoolean());
+        TestServer.await("a turn", () -> server.stats().sampledTokenCount() > 1);
 
         var forks = post("/v1/sessions/" + id + "/fork", "{\"count\":3}").json().path("data");
+        backend.hurry();
 
         var answer = ids(running.join().json());
         assertEquals(120, answer.size());
@@ -447,13 +450,15 @@ class SessionsIT {
 
     @Test
     void turnThatEndsByItsDeadlineAnswersAndLeavesTheSessionAsItWas() {
-        server.close();
-        server = slow();
+        restartSlow(Duration.ofMillis(4));
         String id = create("{\"prompt\":\"abc\"}");
         var before = session(id);
+        String endless = "{\"session\":\"" + id + "\",\"prompt\":\"x\",\"max_tokens\":1000000,\"ignore_eos\":true";
 
-        var late = server.complete("{\"session\":\"" + id
-                + "\",\"prompt\":\"x\",\"max_tokens\":100000,\"ignore_eos\":true,\"deadline_seconds\":0.3}");
+        var late = server.complete(endless + ",\"deadline_seconds\":0.3}");
+        for (double seconds = 1; late.status() == 504 && seconds < 60; seconds *= 3) {
+            late = server.complete(endless + ",\"deadline_seconds\":" + seconds + "}"); // it had not begun
+        }
 
         var choice = late.json().path("choices").path(0);
         assertEquals(200, late.status());

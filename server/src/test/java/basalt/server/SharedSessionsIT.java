@@ -23,6 +23,7 @@ import org.junit.jupiter.api.io.TempDir;
 /** Two servers and one Redis, in one process; the first server's network to Redis can be cut. */
 class SharedSessionsIT {
     private static final Map<String, String> JSON = Map.of("Content-Type", "application/json");
+    private static final String PATIENT = "20s";
 
     @TempDir
     private Path folder;
@@ -31,13 +32,15 @@ class SharedSessionsIT {
     private CutProxy proxy;
     private TestServer one;
     private TestServer other;
+    private FakeBackend backendOfOne;
 
     @BeforeEach
     void start() throws IOException {
         assumeTrue(RedisServer.isInstalled(), RedisServer.whyNot());
         redis = RedisServer.start(folder);
         proxy = new CutProxy(redis.port());
-        one = serve(RedisServer.url(proxy.port()));
+        backendOfOne = slow();
+        one = serve(RedisServer.url(proxy.port()), backendOfOne, PATIENT);
         other = serve(redis.url());
     }
 
@@ -51,17 +54,25 @@ class SharedSessionsIT {
         }
     }
 
-    private static TestServer serve(String url) {
-        var options = FakeBackend.Options.DEFAULT
+    /** So slow that a turn of some hundred tokens runs until it is hurried. */
+    private static FakeBackend slow() {
+        return new FakeBackend(FakeBackend.Options.DEFAULT
                 .withSlots(8, 8)
-                .withTimes(Duration.ofMillis(4).toNanos(), 0);
+                .withTimes(Duration.ofMillis(100).toNanos(), 0));
+    }
+
+    private static TestServer serve(String url) {
+        return serve(url, new FakeBackend(FakeBackend.Options.DEFAULT.withSlots(8, 8)), PATIENT);
+    }
+
+    private static TestServer serve(String url, FakeBackend backend, String redisTimeout) {
         return TestServer.start(
-                options,
+                backend,
                 Optional.of(new WordTokenizer(TestServer.VOCAB_SIZE)),
                 "--redis-url",
                 url,
                 "--redis-timeout",
-                "200ms");
+                redisTimeout);
     }
 
     private static String create(TestServer server) {
@@ -99,10 +110,11 @@ class SharedSessionsIT {
         String id = create(one);
         text(one.complete(turn(id, "a", 5)));
         long tokens = one.get("/v1/sessions/" + id).json().path("tokens").asLong();
-        var slow = CompletableFuture.supplyAsync(() -> one.complete(turn(id, "b", 100)));
+        var slow = CompletableFuture.supplyAsync(() -> one.complete(turn(id, "b", 400)));
         TestServer.await("the turn", () -> one.stats().busySlotCount() > 0);
 
         String kept = text(other.complete(turn(id, "c", 5)));
+        backendOfOne.hurry();
         TestServer.Answer late = slow.join();
 
         assertEquals(409, late.status(), late.body());
@@ -118,6 +130,7 @@ class SharedSessionsIT {
 
     @Test
     void withoutRedisAllButSessionsIsServedAndItComesBack() {
+        backendOfOne.hurry();
         String id = create(one);
         text(one.complete(turn(id, "a", 5)));
         assertEquals("up", one.get("/health/ready").json().path("session_store").asText());
@@ -159,11 +172,15 @@ class SharedSessionsIT {
     void turnThatEndsWhileRedisIsAwayIsNotCommittedAndSaysSo() {
         String id = create(one);
         text(one.complete(turn(id, "a", 5)));
+        one.close();
+        backendOfOne = slow();
+        one = serve(RedisServer.url(proxy.port()), backendOfOne, "2s");
         var running = CompletableFuture.supplyAsync(
-                () -> one.complete(turn(id, "b", 100).replace("\"temperature\"", "\"stream\":true,\"temperature\"")));
+                () -> one.complete(turn(id, "b", 400).replace("\"temperature\"", "\"stream\":true,\"temperature\"")));
         TestServer.await("the turn", () -> one.stats().busySlotCount() > 0);
 
         proxy.become(CutProxy.State.SILENT);
+        backendOfOne.hurry();
 
         TestServer.Answer answer = running.join();
         assertTrue(answer.body().contains("\"code\":\"sessions_unavailable\""), answer.body());
@@ -188,10 +205,11 @@ class SharedSessionsIT {
             copy.leave(redis);
             text(one.complete(turn(id, "lost", 5)));
             String kept = text(late.complete(turn(id, "b", 5)));
-            var running = CompletableFuture.supplyAsync(() -> one.complete(turn(id, "wrong", 100)));
+            var running = CompletableFuture.supplyAsync(() -> one.complete(turn(id, "wrong", 400)));
             TestServer.await("the turn", () -> one.stats().busySlotCount() > 0);
 
             proxy.leadTo(copy.port());
+            backendOfOne.hurry();
 
             TestServer.Answer refused = running.join();
             assertEquals(409, refused.status(), refused.body());
@@ -206,6 +224,7 @@ class SharedSessionsIT {
 
     @Test
     void forksListsAndDeletionsAreSeenByBoth() {
+        backendOfOne.hurry();
         String id = create(one);
         text(one.complete(turn(id, "a", 5)));
 
@@ -226,6 +245,7 @@ class SharedSessionsIT {
 
     @Test
     void serverThatLeavesHandsItsStatesOver() throws InterruptedException {
+        backendOfOne.hurry();
         String id = create(one);
         text(one.complete(turn(id, "a", 40)));
 

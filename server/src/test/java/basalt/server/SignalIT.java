@@ -22,6 +22,7 @@ import org.junit.jupiter.api.io.TempDir;
 class SignalIT {
     private static final int STREAMS = 100;
     private static final int TOKENS = 500;
+    private static final int LONGEST = 30_000;
 
     @TempDir
     private Path folder;
@@ -31,11 +32,23 @@ class SignalIT {
                 + ",\"ignore_eos\":true,\"stream\":true,\"return_token_ids\":true}");
     }
 
+    /** A stream that has ended before the signal comes shows nothing; then a longer one must. */
     @Test
     void sigtermEndsAStreamWholeAndTheProcessWithZero() throws IOException, InterruptedException {
-        try (var server = ServerProcess.start(folder.resolve("log"), "--backend", "cpu", "--slots", "2");
+        String running = "event=drain running=1\n";
+        String log = logOfASigtermDuringAStream(300);
+        for (int tokens = 3_000; tokens <= LONGEST && !log.contains(running); tokens *= 10) {
+            log = logOfASigtermDuringAStream(tokens);
+        }
+
+        assertTrue(log.contains(running), log);
+    }
+
+    private String logOfASigtermDuringAStream(int tokens) throws IOException, InterruptedException {
+        String[] args = {"--backend", "cpu", "--slots", "2", "--drain-timeout", "10m"};
+        try (var server = ServerProcess.start(folder.resolve("log" + tokens), args);
                 var socket = new Socket(InetAddress.getLoopbackAddress(), server.port())) {
-            socket.getOutputStream().write(request(300).getBytes(StandardCharsets.UTF_8));
+            socket.getOutputStream().write(request(tokens).getBytes(StandardCharsets.UTF_8));
             assertTrue(socket.getInputStream().read() == 'H');
 
             server.terminate();
@@ -44,15 +57,16 @@ class SignalIT {
             assertTrue(answer.contains("\"finish_reason\":\"length\""), answer);
             assertTrue(answer.contains("data: [DONE]\n\n"), answer);
             assertEquals(0, server.awaitExit());
-            assertTrue(server.log().contains("event=drain running=1"), server.log());
             assertTrue(server.log().contains("event=stop running=0"), server.log());
+            return server.log();
         }
     }
 
     @Test
     void sigtermTruncatesNoneOfManyStreamsAndRefusesNewOnes() throws IOException, InterruptedException {
-        String[] args = {"--backend", "fake", "--fake-step-time", "15ms", "--slots", "128", "--batch-max", "128"};
-        try (var server = ServerProcess.start(folder.resolve("log"), args)) {
+        var args = new ArrayList<>(List.of("--backend", "fake", "--fake-step-time", "15ms"));
+        args.addAll(List.of("--slots", "128", "--batch-max", "128", "--drain-timeout", "10m"));
+        try (var server = ServerProcess.start(folder.resolve("log"), args.toArray(String[]::new))) {
             var begun = new CountDownLatch(STREAMS);
             var broken = new ConcurrentLinkedQueue<String>();
             var clients = new ArrayList<Thread>();

@@ -35,7 +35,7 @@ final class TestServer implements AutoCloseable {
     static final int VOCAB_SIZE = 4_096;
     static final ObjectMapper JSON = new ObjectMapper();
     private static final Contract CONTRACT = new Contract();
-    private static final Duration PATIENCE = Duration.ofSeconds(20);
+    private static final Duration PATIENCE = Duration.ofSeconds(60);
     private static final Duration POLL = Duration.ofNanos(200_000);
 
     private final Application application;

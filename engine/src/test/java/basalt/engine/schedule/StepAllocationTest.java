@@ -26,7 +26,7 @@ class StepAllocationTest {
     private static final int STEPS = 20_000;
 
     @Test
-    @Timeout(60)
+    @Timeout(240)
     void engineThreadAllocatesNothingPerStep() throws Exception {
         var config = new EngineConfig(32, 128, 50, 100, 100_000_000, Duration.ofHours(1));
         var pool = new StatePool(new FakeBackend(SteppedEngine.OPTIONS));

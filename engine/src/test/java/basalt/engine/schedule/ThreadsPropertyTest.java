@@ -23,7 +23,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
 /** Engine, waker and readers on threads of their own. Seeded, but for the threads; {@code -Dseed=N} replays one. */
-@Timeout(60)
+@Timeout(240)
 class ThreadsPropertyTest {
     private static final int CLIENTS = 300;
     private static final long RETRY_NANOS = 100_000;
@@ -55,7 +55,7 @@ class ThreadsPropertyTest {
                 assertTrue(done.get());
             }
 
-            front.drain(Duration.ofSeconds(10));
+            front.drain(Duration.ofSeconds(60));
             assertEquals(0, front.stats().busySlotCount());
             assertEquals(0, front.stats().waitingTokenCount());
             assertTrue(front.stats().isAlive());

@@ -40,12 +40,12 @@ class ImageKeeperTest {
                     throwAny(failure);
                 };
                 StoreFixture.answer(store, id, PROMPT, 10, 0);
-                assertTrue(failed.await(20, TimeUnit.SECONDS), "no image was tried");
+                assertTrue(failed.await(60, TimeUnit.SECONDS), "no image was tried");
                 var tried = new CountDownLatch(1);
                 archive.beforeImage = any -> tried.countDown();
                 StoreFixture.answer(store, id, PROMPT, 10, 0);
 
-                assertTrue(tried.await(20, TimeUnit.SECONDS), "no image is kept any more");
+                assertTrue(tried.await(60, TimeUnit.SECONDS), "no image is kept any more");
             }
         }
     }

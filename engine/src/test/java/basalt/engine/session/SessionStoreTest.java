@@ -88,7 +88,7 @@ class SessionStoreTest {
                     throw new IllegalStateException(e);
                 }
             });
-            try (var second = store.turn(OWNER, id, StoreFixture.request(PROMPT, 1, 0), Duration.ofSeconds(20))) {
+            try (var second = store.turn(OWNER, id, StoreFixture.request(PROMPT, 1, 0), Duration.ofSeconds(60))) {
                 assertEquals(1, StoreFixture.read(second).length);
             }
             reader.join();
@@ -283,7 +283,7 @@ class SessionStoreTest {
             store.importState(OWNER, id, bytes);
             String fork = store.fork(OWNER, id, 1, Duration.ZERO).getFirst();
             for (var session : List.of(id, fork)) {
-                long end = System.nanoTime() + Duration.ofSeconds(20).toNanos();
+                long end = System.nanoTime() + Duration.ofSeconds(60).toNanos();
                 while (store.stats().memory().sessions() > 0 && System.nanoTime() < end) {
                     LockSupport.parkNanos(100_000);
                 }
@@ -300,7 +300,7 @@ class SessionStoreTest {
             String other = store.create(OWNER, Duration.ZERO);
             int[] answer = StoreFixture.answer(store, id, PROMPT, 100, 0);
             StoreFixture.answer(store, other, new int[] {3, 2, 1}, 100, 0);
-            long end = System.nanoTime() + Duration.ofSeconds(20).toNanos();
+            long end = System.nanoTime() + Duration.ofSeconds(60).toNanos();
             while ((store.stats().memory().sessions() > 0 || files(".image").size() < 2) && System.nanoTime() < end) {
                 LockSupport.parkNanos(100_000);
             }

@@ -60,7 +60,7 @@ class ModelHubTest {
 
     private Path fetch(HubId id, Optional<String> token, boolean isOffline) throws InterruptedException {
         var settings = new HubSettings(hub.endpoint(), cache, token, isOffline);
-        return new ModelHub(settings, Duration.ofSeconds(2), Duration.ofMillis(1)).fetch(id);
+        return new ModelHub(settings, Duration.ofSeconds(60), Duration.ofMillis(1)).fetch(id);
     }
 
     private String failure(HubId id, boolean isOffline) {
@@ -146,7 +146,7 @@ class ModelHubTest {
 
     private String hash(String name) throws IOException {
         var settings = new HubSettings(hub.endpoint(), cache, Optional.empty(), false);
-        return new HubClient(settings, Duration.ofSeconds(2))
+        return new HubClient(settings, Duration.ofSeconds(60))
                 .list(ID).files().stream()
                         .filter(file -> file.name().equals(name))
                         .findFirst()

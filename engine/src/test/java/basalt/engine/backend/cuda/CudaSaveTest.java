@@ -81,7 +81,7 @@ final class CudaSaveTest {
     private static void awaitRoom(CudaBackend backend) {
         long start = System.nanoTime();
         while (!backend.canBeginSave()) {
-            assertTrue(System.nanoTime() - start < 30_000_000_000L, "no room for a save");
+            assertTrue(System.nanoTime() - start < 60_000_000_000L, "no room for a save");
             LockSupport.parkNanos(100_000);
         }
     }

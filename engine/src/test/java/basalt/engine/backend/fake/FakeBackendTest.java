@@ -1,6 +1,7 @@
 package basalt.engine.backend.fake;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -12,6 +13,7 @@ import basalt.engine.backend.StepResult;
 import basalt.engine.state.StateImage;
 import java.time.Duration;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
 
 /** The fake keeps what {@link basalt.engine.backend.Backend} promises, so that tests on it mean something. */
 class FakeBackendTest {
@@ -164,6 +166,22 @@ class FakeBackendTest {
 
         assertEquals(2_090_000, result.nanos());
         assertTrue(System.nanoTime() - start >= Duration.ofNanos(4_180_000).toNanos());
+    }
+
+    @Test
+    @Timeout(60)
+    void hurriedStepEndsAtOnceAndLaterOnesTakeNoTime() throws InterruptedException {
+        var slow = new FakeBackend(OPTIONS.withTimes(Duration.ofHours(1).toNanos(), 0));
+        batch.add(0, TOKENS, 0, 9, false);
+        slow.enqueue(batch);
+        Thread waiting = Thread.ofVirtual().start(() -> slow.await(result));
+        assertFalse(waiting.join(Duration.ofMillis(20)), "a step of an hour has ended");
+
+        slow.hurry();
+
+        waiting.join();
+        slow.enqueue(batch);
+        slow.await(result);
     }
 
     private void configure(int slot, int maxTokens, int[] stopTokenIds) {
