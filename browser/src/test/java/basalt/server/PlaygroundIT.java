@@ -134,22 +134,26 @@ class PlaygroundIT {
     }
 
     @Test
-    void stopFreesTheSlotAndRetryWritesAgain() {
-        Page page = open(ColorScheme.LIGHT, 1_000, 800);
-        prepare(page, 8_192);
-        page.getByText("Write").first().click();
-        assertThat(tokens(page).nth(20)).isAttached();
+    void stopFreesTheSlotAndRetryWritesAgain() throws InterruptedException {
+        // So slow that the answer cannot end before it is stopped.
+        try (Application slow = serve("--backend", "fake", "--fake-step-time", "20ms")) {
+            Page page = chromium.open(slow.url(), ColorScheme.LIGHT, 1_000, 800);
+            assertThat(page.locator("#model")).containsText("based-10m");
+            prepare(page, 8_192);
+            page.getByText("Write").first().click();
+            assertThat(tokens(page).nth(20)).isAttached();
 
-        page.keyboard().press("Escape");
+            page.keyboard().press("Escape");
 
-        assertThat(page.locator("#status")).hasText("Stopped.");
-        page.waitForCondition(() -> application.model().engine().stats().busySlotCount() == 0);
-        String first = tokens(page).first().textContent();
-        page.getByText("Retry").click();
-        assertThat(tokens(page).nth(20)).isAttached();
-        page.getByText("Stop").click();
-        assertThat(page.locator("#status")).hasText("Stopped.");
-        assertEquals(first, tokens(page).first().textContent(), "the same seed");
+            assertThat(page.locator("#status")).hasText("Stopped.");
+            page.waitForCondition(() -> slow.model().engine().stats().busySlotCount() == 0);
+            String first = tokens(page).first().textContent();
+            page.getByText("Retry").click();
+            assertThat(tokens(page).nth(20)).isAttached();
+            page.getByText("Stop").click();
+            assertThat(page.locator("#status")).hasText("Stopped.");
+            assertEquals(first, tokens(page).first().textContent(), "the same seed");
+        }
     }
 
     @Test

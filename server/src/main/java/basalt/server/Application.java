@@ -189,8 +189,11 @@ final class Application implements AutoCloseable {
         gate.beginClosing();
         Thread.sleep(lifecycle.drainDelay());
         gate.close();
+        long endNanos = System.nanoTime() + lifecycle.drainTimeout().toNanos();
         model.engine().drain(lifecycle.drainTimeout());
-        http.awaitAnswers(FLUSH_TIME);
+        // What is generated has yet to be written; it has what is left of the time, and a little in any case.
+        var left = Duration.ofNanos(Math.max(0, endNanos - System.nanoTime()));
+        http.awaitAnswers(left.plus(FLUSH_TIME));
         LOG.log(System.Logger.Level.INFO, "event=stop running={0}", runningCount());
     }
 

@@ -161,9 +161,10 @@ class AccessIT {
             var out = new ByteArrayOutputStream();
             var args = List.of("--port", String.valueOf(server.port()), "--tls-certificate", certificate);
 
-            int ready = HealthCommand.run(args, Map.of(), new PrintStream(out, true, StandardCharsets.UTF_8));
+            var print = new PrintStream(out, true, StandardCharsets.UTF_8);
+            // It gives up after some seconds, which a first handshake may take.
+            TestServer.await("health", () -> HealthCommand.run(args, Map.of(), print) == 0);
 
-            assertEquals(0, ready, out.toString(StandardCharsets.UTF_8));
             Path others = Files.createDirectory(folder.resolve("others"));
             Pem.write(others, "second");
             var wrong = List.of(
@@ -171,7 +172,7 @@ class AccessIT {
                     args.get(1),
                     args.get(2),
                     others.resolve("cert.pem").toString());
-            assertEquals(1, HealthCommand.run(wrong, Map.of(), new PrintStream(out, true, StandardCharsets.UTF_8)));
+            assertEquals(1, HealthCommand.run(wrong, Map.of(), print));
             var missing = List.of(
                     args.get(0),
                     args.get(1),

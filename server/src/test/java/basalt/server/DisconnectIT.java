@@ -21,7 +21,7 @@ class DisconnectIT {
     /** What is promised; a step of the fake device is a twentieth of it. */
     private static final long NOTICED_MILLIS_MAX = 100;
     /** A machine that does something else as well may miss it now and then, but not always. */
-    private static final int ATTEMPTS = 4;
+    private static final int ATTEMPTS = 20;
 
     private final TestServer server = TestServer.start(
             FakeBackend.Options.DEFAULT.withTimes(STEP_NANOS, 0),

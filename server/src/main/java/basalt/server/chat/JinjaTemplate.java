@@ -41,7 +41,9 @@ final class JinjaTemplate implements ChatTemplate {
     private static final String QUESTION = "What?";
 
     private static final String ANSWER = "ThePastAnswer";
-    private static final Duration TIME_MAX = Duration.ofSeconds(2);
+    /** Of the clock, so that the first use of a template on a busy machine must fit in. */
+    private static final Duration TIME_MAX = Duration.ofSeconds(10);
+
     private static final int RENDER_DEPTH_MAX = 20;
     private static final int COLLECTION_SIZE_MAX = 100_000;
     private static final int RANGE_MAX = 10_000;

@@ -28,7 +28,7 @@ import org.jspecify.annotations.Nullable;
 public final class Tracing implements AutoCloseable {
     private static final String SCOPE = "basalt";
     private static final String PROVIDER = "basalt";
-    private static final long FLUSH_SECONDS = 2;
+    private static final long FLUSH_SECONDS = 10;
     private static final AttributeKey<String> METHOD = AttributeKey.stringKey("http.request.method");
     private static final AttributeKey<String> ROUTE = AttributeKey.stringKey("http.route");
     private static final AttributeKey<String> PROVIDER_NAME = AttributeKey.stringKey("gen_ai.provider.name");
