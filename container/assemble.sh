@@ -88,7 +88,7 @@ class_path() {
 cache() {
     work=$(mktemp -d)
     sed "s|^-XX:AOTCache=|-XX:AOTCacheOutput=|" "$folder/basalt.args" >"$work/args"
-    "$java" "@$work/args" serve --port 8199 --ops-port 8198 >"$work/log" 2>&1 &
+    "$java" "@$work/args" serve --port 0 --ops-port 0 >"$work/log" 2>&1 &
     server=$!
     until grep -q '^Serving' "$work/log"; do
         kill -0 $server 2>/dev/null || {
@@ -97,7 +97,8 @@ cache() {
         }
         sleep 0.2
     done
-    "$JAVA_HOME/bin/java" container/Train.java http://127.0.0.1:8199
+    # On a port of its own: a build may have the network of a machine where another one runs.
+    "$JAVA_HOME/bin/java" container/Train.java "$(sed -n 's/^Serving .* on //p' "$work/log")"
     kill $server
     wait $server || true
     [ -s "$folder/basalt.aot" ] || {
