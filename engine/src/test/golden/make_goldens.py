@@ -131,6 +131,10 @@ GOLDENS = {
         "max_position_embeddings": 96, "scale_attn_weights": False,
         "alt_mixer_layers": [0], "alt_mixer_2_layers": [1],
         "alt_mixer": taylor(4, num_heads=3), "alt_mixer_2": window(10)}),
+    "p6_biases": ("F16", "model.safetensors", {
+        **{k: v for k, v in PLAIN.items() if not k.endswith("bias")}, **dict.fromkeys(NO_BIAS, True),
+        "lm_head_bias": True, "n_head": 4, "n_inner": 200, "rotary_emb_fraction": 1, "pad_vocab_size_multiple": 8,
+        "mixer": conv(use_bias=False), "alt_mixer": taylor(16, num_heads=2), "alt_mixer_2": window(16)}),
 }
 LENGTHS = [(1, 1), (2, 1), (7, 3), (70, 1)]
 
@@ -183,6 +187,8 @@ def shapes(c):
     norm("transformer.ln_f")
     if not c.get("tie_word_embeddings", True):
         out["lm_head.weight"] = (vocab, d)
+    if c.get("lm_head_bias", False):
+        out["lm_head.bias"] = (vocab,)
     return out
 
 
@@ -244,7 +250,8 @@ def make():
 def trim(source):
     for name in sorted(os.listdir(source)):
         directory = os.path.join(OUT, name)
-        os.makedirs(directory, exist_ok=True)
+        if not os.path.isdir(directory):
+            continue  # what it shows, a smaller p* shows too
         for file in ("config.json", "model.safetensors", "pytorch_model.bin"):
             if os.path.exists(os.path.join(source, name, file)):
                 shutil.copyfile(os.path.join(source, name, file), os.path.join(directory, file))

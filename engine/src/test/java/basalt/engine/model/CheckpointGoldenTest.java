@@ -37,11 +37,11 @@ class CheckpointGoldenTest {
 
     @Test
     void biasesAndRoundedMlpAreRead() {
-        try (var checkpoint = open("g02_biases")) {
-            assertEquals(475_880, checkpoint.parameterCount());
+        try (var checkpoint = open("p6_biases")) {
+            assertEquals(42_544, checkpoint.parameterCount());
             assertEquals(256, checkpoint.config().mlp().innerWidth());
             assertTrue(checkpoint.weights().head().bias().isPresent());
-            assertEquals(new Mixer.Convolution(128, 3, 256, false, false), mixer(checkpoint, 0));
+            assertEquals(new Mixer.Convolution(16, 3, 32, false, false), mixer(checkpoint, 0));
         }
     }
 

@@ -108,7 +108,7 @@ class CheckpointWriterTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"g08_bin_lightning", "p4_bin_plain", "p3_bf16_wide_head", "g02_biases"})
+    @ValueSource(strings = {"g08_bin_lightning", "p4_bin_plain", "p3_bf16_wide_head", "p6_biases"})
     void convertedCheckpointIsTheSameModel(String name) throws IOException {
         Path original = Golden.open(name).directory();
         try (var from = Checkpoint.open(original)) {
