@@ -42,15 +42,20 @@ parts() {
 runtime() {
     named=$("$JAVA_HOME/bin/jdeps" --print-module-deps --ignore-missing-deps -q --multi-release 25 -R \
         --class-path "$folder/lib/*" "$folder"/lib/basalt-server-*.jar)
-    "$JAVA_HOME/bin/jlink" --add-modules "$named,jdk.incubator.vector,jdk.management,jdk.unsupported,jdk.crypto.ec,jdk.jfr" \
+    # As a program of ours, for what container/Link.java says.
+    "$JAVA_HOME/bin/java" --add-modules jdk.jlink --add-exports jdk.jlink/jdk.tools.jlink.plugin=ALL-UNNAMED \
+        --add-exports jdk.jlink/jdk.tools.jlink.internal=ALL-UNNAMED container/Link.java \
+        --add-modules "$named,jdk.incubator.vector,jdk.management,jdk.unsupported,jdk.crypto.ec,jdk.jfr" \
         --strip-java-debug-attributes --no-header-files --no-man-pages --compress zip-6 --output "$folder/jre"
 }
 
-# Arguments of the virtual machine: the same for the training of the cache, or it would not be taken.
+# Arguments of the virtual machine: the same for the training of the cache, or it would not be taken. Those for vectors
+# the virtual machine sets itself when it defines the module of the Vector API, which it does not do where the module
+# graph comes from the cache. The file basalt says what the others are for.
 arguments() {
     cat >"$folder/basalt.args" <<END
 -XX:AOTCache=$folder/basalt.aot
--Xlog:aot=off
+-Xlog:aot*=off
 -Xlog:cds=off
 -XX:MaxRAMPercentage=75
 -XX:+UseSerialGC
@@ -58,11 +63,19 @@ arguments() {
 -Xmn48m
 -XX:SurvivorRatio=2
 -XX:TargetSurvivorRatio=90
+-XX:PretenureSizeThreshold=128k
 -XX:-UsePerfData
 -XX:CompileCommand=quiet
 -XX:CompileCommand=CompileThresholdScaling,basalt.engine.backend.cpu.*::*,0.1
 -XX:CompileCommand=inline,basalt.engine.backend.cpu.VectorOps::*
---add-modules=jdk.incubator.vector
+-XX:CompileCommand=BackgroundCompilation,basalt.engine.backend.cpu.*::*,false
+-XX:CompileCommand=CompileThresholdScaling,basalt.engine.backend.cpu.Packing::*,1.0
+-XX:CompileCommand=BackgroundCompilation,basalt.engine.backend.cpu.Packing::*,true
+-XX:+UnlockExperimentalVMOptions
+-XX:+EnableVectorSupport
+-XX:+EnableVectorReboxing
+-XX:+EnableVectorAggressiveReboxing
+-XX:+UseVectorStubs
 --enable-native-access=ALL-UNNAMED
 -Dbasalt.home=$folder
 -cp

@@ -68,7 +68,7 @@ final class Application implements AutoCloseable {
         PrefixCache prefixes = SessionSetup.prefixes(config.sessions(), model);
         var serving =
                 Serving.of(model.engine(), sessions, SessionSetup.seal(config.sessions()), prefixes, model.served());
-        WarmUp.run(serving, config.lifecycle().warmUp());
+        WarmUp.run(serving, config.lifecycle().warmUp(), model.warmed());
         EngineStats baseline = model.engine().stats();
         metrics.bindEngine(model.engine()::stats, baseline);
         if (sessions.sharedHealth().isPresent()) {

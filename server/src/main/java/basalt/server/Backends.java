@@ -9,6 +9,8 @@ import basalt.engine.model.Checkpoint;
 import basalt.engine.model.ElementType;
 import basalt.engine.model.ModelConfig;
 import basalt.engine.state.StateLayout;
+import com.sun.management.HotSpotDiagnosticMXBean;
+import java.lang.management.ManagementFactory;
 import java.util.ArrayList;
 import java.util.List;
 
@@ -59,6 +61,14 @@ final class Backends {
                 }
             }
         };
+    }
+
+    /**
+     * Whether the virtual machine compiles the kernels while they run, so that the first steps are slow. A GPU's are
+     * not, and it belongs to the engine's thread.
+     */
+    static boolean areCompiled(List<Backend> backends) {
+        return backends.getFirst() instanceof CpuBackend;
     }
 
     /** The first line: what a missing library says goes on for many. */
@@ -113,6 +123,7 @@ final class Backends {
     }
 
     private static Backend openCpu(Checkpoint checkpoint, ServerConfig.Compute compute) {
+        warnIfVectorsAreOff();
         int threadCount = compute.threadCount() > 0
                 ? compute.threadCount()
                 : Runtime.getRuntime().availableProcessors();
@@ -126,6 +137,22 @@ final class Backends {
                 rowCountMax,
                 steps.chunkTokensMax() + rowCountMax,
                 threadCount);
+    }
+
+    /** The virtual machine turns them on with their module, unless that comes from a start-up cache. */
+    private static void warnIfVectorsAreOff() {
+        var machine = ManagementFactory.getPlatformMXBean(HotSpotDiagnosticMXBean.class);
+        try {
+            if (machine != null
+                    && machine.getVMOption("EnableVectorSupport").getValue().equals("false")) {
+                LOG.log(
+                        System.Logger.Level.WARNING,
+                        "event=vectors_off message=\"EVERYTHING TAKES A HUNDRED TIMES AS LONG:"
+                                + " start with -XX:+UnlockExperimentalVMOptions -XX:+EnableVectorSupport\"");
+            }
+        } catch (IllegalArgumentException e) {
+            LOG.log(System.Logger.Level.DEBUG, "event=vectors_unknown reason=\"{0}\"", e.getMessage());
+        }
     }
 
     private static Backend openFake(Checkpoint checkpoint, ServerConfig.Compute compute) {

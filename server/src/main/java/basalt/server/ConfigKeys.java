@@ -126,7 +126,7 @@ final class ConfigKeys {
             ConfigKey.text("tls-key", "", "FILE", "key of the certificate in PEM (PKCS #8)");
     static final ConfigKey<Duration> WARM_UP = ConfigKey.time(
             "warm-up",
-            "800ms",
+            "700ms",
             ZERO,
             Duration.ofMinutes(1),
             "how long requests of its own run before those of clients");

@@ -2,31 +2,36 @@ package basalt.server;
 
 import basalt.engine.Engine;
 import basalt.engine.EngineException;
+import basalt.engine.backend.Backend;
 import basalt.engine.model.Checkpoint;
-import basalt.engine.model.Tensor;
+import basalt.engine.model.ModelConfig;
 import basalt.engine.text.Tokenizer;
 import basalt.engine.text.Tokenizers;
 import basalt.server.api.ServedModel;
 import basalt.server.chat.ChatTemplate;
 import basalt.server.chat.ChatTemplates;
 import java.io.IOException;
-import java.lang.foreign.ValueLayout;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.security.MessageDigest;
-import java.security.NoSuchAlgorithmException;
-import java.util.HexFormat;
+import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
+import java.util.concurrent.Callable;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.FutureTask;
+import java.util.function.BooleanSupplier;
 import java.util.stream.Collectors;
 
-/** A running engine with the model it serves, and what both hold. */
-record LoadedModel(Engine engine, ServedModel served, Optional<Checkpoint> checkpoint) implements AutoCloseable {
-    /** Bytes of each tensor that tell models apart in the fingerprint that clients see. */
-    private static final int FINGERPRINT_BYTES_PER_TENSOR = 1_024;
-
+/**
+ * A running engine with the model it serves, and what both hold.
+ *
+ * @param warmed how long its backend has computed already, so that its kernels are compiled
+ */
+record LoadedModel(Engine engine, ServedModel served, Optional<Checkpoint> checkpoint, Duration warmed)
+        implements AutoCloseable {
+    /** Of the checkpoint's fingerprint, in the one that clients see. */
     private static final int FINGERPRINT_DIGITS = 12;
+
     private static final int UNKNOWN_FIELDS_SHOWN = 20;
     private static final System.Logger LOG = System.getLogger(LoadedModel.class.getName());
 
@@ -50,22 +55,75 @@ record LoadedModel(Engine engine, ServedModel served, Optional<Checkpoint> check
             throw new StartException("model " + directory + " cannot be served: " + e.getMessage(), e);
         }
         warnOfUnknown(checkpoint);
+        // Beside the packing of the weights and the first steps: each takes a tenth of a second.
+        FutureTask<Text> text = beside("text-start", () -> Text.open(directory, checkpoint.config()));
+        FutureTask<String> fingerprint = beside("fingerprint-start", checkpoint::fingerprint);
+        List<Backend> backends = List.of();
         boolean isLoaded = false;
         try {
-            Optional<Tokenizer> tokenizer =
-                    Tokenizers.open(directory, checkpoint.config()).map(PooledTokenizer::new);
-            ChatTemplate chat = ChatTemplates.open(directory, checkpoint.config(), tokenizer);
-            Engine engine = Engine.start(
-                    checkpoint.config(), tokenizer, Backends.open(checkpoint, config.compute()), config.engine());
+            backends = Backends.open(checkpoint, config.compute());
+            Duration warmed = warm(backends, checkpoint, config, () -> text.isDone() && fingerprint.isDone());
+            Text words = result(text);
+            Engine engine = Engine.start(checkpoint.config(), words.tokenizer(), backends, config.engine());
             isLoaded = true;
-            return new LoadedModel(
-                    engine, served(config.modelName(), directory, checkpoint, chat, engine), Optional.of(checkpoint));
+            ServedModel served = served(config.modelName(), directory, checkpoint, result(fingerprint), words, engine);
+            return new LoadedModel(engine, served, Optional.of(checkpoint), warmed);
         } catch (EngineException e) {
             throw new StartException(String.valueOf(e.getMessage()), e);
         } finally {
             if (!isLoaded) {
+                backends.forEach(Backend::close);
+                end(fingerprint);
                 checkpoint.close();
             }
+        }
+    }
+
+    /** What turns text into tokens. */
+    private record Text(Optional<Tokenizer> tokenizer, ChatTemplate chat) {
+        static Text open(Path directory, ModelConfig config) {
+            Optional<Tokenizer> tokenizer = Tokenizers.open(directory, config).map(PooledTokenizer::new);
+            return new Text(tokenizer, ChatTemplates.open(directory, config, tokenizer));
+        }
+    }
+
+    private static Duration warm(
+            List<Backend> backends, Checkpoint checkpoint, ServerConfig config, BooleanSupplier isOver) {
+        long length = config.lifecycle().warmUp().toNanos();
+        if (length == 0 || !Backends.areCompiled(backends)) {
+            return Duration.ZERO;
+        }
+        long start = System.nanoTime();
+        FirstSteps.run(
+                backends.getFirst(),
+                checkpoint.config().vocabSize(),
+                () -> isOver.getAsBoolean() || System.nanoTime() - start >= length);
+        return Duration.ofNanos(System.nanoTime() - start);
+    }
+
+    private static <T> FutureTask<T> beside(String name, Callable<T> work) {
+        var task = new FutureTask<>(work);
+        Thread.ofPlatform().daemon().name(name).start(task);
+        return task;
+    }
+
+    private static <T> T result(FutureTask<T> task) throws InterruptedException {
+        try {
+            return task.get();
+        } catch (ExecutionException e) {
+            if (e.getCause() instanceof EngineException cause) {
+                throw cause;
+            }
+            throw new IllegalStateException(e.getCause());
+        }
+    }
+
+    /** Waits for what reads the weights, so that they can be unmapped. */
+    private static void end(FutureTask<?> task) throws InterruptedException {
+        try {
+            task.get();
+        } catch (ExecutionException e) {
+            LOG.log(System.Logger.Level.DEBUG, "event=start_cut reason=\"{0}\"", e.getMessage());
         }
     }
 
@@ -84,14 +142,14 @@ record LoadedModel(Engine engine, ServedModel served, Optional<Checkpoint> check
     }
 
     private static ServedModel served(
-            String name, Path directory, Checkpoint checkpoint, ChatTemplate chat, Engine engine) {
+            String name, Path directory, Checkpoint checkpoint, String fingerprint, Text text, Engine engine) {
         return new ServedModel(
                 name,
-                fingerprint(checkpoint),
+                "fp_" + fingerprint.substring(0, FINGERPRINT_DIGITS),
                 createdSeconds(directory),
                 checkpoint.config(),
                 engine.tokenizer(),
-                chat,
+                text.chat(),
                 checkpoint.parameterCount(),
                 checkpoint.weightBytes(),
                 engine.stats().stateBytesPerSlot());
@@ -102,22 +160,6 @@ record LoadedModel(Engine engine, ServedModel served, Optional<Checkpoint> check
             return Files.getLastModifiedTime(directory.resolve("config.json")).toMillis() / 1_000;
         } catch (IOException e) {
             return 0;
-        }
-    }
-
-    /** Of the shape and the first bytes of each tensor, so that a large model starts at once. */
-    private static String fingerprint(Checkpoint checkpoint) {
-        try {
-            var digest = MessageDigest.getInstance("SHA-256");
-            digest.update(checkpoint.config().toString().getBytes(StandardCharsets.UTF_8));
-            for (Tensor tensor : checkpoint.tensors()) {
-                long bytes =
-                        Math.min(FINGERPRINT_BYTES_PER_TENSOR, tensor.data().byteSize());
-                digest.update(tensor.data().asSlice(0, bytes).toArray(ValueLayout.JAVA_BYTE));
-            }
-            return "fp_" + HexFormat.of().formatHex(digest.digest()).substring(0, FINGERPRINT_DIGITS);
-        } catch (NoSuchAlgorithmException e) {
-            throw new IllegalStateException("every JDK has SHA-256", e);
         }
     }
 

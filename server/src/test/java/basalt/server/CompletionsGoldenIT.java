@@ -21,7 +21,8 @@ class CompletionsGoldenIT {
 
     @ParameterizedTest
     @ValueSource(
-            strings = {"g03_deep", "g05_fla", "g08_bin_lightning", "p1_partial_rotary", "p2_grouped_heads", "p6_biases"})
+            strings = {"g03_deep", "g05_fla", "g08_bin_lightning", "p1_partial_rotary", "p2_grouped_heads", "p6_biases"
+            })
     void scoredPromptsHaveTheLogprobsOfTheLogits(String name) throws IOException {
         Path directory = FOLDER.resolve(name);
         JsonNode expected =

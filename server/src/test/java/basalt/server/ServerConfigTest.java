@@ -54,7 +54,7 @@ class ServerConfigTest {
         assertEquals(new Steps(0, 0), config.compute().steps());
         assertEquals(Duration.ofSeconds(30), config.engine().slowReaderTimeout());
         assertEquals(16 << 20, config.http().limits().bodyBytesMax());
-        assertEquals(Duration.ofMillis(800), config.lifecycle().warmUp());
+        assertEquals(Duration.ofMillis(700), config.lifecycle().warmUp());
         assertTrue(config.http().access().apiKeys().isEmpty());
     }
 

@@ -80,4 +80,14 @@ class StartCacheIT {
 
         assertTrue(log.contains(WARNING), log);
     }
+
+    @Test
+    void vectorsThatAreOffAreWarnedOf() throws IOException {
+        var off = List.of("-XX:+UnlockExperimentalVMOptions", "-XX:-EnableVectorSupport");
+        try (var slow = ServerProcess.start(folder.resolve("slow"), off, "--backend", "cpu", "--slots", "1");
+                var usual = ServerProcess.start(folder.resolve("usual"), "--backend", "cpu", "--slots", "1")) {
+            assertTrue(slow.log().contains("event=vectors_off"), slow.log());
+            assertTrue(!usual.log().contains("event=vectors_off"), usual.log());
+        }
+    }
 }

@@ -100,7 +100,7 @@ final class TestServer implements AutoCloseable {
                 1_000,
                 4_000,
                 backend.layout().bytes());
-        return new LoadedModel(engine, served, Optional.empty());
+        return new LoadedModel(engine, served, Optional.empty(), Duration.ZERO);
     }
 
     static TestServer start(LoadedModel.Loader loader, String... args) {

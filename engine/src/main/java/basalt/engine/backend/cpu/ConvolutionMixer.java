@@ -45,7 +45,7 @@ final class ConvolutionMixer implements LayerMixer {
 
     /** Pairs of panels, a channel block beside its gate. */
     static PackedMatrix packInput(Mixer.Convolution m, Weights.MixerWeights.Convolution w) {
-        return PackedMatrix.ofPairs(w.input(), 0, w.input(), m.channelCount(), m.channelCount());
+        return Packing.ofPairs(w.input(), 0, w.input(), m.channelCount(), m.channelCount());
     }
 
     @Override

@@ -48,7 +48,7 @@ final class CpuModel {
         headInput = Activations.of(headRowsMax, config.width());
         logits = Activations.of(headRowsMax, config.paddedVocabSize());
         var route = new Projection.Route(headInput, headInput, logits);
-        var packed = PackedMatrix.of(weights.head());
+        var packed = Packing.of(weights.head());
         head = new Projection(pool, packed, null, route, (from, to, rows, worker) -> {});
     }
 

@@ -30,8 +30,8 @@ final class GatedMlp {
     static PackedMatrix packInput(ModelConfig.Mlp config, Weights.MlpWeights w) {
         int inner = config.innerWidth();
         return w.fc3().isPresent()
-                ? PackedMatrix.ofPairs(w.fc3().get(), 0, w.fc1(), 0, inner)
-                : PackedMatrix.ofPairs(w.fc1(), 0, w.fc1(), inner, inner);
+                ? Packing.ofPairs(w.fc3().get(), 0, w.fc1(), 0, inner)
+                : Packing.ofPairs(w.fc1(), 0, w.fc1(), inner, inner);
     }
 
     /** Adds the MLP to the residual of all tokens. */

@@ -12,19 +12,19 @@ record PackedLayer(PackedMatrix mixerInput, PackedMatrix mixerOutput, PackedMatr
                 mixerInput(config.mixers().get(layer), w.mixer()),
                 mixerOutput(w.mixer()),
                 GatedMlp.packInput(config.mlp(), w.mlp()),
-                PackedMatrix.of(w.mlp().fc2()));
+                Packing.of(w.mlp().fc2()));
     }
 
     private static PackedMatrix mixerInput(Mixer mixer, Weights.MixerWeights weights) {
         return switch (weights) {
             case Weights.MixerWeights.Convolution w -> ConvolutionMixer.packInput((Mixer.Convolution) mixer, w);
-            case Weights.MixerWeights.TaylorAttention w -> PackedMatrix.of(w.query(), w.key(), w.value());
-            case Weights.MixerWeights.WindowAttention w -> PackedMatrix.of(w.input());
+            case Weights.MixerWeights.TaylorAttention w -> Packing.of(w.query(), w.key(), w.value());
+            case Weights.MixerWeights.WindowAttention w -> Packing.of(w.input());
         };
     }
 
     private static PackedMatrix mixerOutput(Weights.MixerWeights weights) {
-        return PackedMatrix.of(
+        return Packing.of(
                 switch (weights) {
                     case Weights.MixerWeights.Convolution w -> w.output();
                     case Weights.MixerWeights.TaylorAttention w -> w.output();
