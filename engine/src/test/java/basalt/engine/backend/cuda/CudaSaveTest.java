@@ -26,11 +26,21 @@ import java.util.concurrent.locks.LockSupport;
 import java.util.function.Consumer;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedClass;
+import org.junit.jupiter.params.provider.EnumSource;
 
 /** States on their way from an emulated device and back, whose slots are overwritten meanwhile. */
+@ParameterizedClass
+@EnumSource(EmulatedStreams.Order.class)
 final class CudaSaveTest {
     private static final int SLOTS = 8; // more than copies on their way at most
     private static final int TOKENS_MAX = 64;
+
+    private final EmulatedStreams.Order order;
+
+    CudaSaveTest(EmulatedStreams.Order order) {
+        this.order = order;
+    }
 
     @BeforeEach
     void requireEmulation() {
@@ -38,11 +48,15 @@ final class CudaSaveTest {
     }
 
     /** A backend whose every slot has read other tokens. */
-    private static void run(long hostBytesMax, Consumer<CudaBackend> test) {
-        run(new EmulatedDevice(ElementType.F32), hostBytesMax, test);
+    private void run(long hostBytesMax, Consumer<CudaBackend> test) {
+        run(device(), hostBytesMax, test);
     }
 
-    private static void run(EmulatedDevice device, long hostBytesMax, Consumer<CudaBackend> test) {
+    private EmulatedDevice device() {
+        return new EmulatedDevice(ElementType.F32, new EmulatedStreams(order));
+    }
+
+    static void run(EmulatedDevice device, long hostBytesMax, Consumer<CudaBackend> test) {
         var options = new CudaBackend.Options(SLOTS, SLOTS, TOKENS_MAX, true, ElementType.F32, hostBytesMax);
         try (var checkpoint = Checkpoint.open(Golden.open("g05_fla").directory());
                 var backend = CudaBackend.open(device, checkpoint.config(), checkpoint.weights(), options)) {
@@ -113,23 +127,26 @@ final class CudaSaveTest {
 
     @Test
     void statesComeBackIntoAnySlot() {
-        run(1 << 24, backend -> {
-            var expected = images(backend);
-            var saved = new ArrayList<SavedState>();
-            for (int slot = 0; slot < SLOTS; slot++) {
-                saved.add(save(backend, slot));
-            }
+        run(1 << 24, CudaSaveTest::moveAllStates);
+    }
 
-            for (int slot = 0; slot < SLOTS; slot++) {
-                assertInstanceOf(SlotBlock.class, saved.get(slot));
-                backend.load((slot + 3) % SLOTS, saved.get(slot));
-            }
+    /** More than there are places for at a time. */
+    static void moveAllStates(CudaBackend backend) {
+        var expected = images(backend);
+        var saved = new ArrayList<SavedState>();
+        for (int slot = 0; slot < SLOTS; slot++) {
+            saved.add(save(backend, slot));
+        }
 
-            var loaded = images(backend);
-            for (int slot = 0; slot < SLOTS; slot++) {
-                assertSameState(expected.get(slot), loaded.get((slot + 3) % SLOTS));
-            }
-        });
+        for (int slot = 0; slot < SLOTS; slot++) {
+            assertInstanceOf(SlotBlock.class, saved.get(slot));
+            backend.load((slot + 3) % SLOTS, saved.get(slot));
+        }
+
+        var loaded = images(backend);
+        for (int slot = 0; slot < SLOTS; slot++) {
+            assertSameState(expected.get(slot), loaded.get((slot + 3) % SLOTS));
+        }
     }
 
     @Test
@@ -180,7 +197,7 @@ final class CudaSaveTest {
     /** Which takes longer, but nobody waits for ever. */
     @Test
     void statesAreSavedWhereNoMemoryCanBePinned() {
-        run(new EmulatedDevice(ElementType.F32).withoutPinning(), 1 << 24, backend -> {
+        run(device().withoutPinning(), 1 << 24, backend -> {
             var expected = images(backend);
 
             for (int slot = 0; slot < SLOTS; slot++) {

@@ -11,19 +11,20 @@ import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandle;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
-import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
 
 /**
  * The kernels as the native module compiled them for the CPU, one launch after another. Device memory is host memory,
- * filled with NaN where nothing wrote it. Copies aside are done as late as can be: when their event is waited for.
+ * filled with NaN where nothing wrote it.
+ *
+ * <p>Nothing is done when it is called for, but when its {@link EmulatedStreams} come to it, in an order that events
+ * alone bind. So what waits for too little reads or overwrites something else, as it may on a GPU one day.
  */
 @SuppressWarnings("restricted")
 final class EmulatedDevice implements Device {
@@ -32,14 +33,9 @@ final class EmulatedDevice implements Device {
     private final MethodHandle launch;
     private final Map<Kernel, MemorySegment> symbols = new EnumMap<>(Kernel.class);
     private final List<List<Runnable>> graphs = new ArrayList<>();
+    private final EmulatedStreams streams;
     private @Nullable List<Runnable> recording;
-    private final ReentrantLock asideLock = new ReentrantLock(); // guards the next two
-    private final ArrayDeque<Aside> aside = new ArrayDeque<>();
-    private int eventCount;
     private boolean canPin = true;
-
-    /** A copy that is not done yet, or an event that it has not come to. */
-    private record Aside(int event, Runnable copy) {}
 
     /** The library that an emulated device of a type needs, if the build made it. */
     static Optional<Path> library(ElementType type) {
@@ -48,8 +44,14 @@ final class EmulatedDevice implements Device {
         return Files.exists(path) ? Optional.of(path.toAbsolutePath()) : Optional.empty();
     }
 
+    /** In the order that waits longest for everything. */
     EmulatedDevice(ElementType type) {
+        this(type, new EmulatedStreams(EmulatedStreams.Order.LATE));
+    }
+
+    EmulatedDevice(ElementType type, EmulatedStreams streams) {
         this.type = type;
+        this.streams = streams;
         var lookup = SymbolLookup.libraryLookup(library(type).orElseThrow(), arena);
         launch = Linker.nativeLinker()
                 .downcallHandle(
@@ -108,35 +110,39 @@ final class EmulatedDevice implements Device {
 
     @Override
     public void upload(long to, MemorySegment from, long fromOffset, long bytes) {
-        at(to, bytes).copyFrom(from.asSlice(fromOffset, bytes));
+        add(() -> at(to, bytes).copyFrom(from.asSlice(fromOffset, bytes)));
+    }
+
+    private void add(Runnable work) {
+        if (recording == null) {
+            streams.addStep(work);
+        } else {
+            recording.add(work);
+        }
     }
 
     @Override
     public void download(MemorySegment to, long from, long bytes) {
-        to.asSlice(0, bytes).copyFrom(at(from, bytes));
+        add(() -> to.asSlice(0, bytes).copyFrom(at(from, bytes)));
     }
 
     @Override
     public void copy(long to, long from, long bytes) {
-        at(to, bytes).copyFrom(at(from, bytes));
+        add(() -> at(to, bytes).copyFrom(at(from, bytes)));
     }
 
     @Override
     public void fill(long to, int value, long bytes) {
-        at(to, bytes).fill((byte) value);
+        add(() -> at(to, bytes).fill((byte) value));
     }
 
     @Override
     public void launch(Kernel kernel, int gridX, int gridY, int threads, int sharedBytes, KernelArguments arguments) {
-        if (recording == null) {
-            run(kernel, gridX, gridY, threads, sharedBytes, arguments);
-            return;
-        }
         var copy = new KernelArguments();
         for (int i = 0; i < arguments.count(); i++) {
             copy.add(arguments.values().getAtIndex(ValueLayout.JAVA_LONG, i));
         }
-        recording.add(() -> run(kernel, gridX, gridY, threads, sharedBytes, copy));
+        add(() -> run(kernel, gridX, gridY, threads, sharedBytes, copy));
     }
 
     @Override
@@ -170,11 +176,7 @@ final class EmulatedDevice implements Device {
 
     @Override
     public void multiply(Product product) {
-        if (recording == null) {
-            run(product);
-        } else {
-            recording.add(() -> run(product));
-        }
+        add(() -> run(product));
     }
 
     private void run(Product p) {
@@ -221,27 +223,22 @@ final class EmulatedDevice implements Device {
 
     @Override
     public void replay(int graph) {
-        graphs.get(graph).forEach(Runnable::run);
+        add(() -> graphs.get(graph).forEach(Runnable::run));
     }
 
     @Override
     public int createEvent() {
-        return eventCount++;
+        return streams.createEvent();
     }
 
     @Override
-    public void record(int event) {}
+    public void record(int event) {
+        streams.record(event);
+    }
 
     @Override
     public void await(int event) {
-        asideLock.lock();
-        try {
-            while (aside.stream().anyMatch(left -> left.event() == event)) {
-                aside.remove().copy().run();
-            }
-        } finally {
-            asideLock.unlock();
-        }
+        streams.await(event);
     }
 
     @Override
@@ -249,41 +246,37 @@ final class EmulatedDevice implements Device {
         if (!canPin) {
             throw new EngineException.DeviceFailure("emulated: no memory can be pinned");
         }
+        streams.pin(memory);
     }
 
     @Override
-    public void unpin(MemorySegment memory) {}
+    public void unpin(MemorySegment memory) {
+        streams.unpin(memory);
+    }
 
     @Override
     public void uploadAside(long to, MemorySegment from) {
-        addAside(-1, () -> at(to, from.byteSize()).copyFrom(from));
+        streams.addAside(Direction.UP, from, () -> at(to, from.byteSize()).copyFrom(from));
     }
 
     @Override
     public void downloadAside(MemorySegment to, long from) {
-        addAside(-1, () -> to.copyFrom(at(from, to.byteSize())));
+        streams.addAside(Direction.DOWN, to, () -> to.copyFrom(at(from, to.byteSize())));
     }
 
     @Override
     public void recordAside(Direction direction, int event) {
-        addAside(event, () -> {});
-    }
-
-    private void addAside(int event, Runnable copy) {
-        asideLock.lock();
-        try {
-            aside.add(new Aside(event, copy));
-        } finally {
-            asideLock.unlock();
-        }
+        streams.recordAside(direction, event);
     }
 
     @Override
-    public void holdAside(Direction direction, int event) {}
+    public void holdAside(Direction direction, int event) {
+        streams.holdAside(direction, event);
+    }
 
     @Override
     public void hold(int event) {
-        await(event);
+        streams.hold(event);
     }
 
     @Override
@@ -292,10 +285,13 @@ final class EmulatedDevice implements Device {
     }
 
     @Override
-    public void synchronize() {}
+    public void synchronize() {
+        streams.synchronize();
+    }
 
     @Override
     public void close() {
+        streams.finish();
         arena.close();
     }
 }
