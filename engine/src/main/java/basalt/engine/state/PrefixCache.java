@@ -3,30 +3,42 @@ package basalt.engine.state;
 import basalt.engine.Checks;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collections;
 import java.util.HashMap;
-import java.util.Iterator;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.TreeMap;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.LongAdder;
 import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.LongSupplier;
 
 /**
  * States that have read the beginnings of prompts, so that another prompt that begins so need not read them
- * again. Bounded by bytes; the least recently used go. Safe for use by any number of threads.
+ * again. Bounded by bytes. Safe for use by any number of threads.
  *
  * <p>Entries belong to a scope, and no other scope sees them: neither what is found nor how long it takes tells one
  * tenant of another's prompts. A prefix is found by a hash of its tokens and then compared token by token.
+ *
+ * <p>Where there is no room, the least recently used entry goes of the tenant that holds most. So nobody can take from
+ * others what they use, beyond an equal share; an entry that was not used for {@value #REST_MINUTES} minutes goes
+ * before all that were.
  */
 public final class PrefixCache {
+    private static final int REST_MINUTES = 10;
+    private static final long REST_NANOS = TimeUnit.MINUTES.toNanos(REST_MINUTES);
+
     private final long bytesMax;
+    private final LongSupplier nanoTime;
     private final ReentrantLock lock = new ReentrantLock();
     /** By use, the oldest first. */
     private final LinkedHashMap<Key, Entry> entries = new LinkedHashMap<>(16, 0.75f, true);
     /** Of each scope: how many entries there are of each length. */
-    private final Map<String, TreeMap<Integer, Integer>> lengths = new HashMap<>();
+    private final Map<Scope, TreeMap<Integer, Integer>> lengths = new HashMap<>();
+    /** Of each tenant that has entries. */
+    private final Map<String, Long> tenantBytes = new HashMap<>();
 
     private long bytes;
     private volatile long stateBytes; // of the last state that was put; 0 before
@@ -47,15 +59,40 @@ public final class PrefixCache {
      */
     public record Stats(long hits, long misses, long queriedTokens, long cachedTokens, long entries, long bytes) {}
 
-    private record Key(String scope, int length, long hash) {}
+    /**
+     * Whose prompts see each other.
+     *
+     * @param tenant who shares the room with other tenants
+     * @param salt tells apart what the tenant wants apart
+     */
+    public record Scope(String tenant, String salt) {}
 
-    @SuppressWarnings("ArrayRecordComponent") // never compared
-    private record Entry(int[] tokens, SavedState state, long bytes) {}
+    private record Key(Scope scope, int length, long hash) {}
+
+    private static final class Entry {
+        final int[] tokens;
+        final SavedState state;
+        final long bytes;
+        long usedNanos;
+
+        Entry(int[] tokens, SavedState state, long bytes, long usedNanos) {
+            this.tokens = tokens;
+            this.state = state;
+            this.bytes = bytes;
+            this.usedNanos = usedNanos;
+        }
+    }
 
     /** An empty cache of states that take so many bytes at most. */
     public PrefixCache(long bytesMax) {
+        this(bytesMax, System::nanoTime);
+    }
+
+    /** The same with a clock. */
+    PrefixCache(long bytesMax, LongSupplier nanoTime) {
         Checks.argument(bytesMax >= 0, "bytesMax", bytesMax);
         this.bytesMax = bytesMax;
+        this.nanoTime = nanoTime;
     }
 
     /** What a state takes that has read so many tokens. */
@@ -82,7 +119,7 @@ public final class PrefixCache {
      *
      * @param countMax tokens that it may have read at most
      */
-    public Optional<SavedState> longest(String scope, int[] prompt, int countMax) {
+    public Optional<SavedState> longest(Scope scope, int[] prompt, int countMax) {
         var found = find(scope, prompt, countMax);
         (found.isPresent() ? hits : misses).increment();
         queriedTokens.add(prompt.length);
@@ -90,7 +127,7 @@ public final class PrefixCache {
         return found;
     }
 
-    private Optional<SavedState> find(String scope, int[] prompt, int countMax) {
+    private Optional<SavedState> find(Scope scope, int[] prompt, int countMax) {
         lock.lock();
         try {
             var known = lengths.get(scope);
@@ -104,10 +141,9 @@ public final class PrefixCache {
             for (int i = candidates.size() - 1; i >= 0; i--) {
                 int length = candidates.get(i);
                 var entry = entries.get(new Key(scope, length, hashes[i]));
-                if (entry != null && Arrays.equals(entry.tokens(), 0, length, prompt, 0, length)) {
-                    var state = length <= countMax
-                            ? Optional.of(entry.state())
-                            : entry.state().before(countMax);
+                if (entry != null && Arrays.equals(entry.tokens, 0, length, prompt, 0, length)) {
+                    entry.usedNanos = nanoTime.getAsLong();
+                    var state = length <= countMax ? Optional.of(entry.state) : entry.state.before(countMax);
                     if (state.isPresent()) {
                         return state;
                     }
@@ -120,13 +156,13 @@ public final class PrefixCache {
     }
 
     /** Tokens that a prompt has in common with another of the scope, at most: others may part there, too. */
-    public int sharedCount(String scope, int[] prompt) {
+    public int sharedCount(Scope scope, int[] prompt) {
         lock.lock();
         try {
             int most = 0;
             for (var entry : entries.entrySet()) {
                 if (entry.getKey().scope().equals(scope)) {
-                    int[] tokens = entry.getValue().tokens();
+                    int[] tokens = entry.getValue().tokens;
                     int limit = Math.min(tokens.length, prompt.length);
                     int at = Arrays.mismatch(tokens, 0, limit, prompt, 0, limit);
                     most = Math.max(most, at < 0 ? limit : at);
@@ -161,7 +197,7 @@ public final class PrefixCache {
      *
      * @param state that has read the first tokens of the prompt
      */
-    public void put(String scope, int[] prompt, SavedState state) {
+    public void put(Scope scope, int[] prompt, SavedState state) {
         int length = Math.toIntExact(state.tokenCount());
         int[] tokens = Arrays.copyOf(prompt, length);
         long size = (long) Integer.BYTES * length + state.bytes();
@@ -173,8 +209,9 @@ public final class PrefixCache {
         try {
             var key = new Key(scope, length, hashes(tokens, List.of(length))[0]);
             remove(key);
-            entries.put(key, new Entry(tokens, state, size));
+            entries.put(key, new Entry(tokens, state, size, nanoTime.getAsLong()));
             lengths.computeIfAbsent(scope, absent -> new TreeMap<>()).merge(length, 1, Integer::sum);
+            tenantBytes.merge(scope.tenant(), size, Long::sum);
             bytes += size;
             evict();
         } finally {
@@ -183,12 +220,22 @@ public final class PrefixCache {
     }
 
     private void evict() {
-        Iterator<Map.Entry<Key, Entry>> eldest = entries.entrySet().iterator();
-        while (bytes > bytesMax && eldest.hasNext()) {
-            var entry = eldest.next();
-            eldest.remove();
-            forget(entry.getKey(), entry.getValue());
+        while (bytes > bytesMax) {
+            remove(nextToGo());
         }
+    }
+
+    private Key nextToGo() {
+        var eldest = entries.firstEntry();
+        if (nanoTime.getAsLong() - eldest.getValue().usedNanos > REST_NANOS) {
+            return eldest.getKey();
+        }
+        String most = Collections.max(tenantBytes.entrySet(), Map.Entry.comparingByValue())
+                .getKey();
+        return entries.keySet().stream()
+                .filter(key -> key.scope().tenant().equals(most))
+                .findFirst()
+                .orElseThrow();
     }
 
     private void remove(Key key) {
@@ -199,7 +246,11 @@ public final class PrefixCache {
     }
 
     private void forget(Key key, Entry entry) {
-        bytes -= entry.bytes();
+        bytes -= entry.bytes;
+        String tenant = key.scope().tenant();
+        if (tenantBytes.merge(tenant, -entry.bytes, Long::sum) == 0) {
+            tenantBytes.remove(tenant);
+        }
         var known = lengths.get(key.scope());
         if (known != null) {
             int left = known.merge(key.length(), -1, Integer::sum);

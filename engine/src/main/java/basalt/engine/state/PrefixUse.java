@@ -9,9 +9,9 @@ package basalt.engine.state;
  * @param isExplicit whether it is kept nowhere else
  */
 @SuppressWarnings("ArrayRecordComponent") // never compared
-public record PrefixUse(PrefixCache cache, String scope, int[] breakpoints, boolean isExplicit) {
+public record PrefixUse(PrefixCache cache, PrefixCache.Scope scope, int[] breakpoints, boolean isExplicit) {
     /** Kept where the engine likes. */
-    public static PrefixUse of(PrefixCache cache, String scope) {
+    public static PrefixUse of(PrefixCache cache, PrefixCache.Scope scope) {
         return new PrefixUse(cache, scope, new int[0], false);
     }
 }

@@ -80,7 +80,7 @@ class LateSavesTest {
         var cache = new PrefixCache(1 << 20);
         int[] prompt = IntStream.range(0, 600).map(i -> 8 + i % 50).toArray();
         backend.holdSaves(true);
-        var turn = engine.begin(request(prompt), PrefixUse.of(cache, "scope"));
+        var turn = engine.begin(request(prompt), PrefixUse.of(cache, new PrefixCache.Scope("tenant", "scope")));
         engine.turn(20);
         assertEquals(0, cache.stats().entries());
         assertFalse(turn.isFinished());

@@ -31,8 +31,9 @@ class PrefixPlanTest {
     /** Where the states of a prompt are kept by a cache that has room for so many. */
     private static List<Integer> kept(int room, int[] prompt) {
         var cache = new PrefixCache(room * (LAYOUT.bytes() + 4L * PROMPT));
-        cache.put("other", new int[] {1}, image(1));
-        var plan = new PrefixPlan(PrefixUse.of(cache, "scope"), prompt, 0, prompt.length);
+        cache.put(new PrefixCache.Scope("tenant", "other"), new int[] {1}, image(1));
+        var plan =
+                new PrefixPlan(PrefixUse.of(cache, new PrefixCache.Scope("tenant", "scope")), prompt, 0, prompt.length);
         var kept = new ArrayList<Integer>();
         for (int at = 0; at < prompt.length; ) {
             at = plan.chunkEnd(at, prompt.length);

@@ -20,6 +20,7 @@ import org.junit.jupiter.params.provider.MethodSource;
 
 /** Prompts that begin alike, on a device several steps deep. Seeded; {@code -Dseed=N} replays one. */
 class PrefixPropertyTest {
+    private static final PrefixCache.Scope SCOPE = new PrefixCache.Scope("tenant", "scope");
     private static final int REQUESTS = 150;
 
     static LongStream seeds() {
@@ -49,7 +50,7 @@ class PrefixPropertyTest {
         for (int sent = 0; sent < REQUESTS || !open.isEmpty(); ) {
             if (sent < REQUESTS && random.nextInt(3) == 0) {
                 var request = request(random, slots);
-                String scope = random.nextInt(4) == 0 ? "other" : "scope";
+                var scope = new PrefixCache.Scope("tenant", random.nextInt(4) == 0 ? "other" : "scope");
                 open.add(new Answer(
                         request,
                         engine.front()
@@ -80,7 +81,7 @@ class PrefixPropertyTest {
     }
 
     /** With breakpoints now and then, and then only there. */
-    private static PrefixUse use(long seed, PrefixCache cache, String scope, GenerationRequest request) {
+    private static PrefixUse use(long seed, PrefixCache cache, PrefixCache.Scope scope, GenerationRequest request) {
         var random = new Random(seed);
         int[] breakpoints = random.ints(random.nextInt(3), 1, request.prompt().length + 10)
                 .sorted()
@@ -98,7 +99,7 @@ class PrefixPropertyTest {
                 var answer = new Answer(
                         request,
                         engine.front()
-                                .submit(List.of(request), PrefixUse.of(cache, "scope"))
+                                .submit(List.of(request), PrefixUse.of(cache, SCOPE))
                                 .getFirst());
                 engine.run(answer);
                 Expected.of(request, 0).assertEqualTo(answer);
@@ -117,7 +118,7 @@ class PrefixPropertyTest {
         for (int tail = 0; tail < 3; tail++) {
             int[] prompt = Arrays.copyOf(head, 60 + tail);
             Arrays.fill(prompt, 37, prompt.length, tail);
-            var use = new PrefixUse(cache, "scope", new int[] {37}, true);
+            var use = new PrefixUse(cache, SCOPE, new int[] {37}, true);
             var request = GenerationRequest.of(prompt, 5);
             var answer = new Answer(
                     request, engine.front().submit(List.of(request), use).getFirst());
@@ -156,7 +157,7 @@ class PrefixPropertyTest {
             var answer = new Answer(
                     request,
                     engine.front()
-                            .submit(List.of(request), PrefixUse.of(cache, "scope"))
+                            .submit(List.of(request), PrefixUse.of(cache, SCOPE))
                             .getFirst());
             engine.run(answer);
             Expected.of(request, 0).assertEqualTo(answer);

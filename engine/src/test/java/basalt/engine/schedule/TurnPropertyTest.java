@@ -116,7 +116,13 @@ class TurnPropertyTest {
         if (isFirst && random.nextInt(2) == 0) {
             int[] head = Requests.prompt(random.nextInt(2), 300 + 100 * random.nextInt(3));
             request = request.withPrompt(concat(head, request.prompt()));
-            turn = engine.begin(request, new PrefixUse(cache, "scope", new int[] {1 + random.nextInt(300)}, false));
+            turn = engine.begin(
+                    request,
+                    new PrefixUse(
+                            cache,
+                            new PrefixCache.Scope("tenant", "scope"),
+                            new int[] {1 + random.nextInt(300)},
+                            false));
         } else {
             turn = engine.resume(conversation.state, request);
         }

@@ -457,7 +457,8 @@ class SessionFailureTest {
             int[] history = StoreFixture.concat(PROMPT, StoreFixture.answer(store, id, PROMPT, 40, 0));
             int[] prompt = {4, 5, 6, 7, 8};
             var template = StoreFixture.request(prompt, 20, 0).template();
-            var use = Optional.of(PrefixUse.of(cache, "scope"));
+            var scope = new PrefixCache.Scope("tenant", "scope");
+            var use = Optional.of(PrefixUse.of(cache, scope));
             var request = new TurnRequest(prompt, prompt, template, use, new int[] {3}, false);
 
             int[] asked = StoreFixture.concat(history, prompt);
@@ -469,7 +470,7 @@ class SessionFailureTest {
             }
 
             int[] other = StoreFixture.concat(StoreFixture.concat(history, 4, 5, 6), 9);
-            assertEquals(46, cache.longest("scope", other, 46).orElseThrow().tokenCount());
+            assertEquals(46, cache.longest(scope, other, 46).orElseThrow().tokenCount());
             assertEquals(68, store.summary(OWNER, id).tokenCount());
         }
     }

@@ -66,7 +66,7 @@ public record CompletionRequest(
     public record CacheUse(String salt, int[] breakpoints, boolean isExplicit) {
         /** For the engine. */
         public PrefixUse of(PrefixCache cache, String tenant) {
-            return new PrefixUse(cache, tenant + " " + salt, breakpoints, isExplicit);
+            return new PrefixUse(cache, new PrefixCache.Scope(tenant, salt), breakpoints, isExplicit);
         }
     }
 
