@@ -7,6 +7,7 @@ import basalt.engine.backend.cpu.CpuBackend;
 import basalt.engine.model.Checkpoint;
 import basalt.engine.session.DirectoryArchive;
 import basalt.engine.session.Durability;
+import basalt.engine.session.Patience;
 import basalt.engine.session.SessionConfig;
 import basalt.engine.session.SessionStore;
 import basalt.engine.session.TurnRequest;
@@ -255,7 +256,8 @@ class SessionCpuPropertyTest {
             byte[] moved = {};
             for (int i = 0; i < 4; i++) {
                 // One directory twice, then another that the state is carried to.
-                var archive = DirectoryArchive.open(directory.resolve("server" + i / 2), Durability.OFF);
+                var archive =
+                        DirectoryArchive.open(directory.resolve("server" + i / 2), Durability.OFF, Long.MAX_VALUE);
                 var config = new SessionConfig(checkpoint.fingerprint(), 10, 1 << 24, 1 << 24, 1);
                 try (var engine = start(checkpoint, random);
                         var store = SessionStore.open(engine, config, archive, () -> 1)) {
@@ -265,7 +267,8 @@ class SessionCpuPropertyTest {
                     }
                     var template = withMaxTokens(request, 20);
                     int[] next = i == 0 ? prompt : new int[0];
-                    var turn = store.turn("owner", id, new TurnRequest(next, next, template, false), Duration.ZERO);
+                    var turn = store.turn(
+                            "owner", id, new TurnRequest(next, next, template, false), new Patience(Duration.ZERO));
                     for (var event = turn.next(); event.isPresent(); event = turn.next()) {
                         if (event.get() instanceof TokenEvent.Sampled e) {
                             inTurns.add(seen(e));

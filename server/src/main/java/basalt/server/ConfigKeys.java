@@ -118,6 +118,12 @@ final class ConfigKeys {
             "key-requests-max", 0, 0, 1_000_000, "requests that one API key may have open at once; 0 is no limit");
     static final ConfigKey<Long> KEY_RATE_MAX = ConfigKey.whole(
             "key-rate-max", 0, 0, 1_000_000, "requests that one API key may send in a minute; 0 is no limit");
+    static final ConfigKey<Long> KEY_SESSIONS_MAX = ConfigKey.whole(
+            "key-sessions-max",
+            0,
+            0,
+            10_000_000,
+            "sessions and stored responses that one API key may have; 0 is no limit");
     static final ConfigKey<String> CORS_ORIGINS = ConfigKey.text(
             "cors-origins", "", "ORIGIN,ORIGIN", "origins whose pages may use the API from a browser; * is all");
     static final ConfigKey<String> TLS_CERTIFICATE = ConfigKey.text(
@@ -231,6 +237,7 @@ final class ConfigKeys {
             API_KEYS_FILE,
             KEY_REQUESTS_MAX,
             KEY_RATE_MAX,
+            KEY_SESSIONS_MAX,
             CORS_ORIGINS,
             TLS_CERTIFICATE,
             TLS_KEY,

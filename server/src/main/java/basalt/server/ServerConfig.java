@@ -137,6 +137,7 @@ record ServerConfig(
      *
      * @param place where they are kept
      * @param countMax sessions at most
+     * @param keyCountMax of one API key, 0 for no limit
      * @param memoryBytesMax of states in memory
      * @param archiveBytesMax of states there
      * @param secret that seals states which leave the server; empty makes one
@@ -146,6 +147,7 @@ record ServerConfig(
     record Sessions(
             SessionPlace place,
             int countMax,
+            int keyCountMax,
             long memoryBytesMax,
             long archiveBytesMax,
             String secret,
@@ -307,6 +309,7 @@ record ServerConfig(
         return new Sessions(
                 sessionPlace(sources),
                 Math.toIntExact(sources.get(ConfigKeys.SESSIONS_MAX)),
+                Math.toIntExact(sources.get(ConfigKeys.KEY_SESSIONS_MAX)),
                 sources.get(ConfigKeys.SESSIONS_MEMORY_MAX),
                 sources.get(ConfigKeys.SESSIONS_DISK_MAX),
                 sources.get(ConfigKeys.STATE_SECRET),

@@ -26,7 +26,7 @@ final class SessionSetup {
     /** A turn of a chat is seldom longer; reading so many tokens again takes a fraction of a second. */
     private static final int REPLAY_TOKENS_MAX = 256;
 
-    /** Without a directory histories take as much memory as states at most, or this. */
+    /** Histories take as much memory, or room on the disk, as states at most, or this. */
     private static final long HISTORY_BYTES_MIN = 64 << 20;
 
     private SessionSetup() {}
@@ -42,17 +42,22 @@ final class SessionSetup {
                 case ServerConfig.SessionPlace.Memory() ->
                     new MemoryArchive(Math.max(HISTORY_BYTES_MIN, config.memoryBytesMax()));
                 case ServerConfig.SessionPlace.Directory(Path path, Durability durability) ->
-                    DirectoryArchive.open(path, durability);
+                    DirectoryArchive.open(path, durability, Math.max(HISTORY_BYTES_MIN, config.archiveBytesMax()));
                 case ServerConfig.SessionPlace.Redis(RedisConfig redis) ->
                     RedisArchive.open(redis, model.stateFingerprint());
             };
             var bounds = new SessionConfig(
                     model.stateFingerprint(),
                     config.countMax(),
+                    config.keyCountMax(),
                     config.memoryBytesMax(),
                     config.archiveBytesMax(),
                     REPLAY_TOKENS_MAX);
-            return SessionStore.open(model.engine(), bounds, archive, System::currentTimeMillis);
+            return SessionStore.open(
+                    model.engine(),
+                    bounds,
+                    archive,
+                    new SteadyClock(System.currentTimeMillis(), System::nanoTime)::millis);
         } catch (EngineException.ArchiveFailure e) {
             throw new StartException("sessions cannot be kept: " + e.getMessage(), e);
         }

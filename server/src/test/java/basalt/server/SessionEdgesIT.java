@@ -41,11 +41,12 @@ class SessionEdgesIT {
         server = TestServer.start(args);
     }
 
-    private void restartSlow() {
+    private void restartSlow(String... args) {
         server.close();
         server = TestServer.start(
                 FakeBackend.Options.DEFAULT.withTimes(Duration.ofMillis(200).toNanos(), 0),
-                Optional.of(new WordTokenizer(TestServer.VOCAB_SIZE)));
+                Optional.of(new WordTokenizer(TestServer.VOCAB_SIZE)),
+                args);
     }
 
     private TestServer.Answer post(String path, String body) {
@@ -67,6 +68,43 @@ class SessionEdgesIT {
         String request = TestServer.wire(body).replace("/v1/completions", path);
         socket.getOutputStream().write(request.getBytes(StandardCharsets.UTF_8));
         return socket;
+    }
+
+    /** As a deadline does, it ends the wait that the client allowed for. */
+    @Test
+    void clientThatGoesWhileItWaitsHoldsNoPlace() throws IOException {
+        restartSlow("--api-keys", "one", "--key-requests-max", "2");
+        var key = Map.of("Authorization", "Bearer one", "Content-Type", "application/json");
+        String id =
+                server.send("POST", "/v1/sessions", "{}", key).json().path("id").asText();
+        String endless = "{\"session\":\"" + id + "\",\"prompt\":\"x\",\"max_tokens\":100000,\"stream\":true}";
+        String waiting = endless.replace("{", "{\"session_wait\":600,");
+
+        try (Socket running = server.connect()) {
+            running.getOutputStream().write(wire(endless).getBytes(StandardCharsets.UTF_8));
+            assertEquals('H', running.getInputStream().read());
+            try (Socket waits = server.connect()) {
+                waits.getOutputStream().write(wire(waiting).getBytes(StandardCharsets.UTF_8));
+                TestServer.await(
+                        "both places taken",
+                        () -> server.send("POST", "/v1/sessions", "{}", key).status() == 429);
+            }
+            TestServer.await(
+                    "a place free again",
+                    () -> server.send("POST", "/v1/sessions", "{}", key).status() == 200);
+            var late = server.send("POST", "/v1/completions", waiting.replace("{", "{\"deadline_seconds\":0.2,"), key);
+            assertEquals(409, late.status());
+        }
+        TestServer.await(
+                "no turn",
+                () -> !server.send("GET", "/v1/sessions/" + id, "", key)
+                        .json()
+                        .path("busy")
+                        .asBoolean());
+    }
+
+    private static String wire(String body) {
+        return TestServer.wire(body).replace("Host:", "Authorization: Bearer one\r\nHost:");
     }
 
     @Test

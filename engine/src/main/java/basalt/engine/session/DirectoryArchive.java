@@ -8,15 +8,20 @@ import java.nio.channels.FileLock;
 import java.nio.channels.OverlappingFileLockException;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
+import java.nio.file.LinkOption;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
+import java.nio.file.attribute.FileAttribute;
+import java.nio.file.attribute.PosixFilePermissions;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentSkipListMap;
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
@@ -38,10 +43,19 @@ public final class DirectoryArchive implements SessionArchive {
     private final FileChannel lockChannel;
     private final Durability durability;
     private final DiskWriter disk = new DiskWriter();
+    /** Of each journal with a torn entry that could not be cut off yet: where the entries before it end. */
+    private final ConcurrentHashMap<String, Long> ends = new ConcurrentHashMap<>();
+
+    private final BoundedBytes journalBytes;
+    private final AtomicLong unfinishedCount = new AtomicLong(); // tells files apart that will have one name
     /** Of each session, the bytes of its images by their token counts. */
     private final ConcurrentHashMap<String, ConcurrentSkipListMap<Long, Long>> images = new ConcurrentHashMap<>();
 
-    private DirectoryArchive(Path directory, FileChannel lockChannel, Durability durability) {
+    private DirectoryArchive(Path directory, FileChannel lockChannel, Durability durability, long journalBytesMax) {
+        journalBytes = new BoundedBytes(
+                journalBytesMax,
+                "The histories of sessions take all the room that there is for them",
+                "delete some sessions, or start the server with more.");
         this.directory = directory;
         this.lockChannel = lockChannel;
         this.durability = durability;
@@ -50,11 +64,12 @@ public final class DirectoryArchive implements SessionArchive {
     /**
      * Makes the directory if need be, and takes hold of it.
      *
+     * @param journalBytesMax of all journals, beyond which new ones are refused; those there are may grow
      * @throws EngineException.ArchiveFailure if it cannot be had, or another process holds it
      */
-    public static DirectoryArchive open(Path directory, Durability durability) {
+    public static DirectoryArchive open(Path directory, Durability durability, long journalBytesMax) {
         try {
-            Files.createDirectories(directory);
+            create(directory);
             var channel =
                     FileChannel.open(directory.resolve("lock"), StandardOpenOption.CREATE, StandardOpenOption.WRITE);
             boolean isHeld = false;
@@ -71,7 +86,7 @@ public final class DirectoryArchive implements SessionArchive {
             if (!isHeld) {
                 throw new IOException("another process uses it");
             }
-            var archive = new DirectoryArchive(directory, channel, durability);
+            var archive = new DirectoryArchive(directory, channel, durability, journalBytesMax);
             archive.removeUnfinished();
             if (durability == Durability.SECOND) {
                 archive.disk.start();
@@ -82,6 +97,29 @@ public final class DirectoryArchive implements SessionArchive {
         }
     }
 
+    static DirectoryArchive open(Path directory, Durability durability) {
+        return open(directory, durability, Long.MAX_VALUE);
+    }
+
+    /** What is said in sessions is nobody else's to read on this machine, unless the directory is made otherwise. */
+    private static void create(Path directory) throws IOException {
+        if (Files.isDirectory(directory)) {
+            return;
+        }
+        Path parent = directory.toAbsolutePath().getParent();
+        if (parent != null) {
+            Files.createDirectories(parent);
+        }
+        boolean isPosix =
+                directory.getFileSystem().supportedFileAttributeViews().contains("posix");
+        var attributes = isPosix
+                ? new FileAttribute<?>[] {
+                    PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rwx------"))
+                }
+                : new FileAttribute<?>[0];
+        Files.createDirectories(directory, attributes);
+    }
+
     private static EngineException.ArchiveFailure failure(Path path, String operation, IOException e) {
         return new EngineException.ArchiveFailure(operation + " " + path + ": " + e.getMessage(), e);
     }
@@ -89,6 +127,13 @@ public final class DirectoryArchive implements SessionArchive {
     private void removeUnfinished() throws IOException {
         for (Path path : list("*.new")) {
             Files.deleteIfExists(path);
+        }
+        for (Path path : list("*" + JOURNAL)) {
+            if (Files.isRegularFile(path, LinkOption.NOFOLLOW_LINKS)) {
+                journalBytes.add(Files.size(path));
+            } else {
+                setAside(path, "it is no file"); // but a link to one that is not the sessions' own, or a directory
+            }
         }
         for (Path path : list("*.image")) {
             Matcher name = IMAGE.matcher(path.getFileName().toString());
@@ -149,8 +194,29 @@ public final class DirectoryArchive implements SessionArchive {
     public JournalVersion create(Label label, JournalVersion version, byte[] journal) {
         Path path = journalPath(label.id());
         // A new session may be lost with the last second, an old one not by what replaces its journal.
-        write(path, journal, durability == Durability.COMMIT || Files.exists(path));
+        long before = bytes(path);
+        journalBytes.hold(journal.length - before);
+        boolean isWritten = false;
+        try {
+            write(path, journal, durability == Durability.COMMIT || before > 0);
+            isWritten = true;
+        } finally {
+            if (!isWritten) {
+                journalBytes.add(before - journal.length);
+            }
+        }
+        ends.remove(label.id());
         return version;
+    }
+
+    private static long bytes(Path path) {
+        try {
+            return Files.size(path);
+        } catch (NoSuchFileException e) {
+            return 0;
+        } catch (IOException e) {
+            throw failure(path, "look at", e);
+        }
     }
 
     /** Another process may hold the directory since {@link #close}. */
@@ -162,15 +228,16 @@ public final class DirectoryArchive implements SessionArchive {
 
     /** @param isForced whether the content has to be on the disk before the name, unless nothing ever has */
     private void write(Path path, byte[] bytes, boolean isForced) {
-        Path unfinished = directory.resolve(path.getFileName() + ".new");
+        publish(written(path, bytes, isForced), path);
+    }
+
+    /** A file with the content of one that is not there yet. */
+    private Path written(Path path, byte[] bytes, boolean isForced) {
+        Path unfinished = directory.resolve(path.getFileName() + "." + unfinishedCount.incrementAndGet() + ".new");
         boolean isWritten = false;
         try {
             requireOpen();
-            try (var channel = FileChannel.open(
-                    unfinished,
-                    StandardOpenOption.CREATE,
-                    StandardOpenOption.TRUNCATE_EXISTING,
-                    StandardOpenOption.WRITE)) {
+            try (var channel = FileChannel.open(unfinished, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE)) {
                 var buffer = ByteBuffer.wrap(bytes);
                 while (buffer.hasRemaining()) {
                     channel.write(buffer);
@@ -179,8 +246,23 @@ public final class DirectoryArchive implements SessionArchive {
                     channel.force(false);
                 }
             }
-            Files.move(unfinished, path, StandardCopyOption.ATOMIC_MOVE);
             isWritten = true;
+            return unfinished;
+        } catch (IOException e) {
+            throw failure(path, "write", e);
+        } finally {
+            if (!isWritten) {
+                deleteUnfinished(unfinished); // or a full disk would stay full
+            }
+        }
+    }
+
+    private void publish(Path unfinished, Path path) {
+        boolean isDone = false;
+        try {
+            requireOpen();
+            Files.move(unfinished, path, StandardCopyOption.ATOMIC_MOVE);
+            isDone = true;
             switch (durability) {
                 case OFF -> {}
                 case SECOND -> {
@@ -192,8 +274,8 @@ public final class DirectoryArchive implements SessionArchive {
         } catch (IOException e) {
             throw failure(path, "write", e);
         } finally {
-            if (!isWritten) {
-                deleteUnfinished(unfinished); // or a full disk would stay full
+            if (!isDone) {
+                deleteUnfinished(unfinished);
             }
         }
     }
@@ -215,7 +297,7 @@ public final class DirectoryArchive implements SessionArchive {
     public JournalVersion append(String id, JournalVersion version, byte[] entry) {
         Path path = journalPath(id);
         try (var channel = opened(path)) {
-            long end = channel.size();
+            long end = end(id, channel);
             var buffer = ByteBuffer.wrap(entry);
             boolean isWhole = false;
             try {
@@ -228,21 +310,36 @@ public final class DirectoryArchive implements SessionArchive {
                 isWhole = true;
             } finally {
                 if (!isWhole) {
-                    channel.truncate(end); // or the next entry would come behind a torn one
+                    ends.put(id, end);
+                    end(id, channel); // or the next entry would come behind a torn one
                 }
             }
             if (durability == Durability.SECOND) {
                 disk.later(path);
             }
+            journalBytes.add(entry.length);
             return version;
         } catch (IOException e) {
             throw failure(path, "append to", e);
         }
     }
 
+    /** Where a journal ends; what a failed call has left behind that is cut off. */
+    private long end(String id, FileChannel channel) throws IOException {
+        Long known = ends.get(id);
+        if (known == null) {
+            return channel.size();
+        }
+        channel.truncate(known);
+        ends.remove(id);
+        return known;
+    }
+
     @Override
     public Optional<byte[]> journal(String id) {
-        return read(journalPath(id));
+        Long end = ends.get(id);
+        var journal = read(journalPath(id));
+        return end == null ? journal : journal.map(bytes -> Arrays.copyOf(bytes, Math.toIntExact(end)));
     }
 
     private static Optional<byte[]> read(Path path) {
@@ -259,6 +356,7 @@ public final class DirectoryArchive implements SessionArchive {
     public void truncate(String id, long bytes) {
         Path path = journalPath(id);
         try (var channel = opened(path)) {
+            journalBytes.add(bytes - channel.size());
             channel.truncate(bytes);
             LOG.log(System.Logger.Level.WARNING, "event=journal_cut session={0} bytes={1}", id, Long.toString(bytes));
         } catch (IOException e) {
@@ -274,8 +372,25 @@ public final class DirectoryArchive implements SessionArchive {
 
     @Override
     public void putImage(String id, long tokenCount, byte[] image) {
-        write(imagePath(id, tokenCount), image, true);
-        index(id).put(tokenCount, (long) image.length);
+        draftImage(id, tokenCount, image).keep();
+    }
+
+    @Override
+    public ImageDraft draftImage(String id, long tokenCount, byte[] image) {
+        Path path = imagePath(id, tokenCount);
+        Path unfinished = written(path, image, true);
+        return new ImageDraft() {
+            @Override
+            public void keep() {
+                publish(unfinished, path);
+                index(id).put(tokenCount, (long) image.length);
+            }
+
+            @Override
+            public void drop() {
+                deleteUnfinished(unfinished);
+            }
+        };
     }
 
     @Override
@@ -330,14 +445,21 @@ public final class DirectoryArchive implements SessionArchive {
     /** The journal first: images without one are found and removed by the next start. */
     @Override
     public void delete(String id) {
-        delete(journalPath(id));
+        Path path = journalPath(id);
+        long bytes = bytes(path);
+        delete(path);
+        journalBytes.add(-bytes);
+        ends.remove(id);
         images(id).forEach(tokenCount -> deleteImage(id, tokenCount));
         images.remove(id);
     }
 
     @Override
     public void setAside(String id, String reason) {
-        setAside(journalPath(id), reason);
+        Path path = journalPath(id);
+        long bytes = bytes(path);
+        setAside(path, reason);
+        journalBytes.add(-bytes);
     }
 
     @Override

@@ -2,10 +2,13 @@ package basalt.engine.session;
 
 import basalt.engine.EngineException;
 import basalt.engine.state.SessionState;
+import java.util.ArrayList;
 import java.util.Collection;
 import java.util.Comparator;
 import java.util.LinkedHashSet;
 import java.util.List;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
@@ -32,6 +35,7 @@ final class ImageKeeper implements AutoCloseable {
     private final ReentrantLock lock = new ReentrantLock();
     private final Condition changed = lock.newCondition();
     private final LinkedHashSet<Session> behind = new LinkedHashSet<>(); // under lock
+    private final Set<Session> writings = ConcurrentHashMap.newKeySet(); // whose image is being written
     private boolean isCalled; // under lock: there is something to do
     private boolean isClosing; // under lock
     private volatile boolean isAbandoned;
@@ -149,26 +153,74 @@ final class ImageKeeper implements AutoCloseable {
 
     private void saveBehind() {
         for (var session = nextBehind(); session != null; session = nextBehind()) {
-            session.lock.lock();
-            try {
-                saveIfPossible(session);
-            } finally {
-                session.lock.unlock();
-            }
+            saveIfPossible(session);
         }
     }
 
-    /** Archives the image of a session unless it is there. Call only when holding the session's lock. */
-    private void save(Session session) {
+    /** An image that is being written, and the epoch of its session. */
+    private record Writing(SessionState state, int epoch) {}
+
+    /** Archives the image of a session unless it is there; returns false if that failed. */
+    private boolean saveIfPossible(Session session) {
+        Writing writing;
+        session.lock.lock();
+        try {
+            writing = begin(session);
+        } finally {
+            session.lock.unlock();
+        }
+        return writing == null || write(session, writing);
+    }
+
+    /** What is to be written, null if nothing is. Call only when holding the session's lock. */
+    private @Nullable Writing begin(Session session) {
         var state = session.state();
         if (state == null || session.isDeleted() || state.consumedCount() == 0 || !archive.isDurable()) {
+            return null;
+        }
+        if (archive.images(session.id).contains(state.tokenCount()) || config.archiveBytesMax() == 0) {
+            return null;
+        }
+        return writings.add(session) ? new Writing(state, session.epoch()) : null;
+    }
+
+    /**
+     * Writes an image, which takes long, while the session goes on. Without it the session takes longer to go on with,
+     * and that is all; returns false if it could not be written. Call without the session's lock.
+     */
+    private boolean write(Session session, Writing writing) {
+        try {
+            var state = writing.state();
+            var draft =
+                    archive.draftImage(session.id, state.tokenCount(), StateFile.bytes(state, config.fingerprint()));
+            session.lock.lock();
+            try {
+                end(session, writing, draft);
+            } finally {
+                session.lock.unlock();
+            }
+            return true;
+        } catch (EngineException e) {
+            LOG.log(
+                    System.Logger.Level.ERROR,
+                    "event=image_not_kept session={0} reason=\"{1}\"",
+                    session.id,
+                    e.getMessage());
+            return false;
+        } finally {
+            writings.remove(session);
+        }
+    }
+
+    /** Call only when holding the session's lock. */
+    private void end(Session session, Writing writing, SessionArchive.ImageDraft draft) {
+        if (session.isDeleted() || session.epoch() != writing.epoch()) {
+            draft.drop(); // the session has never had these tokens, as far as it knows
             return;
         }
-        var images = archive.images(session.id);
-        if (images.contains(state.tokenCount()) || config.archiveBytesMax() == 0) {
-            return;
-        }
-        archive.putImage(session.id, state.tokenCount(), StateFile.bytes(state, config.fingerprint()));
+        var images = new ArrayList<>(archive.images(session.id));
+        images.remove(writing.state().tokenCount());
+        draft.keep();
         deleteImages(session, images);
     }
 
@@ -192,31 +244,34 @@ final class ImageKeeper implements AutoCloseable {
             if (memory.bytes() <= config.memoryBytesMax()) {
                 return;
             }
-            if (session.lock.tryLock()) {
+            if (!writings.contains(session) && session.lock.tryLock()) {
+                SessionState state;
+                Writing writing;
                 try {
-                    saveIfPossible(session);
-                    session.state(null);
-                    memory.remove(session);
-                    counters.demotions.increment();
+                    state = session.state();
+                    writing = begin(session);
                 } finally {
                     session.lock.unlock();
                 }
+                if (writing != null) {
+                    write(session, writing);
+                }
+                drop(session, state);
             }
         }
     }
 
-    /** Without its image a session takes longer to go on with, and that is all; returns whether it has it. */
-    private boolean saveIfPossible(Session session) {
+    /** Takes a state out of memory unless the session has gone on. */
+    private void drop(Session session, @Nullable SessionState state) {
+        session.lock.lock();
         try {
-            save(session);
-            return true;
-        } catch (EngineException e) {
-            LOG.log(
-                    System.Logger.Level.ERROR,
-                    "event=image_not_kept session={0} reason=\"{1}\"",
-                    session.id,
-                    e.getMessage());
-            return false;
+            if (session.state() == state) {
+                session.state(null);
+                memory.remove(session);
+                counters.demotions.increment();
+            }
+        } finally {
+            session.lock.unlock();
         }
     }
 
@@ -298,12 +353,7 @@ final class ImageKeeper implements AutoCloseable {
         long began = System.nanoTime();
         int savedCount = 0;
         for (var session : resting.reversed()) {
-            session.lock.lock();
-            try {
-                savedCount += saveIfPossible(session) ? 1 : 0;
-            } finally {
-                session.lock.unlock();
-            }
+            savedCount += saveIfPossible(session) ? 1 : 0;
         }
         LOG.log(
                 System.Logger.Level.INFO,

@@ -20,6 +20,7 @@ final class Journal {
     private static final byte TURN = 2;
     private static final byte REWIND = 3;
     private static final byte NOTE = 4;
+    private static final byte LASTING_NOTE = 5;
     private static final int TEXT_BYTES_MAX = 4_096;
 
     private Journal() {}
@@ -47,9 +48,13 @@ final class Journal {
         /** The session went back. */
         record Rewound(long millis, long tokenCount) implements Entry {}
 
-        /** What the owner wants to know of it; the last one counts. */
+        /**
+         * What the owner wants to know of it; the last one counts.
+         *
+         * @param isLasting whether it holds whatever turns come; else it is of the session as it is
+         */
         @SuppressWarnings("ArrayRecordComponent") // never compared
-        record Noted(byte[] note) implements Entry {}
+        record Noted(byte[] note, boolean isLasting) implements Entry {}
     }
 
     /**
@@ -87,7 +92,8 @@ final class Journal {
             }
             case Entry.Rewound(var millis, var count) ->
                 buffer(REWIND, 2 * Long.BYTES).putLong(millis).putLong(count);
-            case Entry.Noted(var note) -> buffer(NOTE, note.length).put(note);
+            case Entry.Noted(var note, var isLasting) ->
+                buffer(isLasting ? LASTING_NOTE : NOTE, note.length).put(note);
         };
         var all = new byte[body.flip().remaining()];
         body.get(all);
@@ -180,10 +186,10 @@ final class Journal {
                     yield new Entry.Turned(millis, promptCount, tokens);
                 }
                 case REWIND -> new Entry.Rewound(in.getLong(), in.getLong());
-                case NOTE -> {
+                case NOTE, LASTING_NOTE -> {
                     var note = new byte[in.remaining()];
                     in.get(note);
-                    yield new Entry.Noted(note);
+                    yield new Entry.Noted(note, type == LASTING_NOTE);
                 }
                 default -> throw new EngineException.InvalidState("entry " + index + " is of the unknown kind " + type);
             };

@@ -1,12 +1,10 @@
 package basalt.engine.session;
 
-import basalt.engine.EngineException;
 import java.io.ByteArrayOutputStream;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicInteger;
-import java.util.concurrent.atomic.AtomicLong;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -14,8 +12,7 @@ import org.jspecify.annotations.Nullable;
  * Only its process writes, so versions are not compared. Bounded: a write beyond the bound is refused.
  */
 public final class MemoryArchive implements SessionArchive {
-    private final long bytesMax;
-    private final AtomicLong bytes = new AtomicLong();
+    private final BoundedBytes bytes;
     private final ConcurrentHashMap<String, Kept> sessions = new ConcurrentHashMap<>();
 
     private static final class Kept {
@@ -29,20 +26,14 @@ public final class MemoryArchive implements SessionArchive {
 
     /** Empty; journals and images will take so many bytes at most. */
     public MemoryArchive(long bytesMax) {
-        this.bytesMax = bytesMax;
+        bytes = new BoundedBytes(
+                bytesMax,
+                "The sessions take all the memory that there is for them",
+                "delete some, or start the server with more or with a directory for them.");
     }
 
     private Kept kept(String id) {
         return sessions.computeIfAbsent(id, absent -> new Kept());
-    }
-
-    /** Counts bytes that are about to be kept. */
-    private void hold(long more) {
-        if (bytes.addAndGet(more) > bytesMax) {
-            bytes.addAndGet(-more);
-            throw new EngineException.SessionsFull("The sessions take all the memory that there is for them, "
-                    + bytesMax + " bytes; delete some, or start the server with more or with a directory for them.");
-        }
     }
 
     @Override
@@ -57,9 +48,9 @@ public final class MemoryArchive implements SessionArchive {
 
     @Override
     public JournalVersion create(Label label, JournalVersion version, byte[] journal) {
-        hold(journal.length);
+        bytes.hold(journal.length);
         var kept = kept(label.id());
-        bytes.addAndGet(-kept.journal.size());
+        bytes.add(-kept.journal.size());
         kept.journal.reset();
         kept.journal.writeBytes(journal);
         return version;
@@ -67,7 +58,7 @@ public final class MemoryArchive implements SessionArchive {
 
     @Override
     public JournalVersion append(String id, JournalVersion version, byte[] entry) {
-        hold(entry.length);
+        bytes.hold(entry.length);
         kept(id).journal.writeBytes(entry);
         return version;
     }
@@ -81,7 +72,7 @@ public final class MemoryArchive implements SessionArchive {
     public void truncate(String id, long length) {
         var journal = kept(id).journal;
         byte[] all = journal.toByteArray();
-        bytes.addAndGet(length - all.length);
+        bytes.add(length - all.length);
         journal.reset();
         journal.write(all, 0, (int) length);
     }
@@ -94,7 +85,7 @@ public final class MemoryArchive implements SessionArchive {
 
     @Override
     public void putImage(String id, long tokenCount, byte[] image) {
-        hold(image.length);
+        bytes.hold(image.length);
         put(id, tokenCount, new Shared(image, new AtomicInteger(1)));
     }
 
@@ -104,7 +95,7 @@ public final class MemoryArchive implements SessionArchive {
 
     private void drop(@Nullable Shared image) {
         if (image != null && image.owners().decrementAndGet() == 0) {
-            bytes.addAndGet(-image.image().length);
+            bytes.add(-image.image().length);
         }
     }
 
@@ -153,7 +144,7 @@ public final class MemoryArchive implements SessionArchive {
     public void delete(String id) {
         var kept = sessions.remove(id);
         if (kept != null) {
-            bytes.addAndGet(-kept.journal.size());
+            bytes.add(-kept.journal.size());
             kept.images.values().forEach(this::drop);
         }
     }

@@ -7,6 +7,9 @@ import org.jspecify.annotations.Nullable;
 
 /** One session of a {@link SessionStore}. What changes is guarded by its lock. */
 final class Session {
+    /** Turns that wait for another one at most; each holds a thread and a connection. */
+    static final int WAITING_MAX = 64;
+
     final String id;
     final String owner;
     final long createdMillis;
@@ -23,6 +26,8 @@ final class Session {
     private volatile long usedMillis;
     private volatile boolean isNoted; // written under lock
     private volatile long baseBytes; // written under lock
+    private int epoch; // under lock
+    private int waitingCount; // under lock
 
     Session(String id, Journal.Entry.Head head, long tokenCount, long usedMillis) {
         this.id = id;
@@ -36,18 +41,40 @@ final class Session {
     /**
      * Waits until no turn runs, and lets one begin. Call only when holding lock.
      *
-     * @return false if the time is over
+     * @return false if the patience is over, or too many wait already
      */
-    boolean acquire(long waitNanos) throws InterruptedException {
-        long left = waitNanos;
-        while (isBusy && !isDeleted) {
-            if (left <= 0) {
-                return false;
+    boolean acquire(Patience patience) throws InterruptedException {
+        if (isBusy && waitingCount == WAITING_MAX) {
+            return false;
+        }
+        long left = patience.nanos();
+        patience.onEnd(this::wakeAll);
+        waitingCount++;
+        try {
+            while (isBusy && !isDeleted && !patience.isOver()) {
+                if (left <= 0) {
+                    return false;
+                }
+                left = idle.awaitNanos(left);
             }
-            left = idle.awaitNanos(left);
+        } finally {
+            waitingCount--;
+        }
+        if (patience.isOver()) {
+            idle.signal(); // the next one may have been passed over
+            return false;
         }
         isBusy = true;
         return true;
+    }
+
+    private void wakeAll() {
+        lock.lock();
+        try {
+            idle.signalAll();
+        } finally {
+            lock.unlock();
+        }
     }
 
     /** Notes that no turn runs. */
@@ -97,6 +124,19 @@ final class Session {
     /** Call only when holding lock. */
     void state(@Nullable SessionState value) {
         state = value;
+    }
+
+    /**
+     * Grows whenever tokens are taken back or replaced: what was read of its history before need not be of it any
+     * more. Call only when holding lock.
+     */
+    int epoch() {
+        return epoch;
+    }
+
+    /** Call only when holding lock. */
+    void beginEpoch() {
+        epoch++;
     }
 
     /** The version of the journal as it is known here. Call only when holding lock. */

@@ -41,9 +41,28 @@ public interface SessionArchive extends AutoCloseable {
      * @throws basalt.engine.EngineException.SessionConflict if it has another version by now; then nothing is replaced
      */
     default JournalVersion replace(Label label, JournalVersion version, byte[] journal, long tokenCount, byte[] image) {
-        // The image first: a journal with a base needs it, and an image alone changes nothing.
-        putImage(label.id(), tokenCount, image);
-        var next = create(label, version, journal);
+        // The image first: a journal with a base needs it, and an image alone changes nothing. But one that the journal
+        // builds on until now is replaced last: whoever is killed between leaves the session as it was uploaded before.
+        boolean isBase = journal(label.id()).stream()
+                .map(before -> new SessionLog(Journal.read(before).entries()))
+                .anyMatch(log -> log.hasBase() && log.firstCount() == tokenCount);
+        var draft = draftImage(label.id(), tokenCount, image);
+        if (!isBase) {
+            draft.keep();
+        }
+        JournalVersion next;
+        boolean isMade = false;
+        try {
+            next = create(label, version, journal);
+            isMade = true;
+        } finally {
+            if (isBase && !isMade) {
+                draft.drop();
+            }
+        }
+        if (isBase) {
+            draft.keep();
+        }
         for (long at : images(label.id())) {
             if (at != tokenCount) {
                 deleteImage(label.id(), at);
@@ -63,6 +82,22 @@ public interface SessionArchive extends AutoCloseable {
 
     /** Adds an image, whole or not at all. */
     void putImage(String id, long tokenCount, byte[] image);
+
+    /**
+     * Writes down an image that is none of the session's until it is kept. Unlike any other call, this one may come
+     * beside others about the session.
+     */
+    default ImageDraft draftImage(String id, long tokenCount, byte[] image) {
+        return new ImageDraft() {
+            @Override
+            public void keep() {
+                putImage(id, tokenCount, image);
+            }
+
+            @Override
+            public void drop() {}
+        };
+    }
 
     /** An image; empty if there is none. */
     Optional<byte[]> image(String id, long tokenCount);
@@ -90,6 +125,15 @@ public interface SessionArchive extends AutoCloseable {
 
     @Override
     void close();
+
+    /** An image that is written and not yet its session's. Either method is called, once. */
+    interface ImageDraft {
+        /** Makes it one of the session's images. */
+        void keep();
+
+        /** Leaves nothing of it. */
+        void drop();
+    }
 
     /**
      * What an archive may know of a session.

@@ -19,6 +19,7 @@ final class SessionLog {
     private long answerTokens;
     private long usedMillis;
     private Optional<byte[]> note = Optional.empty();
+    private boolean isNoteLasting;
 
     /** @throws InvalidState if the entries cannot follow each other */
     SessionLog(List<Journal.Entry> entries) {
@@ -40,7 +41,7 @@ final class SessionLog {
                 ends.add(base);
             }
             case Journal.Entry.Turned(var millis, var promptCount, var added) -> {
-                note = Optional.empty(); // it was of the tokens before
+                endNote();
                 append(added);
                 usedMillis = millis;
                 turnCount++;
@@ -49,7 +50,7 @@ final class SessionLog {
                 ends.add(tokenCount());
             }
             case Journal.Entry.Rewound(var millis, var end) -> {
-                note = Optional.empty();
+                endNote();
                 if (end < firstCount() || end > tokenCount()) {
                     throw new InvalidState("it goes back to " + end + " of " + tokenCount() + " tokens");
                 }
@@ -57,7 +58,17 @@ final class SessionLog {
                 usedMillis = millis;
                 ends.removeIf(later -> later > end);
             }
-            case Journal.Entry.Noted(var text) -> note = Optional.of(text);
+            case Journal.Entry.Noted(var text, var isLasting) -> {
+                note = Optional.of(text);
+                isNoteLasting = isLasting;
+            }
+        }
+    }
+
+    /** It was of the tokens before, unless it lasts. */
+    private void endNote() {
+        if (!isNoteLasting) {
+            note = Optional.empty();
         }
     }
 
@@ -119,7 +130,7 @@ final class SessionLog {
         return answerTokens;
     }
 
-    /** What the owner wants to know of it as it is. */
+    /** What the owner wants to know of it. */
     Optional<byte[]> note() {
         return note;
     }

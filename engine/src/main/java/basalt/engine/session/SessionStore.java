@@ -20,8 +20,7 @@ import java.util.function.Supplier;
  * <p>The journal of a session is the truth: a turn is committed once its tokens are in it. Images are a cache over it.
  * Those in memory are of the sessions used last; a thread of the store writes the others to the archive, as well as
  * those of sessions whose archived image is far behind. A session without an image is read again from its tokens.
- *
- * <p>Owners are names that the caller makes up; a session of another owner is not there.
+ * Owners are names that the caller makes up; a session of another owner is not there.
  */
 public final class SessionStore implements AutoCloseable {
     private static final System.Logger LOG = System.getLogger(SessionStore.class.getName());
@@ -157,14 +156,15 @@ public final class SessionStore implements AutoCloseable {
     /**
      * Starts a turn.
      *
-     * @param wait for the end of a turn that runs
+     * @param patience with a turn that runs
      * @throws EngineException.SessionNotFound if there is none, or another's
-     * @throws EngineException.SessionBusy if a turn runs for longer
+     * @throws EngineException.SessionBusy if a turn runs for longer, or too many others wait for it
      */
-    public SessionTurn turn(String owner, String id, TurnRequest request, Duration wait) throws InterruptedException {
+    public SessionTurn turn(String owner, String id, TurnRequest request, Patience patience)
+            throws InterruptedException {
         var session = table.lock(owner, id);
         try {
-            if (!session.acquire(wait.toNanos())) {
+            if (!session.acquire(patience)) {
                 counters.conflicts.increment();
                 throw new EngineException.SessionBusy(
                         "A turn of session " + id + " runs; send the next one after its end, or fork the session.");
@@ -211,7 +211,7 @@ public final class SessionStore implements AutoCloseable {
             if (session.isDeleted()) {
                 throw new EngineException.SessionNotFound("Session " + session.id + " was deleted meanwhile.");
             }
-            byte[] entry = Journal.bytes(entry(turn, outcome));
+            byte[] entry = Journal.bytes(turn.entry(millis.getAsLong(), outcome));
             session.version(written(session.owner, () -> archive.append(session.id, turn.version(), entry)));
             session.turn(null); // from now on the journal has it, and a fork finds it there
             counters.commits.increment();
@@ -220,14 +220,6 @@ public final class SessionStore implements AutoCloseable {
             session.lock.unlock();
         }
         keeper.relieve();
-    }
-
-    private Journal.Entry entry(SessionTurn turn, Turn.Copy copy) {
-        int[] prompt = turn.prompt();
-        var tokens = new int[prompt.length + copy.tokens().length];
-        System.arraycopy(prompt, 0, tokens, 0, prompt.length);
-        System.arraycopy(copy.tokens(), 0, tokens, prompt.length, copy.tokens().length);
-        return new Journal.Entry.Turned(millis.getAsLong(), prompt.length, tokens);
     }
 
     /**
@@ -257,7 +249,7 @@ public final class SessionStore implements AutoCloseable {
             entries.removeIf(Journal.Entry.Noted.class::isInstance);
             SessionState state;
             if (copy.isPresent() && running != null && running == session.turn()) {
-                entries.add(entry(running, copy.get()));
+                entries.add(running.entry(millis.getAsLong(), copy.get()));
                 state = copy.get().state();
             } else {
                 state = load(session);
@@ -329,6 +321,7 @@ public final class SessionStore implements AutoCloseable {
             var state = loader.rewound(load(session), id, log, tokenCount);
             byte[] entry = Journal.bytes(new Journal.Entry.Rewound(millis.getAsLong(), tokenCount));
             session.version(archive.append(id, session.version(), entry));
+            session.beginEpoch();
             for (long at : archive.images(id)) {
                 if (at > tokenCount) {
                     archive.deleteImage(id, at);
@@ -381,6 +374,7 @@ public final class SessionStore implements AutoCloseable {
             var head = new Journal.Entry.Head(config.fingerprint(), owner, session.createdMillis, session.lifeMillis);
             keeper.makeRoom(bytes.length - session.baseBytes());
             byte[] journal = Journal.bytes(List.of(head, new Journal.Entry.Base(state.tokenCount())));
+            session.beginEpoch(); // also if it fails halfway
             session.version(archive.replace(label(id, head), session.version(), journal, state.tokenCount(), bytes));
             session.baseBytes(bytes.length);
             keep(session, state);
@@ -397,13 +391,22 @@ public final class SessionStore implements AutoCloseable {
      * @throws EngineException.SessionConflict if another process has changed it since
      */
     public void note(String owner, String id, byte[] note) {
+        note(owner, id, new Journal.Entry.Noted(note, false));
+    }
+
+    /** As {@link #note(String, String, byte[])}, but it holds until the next one, whatever turns come before. */
+    public void noteUntilNext(String owner, String id, byte[] note) {
+        note(owner, id, new Journal.Entry.Noted(note, true));
+    }
+
+    private void note(String owner, String id, Journal.Entry.Noted note) {
         var session = table.lock(owner, id);
         boolean isNoted = session.isNoted();
         try {
-            byte[] entry = Journal.bytes(new Journal.Entry.Noted(note));
+            byte[] entry = Journal.bytes(note);
             session.noted(false); // or it could go itself to make room
             session.version(written(owner, () -> archive.append(id, session.version(), entry)));
-            isNoted = true;
+            isNoted = !note.isLasting(); // its turn is about to begin
         } finally {
             session.noted(isNoted);
             session.lock.unlock();
@@ -411,7 +414,7 @@ public final class SessionStore implements AutoCloseable {
     }
 
     /**
-     * The note of a session, if it has not changed since.
+     * The note of a session, if it has not changed since or the note outlasts that.
      *
      * @throws EngineException.SessionNotFound if there is none, or another's
      */

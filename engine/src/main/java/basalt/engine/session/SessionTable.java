@@ -69,6 +69,10 @@ final class SessionTable {
             } catch (EngineException.InvalidState e) {
                 counters.restoreFailures.increment();
                 archive.setAside(id, String.valueOf(e.getMessage()));
+            } catch (
+                    EngineException.ArchiveFailure e) { // the others are none the worse, and the next start may read it
+                counters.restoreFailures.increment();
+                LOG.log(System.Logger.Level.ERROR, "event=session_unreadable session=" + id, e);
             }
         }
         if (!sessions.isEmpty() || foreign > 0) {
@@ -152,7 +156,7 @@ final class SessionTable {
         if (!log.head().owner().equals(owner) || !log.head().fingerprint().equals(config.fingerprint())) {
             return null;
         }
-        makeRoom(owner);
+        makeRoomHere(owner);
         var session = new Session(id, log.head(), log.tokenCount(), log.usedMillis());
         session.version(version.get());
         session.baseBytes(baseBytes(session.id, log));
@@ -173,6 +177,7 @@ final class SessionTable {
         if (!version.get().equals(session.version())) {
             var log = loader.log(session.id);
             session.state(null);
+            session.beginEpoch();
             left.accept(session);
             session.changed(log.tokenCount(), log.usedMillis(), "");
             session.baseBytes(baseBytes(session.id, log));
@@ -210,13 +215,37 @@ final class SessionTable {
     }
 
     /**
+     * Makes room for one session more of an owner, who may have so many of its own.
+     *
+     * @throws EngineException.SessionsFull if there is none
+     */
+    void makeRoom(String owner) {
+        int max = config.ownerSessionsMax();
+        if (max > 0 && count(owner) >= max) {
+            expire();
+            if (count(owner) >= max && (shared.isPresent() || !dropNoted(owner))) {
+                throw new EngineException.SessionsFull("There are " + max
+                        + " sessions and stored responses of this key, as many as it may have; delete some");
+            }
+        }
+        makeRoomHere(owner);
+    }
+
+    private long count(String owner) {
+        return shared.map(archive -> (long) archive.ids(owner).size())
+                .orElseGet(() -> sessions.values().stream()
+                        .filter(session -> session.owner.equals(owner))
+                        .count());
+    }
+
+    /**
      * Makes room for one session more. Those of a shared archive can be found again, so the ones used least recently
      * are forgotten.
      *
      * @param owner of the new one
      * @throws EngineException.SessionsFull if there is none
      */
-    void makeRoom(String owner) {
+    private void makeRoomHere(String owner) {
         if (sessions.size() < config.sessionsMax()) {
             return;
         }

@@ -6,6 +6,7 @@ import basalt.engine.Generation;
 import basalt.engine.TokenEvent;
 import basalt.engine.Turn;
 import basalt.engine.Usage;
+import java.util.Arrays;
 import java.util.Optional;
 import java.util.concurrent.atomic.AtomicReference;
 import org.jspecify.annotations.Nullable;
@@ -46,8 +47,11 @@ public final class SessionTurn implements Generation {
         return version;
     }
 
-    int[] prompt() {
-        return prompt;
+    /** What the journal says of a turn that comes to this. */
+    Journal.Entry entry(long millis, Turn.Copy copy) {
+        var tokens = Arrays.copyOf(prompt, prompt.length + copy.tokens().length);
+        System.arraycopy(copy.tokens(), 0, tokens, prompt.length, copy.tokens().length);
+        return new Journal.Entry.Turned(millis, prompt.length, tokens);
     }
 
     /** The state now, or at the end if the turn has ended well and is yet to be committed. */

@@ -9,7 +9,12 @@ final class HookedArchive implements SessionArchive {
     private final SessionArchive archive;
     volatile Runnable beforeCreate = () -> {};
     volatile Runnable beforeAppend = () -> {};
+    volatile Consumer<String> beforeJournal = id -> {};
     volatile Consumer<String> beforeImage = id -> {};
+    volatile Consumer<String> beforeKeep = id -> {};
+    volatile Consumer<String> beforeName = id -> {};
+    volatile Consumer<String> afterKeep = id -> {};
+    volatile Consumer<String> afterDrop = id -> {};
 
     HookedArchive(SessionArchive archive) {
         this.archive = archive;
@@ -39,6 +44,7 @@ final class HookedArchive implements SessionArchive {
 
     @Override
     public Optional<byte[]> journal(String id) {
+        beforeJournal.accept(id);
         return archive.journal(id);
     }
 
@@ -56,6 +62,27 @@ final class HookedArchive implements SessionArchive {
     public void putImage(String id, long tokenCount, byte[] image) {
         beforeImage.accept(id);
         archive.putImage(id, tokenCount, image);
+    }
+
+    @Override
+    public ImageDraft draftImage(String id, long tokenCount, byte[] image) {
+        beforeImage.accept(id);
+        var draft = archive.draftImage(id, tokenCount, image);
+        beforeKeep.accept(id);
+        return new ImageDraft() {
+            @Override
+            public void keep() {
+                beforeName.accept(id);
+                draft.keep();
+                afterKeep.accept(id);
+            }
+
+            @Override
+            public void drop() {
+                draft.drop();
+                afterDrop.accept(id);
+            }
+        };
     }
 
     @Override

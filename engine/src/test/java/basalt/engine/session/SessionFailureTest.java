@@ -134,7 +134,7 @@ class SessionFailureTest {
         try (var slow = StoreFixture.engine(1_000_000);
                 var store = SessionStore.open(slow, sessions(10), new MemoryArchive(1 << 20), millis::get)) {
             String id = store.create(OWNER, Duration.ofSeconds(5));
-            try (var turn = store.turn(OWNER, id, StoreFixture.request(PROMPT, 50, 0), Duration.ZERO)) {
+            try (var turn = store.turn(OWNER, id, StoreFixture.request(PROMPT, 50, 0), new Patience(Duration.ZERO))) {
                 millis.addAndGet(5_001);
 
                 assertTrue(store.summary(OWNER, id).isBusy());
@@ -352,7 +352,8 @@ class SessionFailureTest {
                         false,
                         0,
                         Optional.empty());
-                try (var turn = store.turn(OWNER, id, new TurnRequest(PROMPT, PROMPT, stopped, false), Duration.ZERO)) {
+                try (var turn = store.turn(
+                        OWNER, id, new TurnRequest(PROMPT, PROMPT, stopped, false), new Patience(Duration.ZERO))) {
                     while (!turn.isFinished()) {
                         assertTrue(turn.next().isPresent());
                     }
@@ -429,7 +430,7 @@ class SessionFailureTest {
             var store = SessionStore.open(slow, sessions(10), archive(), millis::get);
             id = store.create(OWNER, Duration.ZERO);
             StoreFixture.answer(store, id, PROMPT, 10, 0);
-            var late = store.turn(OWNER, id, StoreFixture.request(PROMPT, 20, 0), Duration.ZERO);
+            var late = store.turn(OWNER, id, StoreFixture.request(PROMPT, 20, 0), new Patience(Duration.ZERO));
             store.close();
 
             var refused = assertThrows(EngineException.ArchiveFailure.class, () -> StoreFixture.read(late));
@@ -462,7 +463,7 @@ class SessionFailureTest {
             var request = new TurnRequest(prompt, prompt, template, use, new int[] {3}, false);
 
             int[] asked = StoreFixture.concat(history, prompt);
-            try (var turn = store.turn(OWNER, id, request, Duration.ZERO)) {
+            try (var turn = store.turn(OWNER, id, request, new Patience(Duration.ZERO))) {
                 assertArrayEquals(StoreFixture.expected(asked, 20, 0), StoreFixture.read(turn));
                 assertEquals(asked.length, turn.usage().promptTokenCount());
                 assertEquals(42, turn.usage().cachedTokenCount());

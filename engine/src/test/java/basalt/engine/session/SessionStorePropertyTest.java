@@ -124,7 +124,8 @@ class SessionStorePropertyTest {
         if (prompt.length == 0) {
             return;
         }
-        try (var turn = store.turn(OWNER, id, StoreFixture.request(prompt, 1_000_000, 1), Duration.ZERO)) {
+        try (var turn =
+                store.turn(OWNER, id, StoreFixture.request(prompt, 1_000_000, 1), new Patience(Duration.ZERO))) {
             for (int i = random.nextInt(30); i > 0; i--) {
                 assertTrue(turn.next().isPresent());
             }
@@ -137,7 +138,7 @@ class SessionStorePropertyTest {
             return;
         }
         int[] before = concat(histories.getOrDefault(id, new int[0]), prompt);
-        try (var turn = store.turn(OWNER, id, StoreFixture.request(prompt, 200, 5), Duration.ZERO)) {
+        try (var turn = store.turn(OWNER, id, StoreFixture.request(prompt, 200, 5), new Patience(Duration.ZERO))) {
             for (int i = random.nextInt(30); i > 0; i--) {
                 assertTrue(turn.next().isPresent());
             }

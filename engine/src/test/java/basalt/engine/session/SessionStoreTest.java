@@ -15,6 +15,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.atomic.AtomicLong;
@@ -64,7 +65,7 @@ class SessionStoreTest {
             assertThrows(EngineException.SessionNotFound.class, () -> store.exported("other", id));
             assertThrows(
                     EngineException.SessionNotFound.class,
-                    () -> store.turn("other", id, StoreFixture.request(PROMPT, 1, 0), Duration.ZERO));
+                    () -> store.turn("other", id, StoreFixture.request(PROMPT, 1, 0), new Patience(Duration.ZERO)));
             assertTrue(store.list("other", "", 10).isEmpty());
             assertEquals(1, store.list(OWNER, "", 10).size());
         }
@@ -75,11 +76,11 @@ class SessionStoreTest {
         try (var slow = StoreFixture.engine(1_000_000);
                 var store = SessionStore.open(slow, CONFIG, new MemoryArchive(1 << 24), millis::get)) {
             String id = store.create(OWNER, Duration.ZERO);
-            var first = store.turn(OWNER, id, StoreFixture.request(PROMPT, 20, 0), Duration.ZERO);
+            var first = store.turn(OWNER, id, StoreFixture.request(PROMPT, 20, 0), new Patience(Duration.ZERO));
 
             assertThrows(
                     EngineException.SessionBusy.class,
-                    () -> store.turn(OWNER, id, StoreFixture.request(PROMPT, 1, 0), Duration.ZERO));
+                    () -> store.turn(OWNER, id, StoreFixture.request(PROMPT, 1, 0), new Patience(Duration.ZERO)));
             assertThrows(EngineException.SessionBusy.class, () -> store.rewind(OWNER, id, 0));
             var reader = Thread.ofVirtual().start(() -> {
                 try (first) {
@@ -88,11 +89,55 @@ class SessionStoreTest {
                     throw new IllegalStateException(e);
                 }
             });
-            try (var second = store.turn(OWNER, id, StoreFixture.request(PROMPT, 1, 0), Duration.ofSeconds(60))) {
+            try (var second =
+                    store.turn(OWNER, id, StoreFixture.request(PROMPT, 1, 0), new Patience(Duration.ofSeconds(60)))) {
                 assertEquals(1, StoreFixture.read(second).length);
             }
             reader.join();
             assertEquals(2, store.summary(OWNER, id).turnCount());
+        }
+    }
+
+    /** Somebody who has gone holds no place, and takes no turn from those who wait behind. */
+    @Test
+    void waitingEndsWhenNobodyWaitsAnyMore() throws Exception {
+        try (var slow = StoreFixture.engine(1_000_000);
+                var store = SessionStore.open(slow, CONFIG, new MemoryArchive(1 << 24), millis::get)) {
+            String id = store.create(OWNER, Duration.ZERO);
+            var first = store.turn(OWNER, id, StoreFixture.request(PROMPT, 1_000_000, 0), new Patience(Duration.ZERO));
+            var patience = new ArrayList<Patience>();
+            var waiting = new ArrayList<Thread>();
+            var busyCount = new AtomicLong();
+            for (int i = 0; i < Session.WAITING_MAX; i++) {
+                var each = new Patience(Duration.ofMinutes(10));
+                patience.add(each);
+                waiting.add(Thread.ofPlatform().start(() -> {
+                    try {
+                        StoreFixture.read(store.turn(OWNER, id, StoreFixture.request(PROMPT, 2, 0), each));
+                    } catch (EngineException.SessionBusy e) {
+                        busyCount.incrementAndGet();
+                    } catch (InterruptedException e) {
+                        throw new IllegalStateException(e);
+                    }
+                }));
+            }
+            while (!waiting.stream().allMatch(thread -> thread.getState() == Thread.State.TIMED_WAITING)) {
+                LockSupport.parkNanos(100_000);
+            }
+
+            assertThrows(
+                    EngineException.SessionBusy.class,
+                    () -> store.turn(
+                            OWNER, id, StoreFixture.request(PROMPT, 1, 0), new Patience(Duration.ofMinutes(10))));
+            patience.subList(0, Session.WAITING_MAX - 1).forEach(Patience::end);
+            for (var gone : waiting.subList(0, Session.WAITING_MAX - 1)) {
+                gone.join();
+            }
+            first.close();
+            waiting.getLast().join();
+
+            assertEquals(Session.WAITING_MAX - 1, busyCount.get());
+            assertEquals(1, store.summary(OWNER, id).turnCount());
         }
     }
 
@@ -103,7 +148,7 @@ class SessionStoreTest {
 
             assertThrows(
                     EngineException.InvalidRequest.class,
-                    () -> store.turn(OWNER, id, StoreFixture.request(new int[0], 1, 0), Duration.ZERO));
+                    () -> store.turn(OWNER, id, StoreFixture.request(new int[0], 1, 0), new Patience(Duration.ZERO)));
             assertFalse(store.summary(OWNER, id).isBusy());
         }
     }
@@ -129,7 +174,8 @@ class SessionStoreTest {
         try (var store = open()) {
             String id = store.create(OWNER, Duration.ZERO);
             StoreFixture.answer(store, id, PROMPT, 100, 0);
-            try (var turn = store.turn(OWNER, id, StoreFixture.request(PROMPT, 1_000_000_000, 0), Duration.ZERO)) {
+            try (var turn = store.turn(
+                    OWNER, id, StoreFixture.request(PROMPT, 1_000_000_000, 0), new Patience(Duration.ZERO))) {
                 assertTrue(turn.next().isPresent());
 
                 store.delete(OWNER, id);
@@ -363,5 +409,45 @@ class SessionStoreTest {
         assertArrayEquals(new int[] {1}, other.promptAfter(new int[] {8}, 8));
         var text = new TurnRequest(PROMPT, new int[] {7, 1}, stopped, false);
         assertArrayEquals(new int[] {7, 1}, text.promptAfter(new int[] {7}, -1));
+    }
+
+    @Test
+    void noteThatLastsHoldsUntilTheNextOne() throws Exception {
+        String id;
+        try (var store = open()) {
+            id = store.create(OWNER, Duration.ZERO);
+            store.noteUntilNext(OWNER, id, new byte[] {1});
+            StoreFixture.answer(store, id, PROMPT, 5, 0);
+            assertArrayEquals(new byte[] {1}, store.note(OWNER, id).orElseThrow());
+            assertTrue(store.note(OWNER, store.fork(OWNER, id, 1, Duration.ZERO).getFirst())
+                    .isEmpty());
+        }
+        try (var store = open()) {
+            assertArrayEquals(new byte[] {1}, store.note(OWNER, id).orElseThrow());
+            store.note(OWNER, id, new byte[] {2});
+            assertArrayEquals(new byte[] {2}, store.note(OWNER, id).orElseThrow());
+            StoreFixture.answer(store, id, PROMPT, 5, 0);
+            assertTrue(store.note(OWNER, id).isEmpty());
+        }
+    }
+
+    /** Else one that makes no end of forks leaves no room for others. */
+    @Test
+    void ownerHasSoManySessionsAndOldResponsesGoFirst() throws Exception {
+        try (var store = open(new SessionConfig(StoreFixture.FINGERPRINT, 10, 3, 1 << 20, 1 << 20, 1))) {
+            String noted = store.create(OWNER, Duration.ZERO);
+            store.note(OWNER, noted, new byte[] {1});
+            String id = store.create(OWNER, Duration.ZERO);
+
+            assertEquals(2, store.fork(OWNER, id, 2, Duration.ZERO).size());
+            assertThrows(EngineException.SessionNotFound.class, () -> store.summary(OWNER, noted));
+            assertThrows(EngineException.SessionsFull.class, () -> store.create(OWNER, Duration.ZERO));
+            assertThrows(EngineException.SessionsFull.class, () -> store.fork(OWNER, id, 1, Duration.ZERO));
+
+            for (int i = 0; i < 3; i++) {
+                store.create("other", Duration.ZERO);
+            }
+            assertEquals(3, store.list(OWNER, "", 9).size());
+        }
     }
 }

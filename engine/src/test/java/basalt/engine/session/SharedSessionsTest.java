@@ -57,8 +57,8 @@ class SharedSessionsTest {
     void ofTwoTurnsAtOnceOneIsCommitted() throws Exception {
         String id = one.create(OWNER, Duration.ZERO);
         int[] first = StoreFixture.answer(one, id, new int[] {1, 2}, 3, 0);
-        var here = one.turn(OWNER, id, StoreFixture.request(new int[] {5}, 4, 1), Duration.ZERO);
-        var there = other.turn(OWNER, id, StoreFixture.request(new int[] {6}, 4, 2), Duration.ZERO);
+        var here = one.turn(OWNER, id, StoreFixture.request(new int[] {5}, 4, 1), new Patience(Duration.ZERO));
+        var there = other.turn(OWNER, id, StoreFixture.request(new int[] {6}, 4, 2), new Patience(Duration.ZERO));
         int[] kept = StoreFixture.read(there);
         // What a server learns meanwhile must not make the late turn look current.
         assertEquals(1 + 3 + 2 + 4, one.summary(OWNER, id).tokenCount());
@@ -106,7 +106,7 @@ class SharedSessionsTest {
     void deletedElsewhereIsGone() throws Exception {
         String id = one.create(OWNER, Duration.ZERO);
         StoreFixture.answer(one, id, new int[] {1, 2}, 3, 0);
-        var running = one.turn(OWNER, id, StoreFixture.request(new int[] {5}, 4, 1), Duration.ZERO);
+        var running = one.turn(OWNER, id, StoreFixture.request(new int[] {5}, 4, 1), new Patience(Duration.ZERO));
 
         other.delete(OWNER, id);
 
@@ -149,7 +149,7 @@ class SharedSessionsTest {
     void withoutTheArchiveTurnsAreRefusedAndNothingIsLost() throws Exception {
         String id = one.create(OWNER, Duration.ZERO);
         int[] answer = StoreFixture.answer(one, id, new int[] {1, 2}, 3, 0);
-        var running = one.turn(OWNER, id, StoreFixture.request(new int[] {5}, 4, 1), Duration.ZERO);
+        var running = one.turn(OWNER, id, StoreFixture.request(new int[] {5}, 4, 1), new Patience(Duration.ZERO));
         oneArchive.cut(true);
 
         assertThrows(EngineException.ArchiveUnavailable.class, () -> StoreFixture.read(running));
@@ -173,7 +173,7 @@ class SharedSessionsTest {
         leaving.close();
 
         assertEquals(SessionSummary.Tier.ARCHIVE, other.summary(OWNER, id).tier());
-        try (var turn = other.turn(OWNER, id, StoreFixture.request(new int[] {4}, 5, 5), Duration.ZERO)) {
+        try (var turn = other.turn(OWNER, id, StoreFixture.request(new int[] {4}, 5, 5), new Patience(Duration.ZERO))) {
             int[] history = StoreFixture.concat(StoreFixture.concat(new int[] {1, 2}, answer), 4);
             assertArrayEquals(StoreFixture.expected(history, 5, 5), StoreFixture.read(turn));
             assertTrue(turn.usage().cachedTokenCount() >= 31, "cached: " + turn.usage());

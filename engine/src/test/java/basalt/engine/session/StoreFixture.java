@@ -60,7 +60,7 @@ final class StoreFixture {
     /** Runs a turn to its end. */
     static int[] answer(SessionStore store, String id, int[] prompt, int maxTokens, long seed)
             throws InterruptedException {
-        try (var turn = store.turn(OWNER, id, request(prompt, maxTokens, seed), Duration.ZERO)) {
+        try (var turn = store.turn(OWNER, id, request(prompt, maxTokens, seed), new Patience(Duration.ZERO))) {
             return read(turn);
         }
     }

@@ -39,9 +39,9 @@ public record CompletionRequest(
      *
      * @param id of the session
      * @param continuation what goes after its tokens; the generation's own prompt counts if it has none
-     * @param patience with a turn that runs
+     * @param waitMax for the end of a turn that runs
      */
-    public record SessionUse(String id, Continuation continuation, Duration patience) {}
+    public record SessionUse(String id, Continuation continuation, Duration waitMax) {}
 
     /**
      * What goes on with a sequence.

@@ -4,6 +4,7 @@ import basalt.engine.Engine;
 import basalt.engine.EngineException;
 import basalt.engine.Generation;
 import basalt.engine.GenerationRequest;
+import basalt.engine.session.Patience;
 import basalt.engine.session.TurnRequest;
 import basalt.server.api.CompletionRequest;
 import basalt.server.api.CompletionWriter;
@@ -28,13 +29,21 @@ final class CompletionsHandler implements Handler {
     private final CompletionRequest.Form form;
     private final Gate gate;
     private final Answers answers;
+    private final Connections connections;
     private final Tenants tenants;
     private final RequestBody bodies;
 
-    CompletionsHandler(CompletionRequest.Form form, Gate gate, Answers answers, Tenants tenants, RequestBody bodies) {
+    CompletionsHandler(
+            CompletionRequest.Form form,
+            Gate gate,
+            Answers answers,
+            Connections connections,
+            Tenants tenants,
+            RequestBody bodies) {
         this.form = form;
         this.gate = gate;
         this.answers = answers;
+        this.connections = connections;
         this.tenants = tenants;
         this.bodies = bodies;
     }
@@ -86,7 +95,7 @@ final class CompletionsHandler implements Handler {
     }
 
     /** A chat's template writes the token that ends an answer, so it belongs to the history. */
-    private static Generation turn(
+    private Generation turn(
             CompletionRequest completion, CompletionRequest.SessionUse use, Serving serving, String tenant) {
         GenerationRequest generation = completion.generations().getFirst();
         boolean keepsStopToken = completion.output().form() == CompletionRequest.Form.CHAT;
@@ -97,8 +106,13 @@ final class CompletionsHandler implements Handler {
                 Optional.of(completion.cache().of(serving.prefixes(), tenant)),
                 use.continuation().cuts(),
                 keepsStopToken);
+        var patience = new Patience(generation
+                .deadline()
+                .filter(time -> time.compareTo(use.waitMax()) < 0)
+                .orElse(use.waitMax()));
+        connections.currentInbound().watch(patience::end);
         try {
-            return serving.sessions().turn(tenant, use.id(), request, use.patience());
+            return serving.sessions().turn(tenant, use.id(), request, patience);
         } catch (InterruptedException e) {
             throw new CloseConnectionException("the server closes", e);
         }

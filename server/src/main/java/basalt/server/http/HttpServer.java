@@ -105,8 +105,8 @@ public final class HttpServer implements AutoCloseable {
         new StreamsHandler(streams, answers, tenants).addTo(routing);
         routes.addAll(
                 routing,
-                new CompletionsHandler(CompletionRequest.Form.TEXT, gate, answers, tenants, bodies),
-                new CompletionsHandler(CompletionRequest.Form.CHAT, gate, answers, tenants, bodies));
+                new CompletionsHandler(CompletionRequest.Form.TEXT, gate, answers, connections, tenants, bodies),
+                new CompletionsHandler(CompletionRequest.Form.CHAT, gate, answers, connections, tenants, bodies));
         var builder = WebServer.builder().shutdownHook(false);
         listen(builder, config, config.port(), connectionsMax(config), connections);
         builder.routing(routing);

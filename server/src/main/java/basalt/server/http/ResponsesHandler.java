@@ -3,6 +3,7 @@ package basalt.server.http;
 import basalt.engine.EngineException;
 import basalt.engine.Generation;
 import basalt.engine.GenerationRequest;
+import basalt.engine.session.Patience;
 import basalt.engine.session.SessionStore;
 import basalt.engine.session.TurnRequest;
 import basalt.server.api.CompletionRequest;
@@ -215,7 +216,7 @@ final class ResponsesHandler {
                         Optional.of(asked.cache().of(serving.prefixes(), tenant)),
                         continuation.cuts(),
                         true);
-                return store().turn(tenant, session.get(), turn, Duration.ZERO);
+                return store().turn(tenant, session.get(), turn, new Patience(Duration.ZERO));
             } catch (EngineException.InvalidRequest e) {
                 throw new ProblemException(Problem.of(e, CompletionRequest.Form.CHAT));
             } catch (InterruptedException e) {

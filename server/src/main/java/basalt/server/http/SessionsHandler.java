@@ -4,6 +4,7 @@ import basalt.engine.FinishReason;
 import basalt.engine.Generation;
 import basalt.engine.GenerationRequest;
 import basalt.engine.TokenEvent;
+import basalt.engine.session.Patience;
 import basalt.engine.session.SessionStore;
 import basalt.engine.session.TurnRequest;
 import basalt.server.api.Problem;
@@ -86,8 +87,8 @@ final class SessionsHandler {
     private void begin(String tenant, String id, int[] prompt) {
         var template = GenerationRequest.of(prompt, 0);
         boolean isCommitted = false;
-        try (Generation turn =
-                store().turn(tenant, id, new TurnRequest(prompt, prompt, template, false), Duration.ZERO)) {
+        try (Generation turn = store().turn(
+                        tenant, id, new TurnRequest(prompt, prompt, template, false), new Patience(Duration.ZERO))) {
             connections.currentInbound().watch(turn::close);
             while (!turn.isFinished()) {
                 isCommitted = turn.next().orElse(null) instanceof TokenEvent.Finished finished

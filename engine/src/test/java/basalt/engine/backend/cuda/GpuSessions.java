@@ -14,6 +14,7 @@ import basalt.engine.model.ElementType;
 import basalt.engine.schedule.Front;
 import basalt.engine.session.DirectoryArchive;
 import basalt.engine.session.Durability;
+import basalt.engine.session.Patience;
 import basalt.engine.session.SessionConfig;
 import basalt.engine.session.SessionStore;
 import basalt.engine.session.StateFile;
@@ -307,14 +308,14 @@ final class GpuSessions {
             long cached = 0;
             for (int i = 0; i < 4; i++) {
                 var config = new SessionConfig(checkpoint.fingerprint(), 10, 1 << 30, 1 << 30, 1);
-                var archive = DirectoryArchive.open(directory, Durability.OFF);
+                var archive = DirectoryArchive.open(directory, Durability.OFF, Long.MAX_VALUE);
                 List<Backend> backends = List.of(openCuda(1 << 30));
                 try (var engine = Engine.start(checkpoint.config(), Optional.empty(), backends, CONFIG);
                         var store = SessionStore.open(engine, config, archive, () -> 1)) {
                     id = i == 0 ? store.create("owner", Duration.ZERO) : id;
                     int[] next = i == 0 ? prompt : new int[0];
-                    try (var turn =
-                            store.turn("owner", id, new TurnRequest(next, next, request, false), Duration.ZERO)) {
+                    try (var turn = store.turn(
+                            "owner", id, new TurnRequest(next, next, request, false), new Patience(Duration.ZERO))) {
                         seen.addAll(read(turn));
                         cached = turn.usage().cachedTokenCount();
                     }
