@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import basalt.engine.backend.fake.FakeBackend;
 import basalt.server.fixture.WordTokenizer;
 import com.fasterxml.jackson.databind.JsonNode;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -177,6 +178,68 @@ class StoredResponsesIT {
         server = slow("--sessions-dir", directory.toString());
 
         assertEquals("incomplete", status(begun));
+    }
+
+    @Test
+    void whatADrainHasNoTimeForSaysSoAfterTheNextStart() throws Exception {
+        server.close();
+        server = slow("--sessions-dir", directory.toString(), "--drain-delay", "0s", "--drain-timeout", "0s");
+        var begun = made(ENDLESS);
+        TestServer.await("a few tokens", () -> server.stats().sampledTokenCount() > 5);
+
+        server.application().drain();
+        server.close();
+        server = slow("--sessions-dir", directory.toString());
+
+        var ended = send("GET", path(begun), "", "").json();
+        assertEquals("failed", ended.path("status").asText());
+        assertTrue(ended.path("error").path("message").asText().contains("shutting down"), ended.toString());
+        assertNotEquals("", text(ended));
+        assertEquals(200, send("POST", path(begun) + "/cancel", "", "").status());
+        assertEquals(200, send("DELETE", path(begun), "", "").status());
+        assertTrue(server.get("/v1/sessions").json().path("data").isEmpty());
+    }
+
+    /** What a killed server leaves is what its directory holds. */
+    @Test
+    void whatAKilledServerHadBegunSaysSoAfterTheNextStart() throws Exception {
+        server.close();
+        Path left = directory.resolve("left");
+        server = slow("--sessions-dir", directory.resolve("live").toString());
+        String body = ENDLESS.replace("\"a\"", "\"abc\"");
+        var begun = made(body);
+        Files.createDirectory(left);
+        try (var files = Files.newDirectoryStream(directory.resolve("live"))) {
+            for (Path file : files) {
+                Files.copy(file, left.resolve(file.getFileName()));
+            }
+        }
+        send("POST", path(begun) + "/cancel", "", "");
+        server.close();
+        server = slow("--sessions-dir", left.toString());
+
+        var ended = send("GET", path(begun), "", "").json();
+        assertEquals("failed", ended.path("status").asText());
+        assertTrue(ended.path("error").path("message").asText().contains("send its request again"), ended.toString());
+        assertEquals(
+                "abc",
+                send("GET", path(begun) + "/input_items", "", "")
+                        .json()
+                        .path("data")
+                        .path(0)
+                        .path("content")
+                        .path(0)
+                        .path("text")
+                        .asText());
+        assertEquals(
+                400,
+                send(
+                                "POST",
+                                "",
+                                "{\"input\":\"b\",\"previous_response_id\":\""
+                                        + begun.path("id").asText() + "\"}",
+                                "")
+                        .status());
     }
 
     @Test

@@ -83,6 +83,13 @@ public record Problem(ProblemCode code, String message, Optional<String> param, 
         return retryable(ProblemCode.STOPPING, "The server is shutting down.", STOPPING_RETRY_SECONDS);
     }
 
+    /** A server that is no more did not finish what it had begun. */
+    public static Problem abandoned() {
+        return of(
+                ProblemCode.STOPPING,
+                "The server ended before the response did, and nobody goes on with it; send its request again.");
+    }
+
     private static Problem invalidRequest(EngineException.InvalidRequest failure, String message) {
         return switch (failure.param()) {
             // Ids are checked before, so it is the length.

@@ -67,6 +67,11 @@ public final class ResponseWriter implements AnswerWriter {
         return response(Optional.empty(), Optional.empty());
     }
 
+    /** The response as it is if its server ends before it does. */
+    public byte[] abandoned() {
+        return response(Status.FAILED, Optional.empty(), Optional.of(Problem.abandoned()));
+    }
+
     /** If it ends without being whole, that is what its client wants. May be called by any thread. */
     public void cancel() {
         isCancelled = true;
@@ -87,7 +92,7 @@ public final class ResponseWriter implements AnswerWriter {
     public void writeBegin(JsonBuffer out) {
         for (String type : List.of("response.created", "response.in_progress")) {
             begin(out, type).raw(",\"response\":");
-            writeResponse(out, Optional.empty(), Optional.empty());
+            writeResponse(out, status, Optional.empty(), Optional.empty());
             end(out);
         }
         begin(out, "response.output_item.added").raw(",\"output_index\":0,\"item\":");
@@ -179,7 +184,7 @@ public final class ResponseWriter implements AnswerWriter {
 
     private void writeFailure(JsonBuffer out, Optional<Usage> usage, Problem problem) {
         begin(out, "response.failed").raw(",\"response\":");
-        writeResponse(out, usage, Optional.of(problem));
+        writeResponse(out, status, usage, Optional.of(problem));
         end(out);
     }
 
@@ -195,33 +200,37 @@ public final class ResponseWriter implements AnswerWriter {
     }
 
     private byte[] response(Optional<Usage> usage, Optional<Problem> problem) {
+        return response(status, usage, problem);
+    }
+
+    private byte[] response(Status shown, Optional<Usage> usage, Optional<Problem> problem) {
         var out = new JsonBuffer();
-        writeResponse(out, usage, problem);
+        writeResponse(out, shown, usage, problem);
         return out.toByteArray();
     }
 
-    private void writeResponse(JsonBuffer out, Optional<Usage> usage, Optional<Problem> problem) {
+    private void writeResponse(JsonBuffer out, Status shown, Optional<Usage> usage, Optional<Problem> problem) {
         GenerationRequest generation = request.completion().generations().getFirst();
         out.raw("{\"id\":").string(id);
         out.raw(",\"object\":\"response\",\"created_at\":").number(createdSeconds);
-        out.raw(",\"status\":\"").raw(status.label).raw("\",\"background\":");
+        out.raw(",\"status\":\"").raw(shown.label).raw("\",\"background\":");
         out.raw(request.isBackground() ? "true" : "false").raw(",\"error\":");
-        problem.filter(failure -> status == Status.FAILED)
+        problem.filter(failure -> shown == Status.FAILED)
                 .ifPresentOrElse(
                         failure -> out.raw("{\"code\":\"server_error\",\"message\":")
                                 .string(failure.message())
                                 .raw("}"),
                         () -> out.raw("null"));
         out.raw(",\"incomplete_details\":")
-                .raw(status == Status.INCOMPLETE ? "{\"reason\":\"max_output_tokens\"}" : "null");
+                .raw(shown == Status.INCOMPLETE ? "{\"reason\":\"max_output_tokens\"}" : "null");
         out.raw(",\"instructions\":");
         writeText(out, instructions);
         out.raw(",\"max_output_tokens\":");
         request.maxTokens().ifPresentOrElse(out::number, () -> out.raw("null"));
         out.raw(",\"model\":").string(request.model().name());
         out.raw(",\"output\":[");
-        if (status != Status.IN_PROGRESS) {
-            writeItem(out, status);
+        if (shown != Status.IN_PROGRESS) {
+            writeItem(out, shown);
         }
         out.raw("],\"parallel_tool_calls\":false,\"previous_response_id\":");
         writeText(out, request.previous());

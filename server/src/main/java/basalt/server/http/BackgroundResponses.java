@@ -4,10 +4,12 @@ import basalt.engine.Generation;
 import basalt.server.api.ResponseWriter;
 import io.helidon.webserver.CloseConnectionException;
 import io.helidon.webserver.http.ServerRequest;
+import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
@@ -15,7 +17,10 @@ import org.jspecify.annotations.Nullable;
  * The responses that are made without their clients, each by a thread of its own. Their number is bounded by what the
  * engine takes. Safe for use by any number of threads.
  */
-final class BackgroundResponses {
+final class BackgroundResponses implements AutoCloseable {
+    private static final System.Logger LOG = System.getLogger(BackgroundResponses.class.getName());
+    private static final Duration END = Duration.ofSeconds(5);
+
     private final Answers answers;
     private final ConcurrentHashMap<String, Running> running = new ConcurrentHashMap<>();
 
@@ -82,6 +87,26 @@ final class BackgroundResponses {
             } catch (InterruptedException e) {
                 throw new CloseConnectionException("the server closes", e);
             }
+        }
+    }
+
+    /** Ends all of them, so that they say so where they are stored. Call once no request is let in any more. */
+    @Override
+    public void close() {
+        var left = List.copyOf(running.values());
+        left.forEach(response -> response.generations().forEach(Generation::close));
+        long endNanos = System.nanoTime() + END.toNanos();
+        try {
+            for (var response : left) {
+                if (!response.end().await(endNanos - System.nanoTime(), TimeUnit.NANOSECONDS)) {
+                    LOG.log(
+                            System.Logger.Level.WARNING,
+                            "event=response_not_ended id={0}",
+                            response.writer().id());
+                }
+            }
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
         }
     }
 

@@ -48,6 +48,7 @@ public final class HttpServer implements AutoCloseable {
     private final BooleanSupplier isBusy; // whether some answer is not at its end
     private final Clock clock;
     private final ReplayStreams streams;
+    private final BackgroundResponses background;
     private final Optional<TlsFiles> tls;
 
     private HttpServer(
@@ -56,12 +57,14 @@ public final class HttpServer implements AutoCloseable {
             BooleanSupplier isBusy,
             Clock clock,
             ReplayStreams streams,
+            BackgroundResponses background,
             Optional<TlsFiles> tls) {
         this.config = config;
         this.server = server;
         this.isBusy = isBusy;
         this.clock = clock;
         this.streams = streams;
+        this.background = background;
         this.tls = tls;
     }
 
@@ -131,6 +134,7 @@ public final class HttpServer implements AutoCloseable {
                 () -> connections.isAnyBusy() || streams.isAnyWritten() || background.isAnyRunning(),
                 clock,
                 streams,
+                background,
                 tls);
     }
 
@@ -224,6 +228,7 @@ public final class HttpServer implements AutoCloseable {
     public void close() {
         clock.close();
         streams.close();
+        background.close();
         tls.ifPresent(TlsFiles::close);
         server.stop();
     }

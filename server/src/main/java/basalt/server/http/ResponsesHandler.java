@@ -124,11 +124,16 @@ final class ResponsesHandler {
                         asked.completion().isStreamed()));
         ResponseWriter writer = answer.writer();
         var order = new Answers.Order(answer.tenant, writer, delivery, answer::end);
-        Supplier<List<Generation>> submission = () -> List.of(answer.submit());
         if (asked.isBackground()) {
+            Supplier<List<Generation>> submission = () -> {
+                answer.keepBegun(writer);
+                Generation begun = answer.submit();
+                answer.isKept.set(true); // as begun, should its end not be kept
+                return List.of(begun);
+            };
             Routes.sendJson(request, response, background.begin(order, writer, submission, request));
         } else {
-            answers.send(order, submission, request, response);
+            answers.send(order, () -> List.of(answer.submit()), request, response);
         }
     }
 
@@ -222,6 +227,15 @@ final class ResponsesHandler {
             } catch (InterruptedException e) {
                 throw new CloseConnectionException("the server closes", e);
             }
+        }
+
+        /**
+         * What is found of it until it has ended: that it failed, as it is asked for only if this server has ended
+         * before; by other servers of the same sessions that it is being made.
+         */
+        void keepBegun(ResponseWriter writer) {
+            byte[] json = store().sharedHealth().isPresent() ? writer.begun() : writer.abandoned();
+            store().noteUntilNext(tenant, session.orElseThrow(), StoredResponse.bytes(json, writer.id(), asked));
         }
 
         private void keep(byte[] json) {
