@@ -51,7 +51,8 @@ runtime() {
 
 # Arguments of the virtual machine: the same for the training of the cache, or it would not be taken. Those for vectors
 # the virtual machine sets itself when it defines the module of the Vector API, which it does not do where the module
-# graph comes from the cache. The file basalt says what the others are for.
+# graph comes from the cache. Who calls a kernel waits until it is compiled, and leaves its core to the compiler: with the
+# profiles of the cache that is soon. The file basalt says what the others are for.
 arguments() {
     cat >"$folder/basalt.args" <<END
 -XX:AOTCache=$folder/basalt.aot
