@@ -15,7 +15,7 @@ java=$folder/jre/bin/java
 jars() {
     mvn -B -ntp -q -pl native,engine,server package -DskipTests -Djacoco.skip=true
     mvn -B -ntp -q org.cyclonedx:cyclonedx-maven-plugin:2.9.1:makeAggregateBom -DoutputFormat=json \
-        -DincludeTestScope=false
+        -DincludeTestScope=false -DexcludeArtifactId=basalt-bench
     mkdir -p "$folder/lib" "$folder/models"
     cp server/target/lib/*.jar server/target/basalt-server-*.jar "$folder/lib/"
     rm -f "$folder"/lib/*-tests.jar "$folder"/lib/*-sources.jar

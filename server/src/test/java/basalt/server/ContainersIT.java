@@ -19,6 +19,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.TreeSet;
 import java.util.concurrent.CompletableFuture;
 import java.util.jar.JarFile;
 import java.util.stream.Collectors;
@@ -118,9 +119,20 @@ class ContainersIT {
         Container.podman("cp", server.name() + ":/opt/basalt/sbom.json", folder.toString());
         JsonNode bill = TestServer.parse(Files.readString(folder.resolve("sbom.json")));
         assertEquals("CycloneDX", bill.path("bomFormat").asText());
-        assertTrue(
-                bill.path("components").size() > 10,
-                "too short a bill: " + bill.path("components").size());
+        var named = new TreeSet<String>();
+        bill.path("components")
+                .forEach(part -> named.add(
+                        part.path("name").asText() + "-" + part.path("version").asText() + ".jar"));
+        Container.podman("cp", server.name() + ":/opt/basalt/lib", folder.toString());
+        try (var jars = Files.list(folder.resolve("lib"))) {
+            assertEquals(
+                    List.of(),
+                    jars.map(jar -> jar.getFileName().toString())
+                            .filter(jar -> !named.contains(jar))
+                            .toList(),
+                    "jars that the bill of materials lacks");
+        }
+        assertTrue(!named.toString().contains("jmh"), "the bill has what the image has not: " + named);
     }
 
     /** A cache that is not taken, or vectors that are no vectors, would say so. */
