@@ -20,8 +20,8 @@ made() {
     echo "$stamp" >"$work/$1.stamp"
 }
 
-# At fixed addresses, where that is allowed: at random ones ptxas of CUDA 13.0 swapped the operands of an addition in 1 of 8
-# builds (of 11 at fixed ones in none), and releases are to be the same bytes.
+# At fixed addresses, where that is allowed: at random ones ptxas of CUDA 13.0 swapped the operands of an addition in 1
+# of 8 builds (of 11 at fixed ones in none), and releases are to be the same bytes.
 fixed=
 if setarch "$(uname -m)" -R true 2>/dev/null; then
     fixed="setarch $(uname -m) -R"
