@@ -2,6 +2,7 @@ package basalt.server;
 
 import java.io.IOException;
 import java.io.Reader;
+import java.nio.charset.CharacterCodingException;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
@@ -122,18 +123,41 @@ final class ConfigSources {
             if (value instanceof Map || value instanceof Iterable || value == null) {
                 throw new StartException(origin + ": must be one value");
             }
+            if (name.equals("config")) {
+                throw new StartException(origin + ": a file names no other; give --config or BASALT_CONFIG");
+            }
             given.put(known(name.toString(), origin, ""), new Given(value.toString(), origin));
         });
     }
 
     private static Map<?, ?> properties(Path file) {
-        var properties = new Properties();
+        var properties = new UniqueProperties(file);
         try (Reader reader = Files.newBufferedReader(file)) {
             properties.load(reader);
         } catch (IOException | IllegalArgumentException e) {
             throw unreadable(file, e);
         }
         return properties;
+    }
+
+    /** Of two lines with one name the JDK's keep the second in silence. */
+    private static final class UniqueProperties extends Properties {
+        private static final long serialVersionUID = 1L;
+
+        private final transient Path file;
+
+        UniqueProperties(Path file) {
+            this.file = file;
+        }
+
+        @Override
+        @SuppressWarnings("UnsynchronizedOverridesSynchronized") // one thread reads a file
+        public Object put(Object name, Object value) {
+            if (containsKey(name)) {
+                throw new StartException(file + ": " + name + " is there twice");
+            }
+            return super.put(name, value);
+        }
     }
 
     private static Map<?, ?> yaml(Path file) {
@@ -156,6 +180,7 @@ final class ConfigSources {
     private static StartException unreadable(Path file, Exception e) {
         String reason = switch (e) {
             case NoSuchFileException missing -> "no such file";
+            case CharacterCodingException other -> "is not UTF-8";
             case MarkedYamlEngineException marked ->
                 marked.getProblem()
                         + marked.getProblemMark()

@@ -200,10 +200,15 @@ record ServerConfig(
     }
 
     private static HttpConfig http(ConfigSources sources) {
+        int port = Math.toIntExact(sources.get(ConfigKeys.PORT));
         int opsPort = Math.toIntExact(sources.get(ConfigKeys.OPS_PORT));
+        if (opsPort > 0 && opsPort == port) {
+            throw new StartException(sources.origin(ConfigKeys.OPS_PORT) + " = \"" + opsPort + "\": is "
+                    + sources.origin(ConfigKeys.PORT) + " too; choose another, or leave it out to have both on one");
+        }
         return new HttpConfig(
                 sources.get(ConfigKeys.HOST),
-                Math.toIntExact(sources.get(ConfigKeys.PORT)),
+                port,
                 opsPort < 0 ? OptionalInt.empty() : OptionalInt.of(opsPort),
                 new HttpConfig.Limits(
                         sources.get(ConfigKeys.BODY_BYTES_MAX),

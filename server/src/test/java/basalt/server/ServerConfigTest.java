@@ -260,4 +260,23 @@ class ServerConfigTest {
             assertTrue(ConfigKeys.help().contains(key.flag() + " "), key.name());
         }
     }
+
+    @Test
+    void aFileSetsEachKeyOnceAndNamesNoOtherFile() throws IOException {
+        Path twice = Files.writeString(folder.resolve("twice.properties"), "slots=3\nport=1\nslots=4\n");
+        Path other = Files.writeString(folder.resolve("other.yaml"), "config: twice.properties\n");
+        Path latin1 = Files.write(folder.resolve("latin1.yaml"), new byte[] {'#', (byte) 0xe9, '\n'});
+
+        assertTrue(failure("--config", twice.toString()).endsWith("twice.properties: slots is there twice"));
+        assertTrue(failure("--config", other.toString()).contains("config: a file names no other"));
+        assertTrue(failure("--config", latin1.toString()).endsWith("is not UTF-8"));
+    }
+
+    @Test
+    void onePortIsNotListenedToTwice() {
+        assertEquals(
+                "--ops-port = \"8080\": is port too; choose another, or leave it out to have both on one",
+                failure("--ops-port", "8080"));
+        assertTrue(load("--port", "0", "--ops-port", "0").http().opsPort().isPresent());
+    }
 }

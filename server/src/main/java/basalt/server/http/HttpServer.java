@@ -75,9 +75,9 @@ public final class HttpServer implements AutoCloseable {
 
     /** Why the addresses cannot be bound and what to do, if so; {@link #start} takes a second to find out. */
     public static Optional<String> bindFailure(HttpConfig config) {
-        return bindFailure(config.host(), config.port())
+        return bindFailure(config.host(), config.port(), "--port")
                 .or(() -> config.opsPort().isPresent()
-                        ? bindFailure(config.host(), config.opsPort().getAsInt())
+                        ? bindFailure(config.host(), config.opsPort().getAsInt(), "--ops-port")
                         : Optional.empty());
     }
 
@@ -180,7 +180,7 @@ public final class HttpServer implements AutoCloseable {
         return (int) (wanted == 0 ? Math.min(allowed, CONNECTIONS_DEFAULT) : Math.min(allowed, wanted));
     }
 
-    private static Optional<String> bindFailure(String host, int port) {
+    private static Optional<String> bindFailure(String host, int port, String flag) {
         try (var socket = ServerSocketChannel.open()) {
             socket.setOption(StandardSocketOptions.SO_REUSEADDR, true);
             socket.bind(new InetSocketAddress(InetAddress.getByName(host), port));
@@ -190,7 +190,7 @@ public final class HttpServer implements AutoCloseable {
                     + " can look up");
         } catch (IOException e) {
             return Optional.of("port " + port + " on " + host + " cannot be bound: " + e.getMessage()
-                    + "; stop what uses it, or choose another with --host and --port");
+                    + "; stop what uses it, or choose another with --host and " + flag);
         }
     }
 
