@@ -17,6 +17,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** Each request of docs/API.md, and the answer below it, is one that the contract allows. */
 class ApiDocumentTest {
@@ -48,6 +49,20 @@ class ApiDocumentTest {
         boolean isThere = row.matcher(Files.readString(DOCUMENT)).find();
 
         assertTrue(isThere, () -> "docs/API.md has no line of " + code.status() + " " + code.code());
+    }
+
+    /** curl says that a body is a form unless told otherwise, and a form is refused. */
+    @ParameterizedTest
+    @ValueSource(strings = {"openapi.yaml", "README.md", "docs/API.md"})
+    void everyBodyIsSentAsJson(String document) throws IOException {
+        String text = Files.readString(Path.of("..").resolve(document)).replaceAll("\\\\\n\\s*", "");
+
+        var bodies = text.lines()
+                .filter(line -> line.contains("curl ") && line.contains(" -d '"))
+                .toList();
+
+        assertTrue(bodies.size() > 1, document);
+        bodies.forEach(line -> assertTrue(line.contains("-H 'Content-Type: application/json'"), line));
     }
 
     @ParameterizedTest(name = "{0} {1}")

@@ -188,6 +188,7 @@ class BadInputIT {
             {"prompt":"a","temperature":01}   | is a malformed number.
             {"prompt":"\\x"}                  | is an escape that JSON has not.
             {"prompt":"a","metadata":{"x":[[[[[[[[[[[[[[[[[[1 | it is over a bound: 16 levels,
+            {"prompt":"a","b\\ud800":1}       | is half of a surrogate pair, which is no character.
             {"n":1,"prompt":"a","n":2}        | The body has n twice; send it once.
             """)
     void syntaxIsExplainedToTheClient(String body, String message) {

@@ -69,6 +69,9 @@ final class JsonFault {
         if (heard.contains("character escape")) {
             return "is an escape that JSON has not";
         }
+        if (heard.contains("surrogate")) {
+            return "is half of a surrogate pair, which is no character";
+        }
         return expected(parser.currentToken(), context) + " was expected";
     }
 
