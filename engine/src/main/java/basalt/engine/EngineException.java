@@ -91,6 +91,11 @@ public abstract sealed class EngineException extends RuntimeException {
             super(message);
         }
 
+        /** The same, of an allocation that failed. */
+        public InsufficientMemory(String message, Throwable cause) {
+            super(message, cause);
+        }
+
         @Override
         public String code() {
             return "insufficient_memory";

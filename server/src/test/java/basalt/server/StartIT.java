@@ -15,6 +15,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.TimeUnit;
 import java.util.logging.Handler;
 import java.util.logging.LogRecord;
 import java.util.logging.Logger;
@@ -59,6 +60,15 @@ class StartIT {
 
             assertTrue(line.contains("port " + socket.getLocalPort() + " on 127.0.0.1 cannot be bound"), line);
             assertTrue(line.contains("choose another with --host and --port"), line);
+        }
+    }
+
+    @Test
+    void busyOpsPort() throws IOException, InterruptedException {
+        try (var socket = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
+            String line = serveFailure("--ops-port", Integer.toString(socket.getLocalPort()));
+
+            assertTrue(line.contains("choose another with --host and --ops-port"), line);
         }
     }
 
@@ -114,6 +124,38 @@ class StartIT {
         String line = serveFailure("--slots", "1000000");
 
         assertTrue(line.contains("use at most"), line);
+    }
+
+    @Test
+    void tooLittleMemoryForTheWeights() throws IOException, InterruptedException {
+        Path err = folder.resolve("err");
+        Process process = new ProcessBuilder(
+                        Path.of(System.getProperty("java.home"), "bin", "java").toString(),
+                        "-Xmx24m",
+                        "--add-modules",
+                        "jdk.incubator.vector",
+                        "--enable-native-access=ALL-UNNAMED",
+                        "-cp",
+                        System.getProperty("java.class.path"),
+                        Main.class.getName(),
+                        "serve",
+                        "--backend",
+                        "cpu",
+                        "--port",
+                        "0",
+                        "--model",
+                        MODEL.toString())
+                .redirectError(err.toFile())
+                .redirectOutput(ProcessBuilder.Redirect.DISCARD)
+                .start();
+
+        assertTrue(process.waitFor(60, TimeUnit.SECONDS));
+        var lines = Files.readAllLines(err).stream()
+                .filter(line -> !line.startsWith("WARNING: Using incubator modules"))
+                .toList();
+        assertEquals(1, process.exitValue());
+        assertEquals(1, lines.size(), lines.toString());
+        assertTrue(lines.getFirst().startsWith("basalt: a heap of 24 MB does not hold the weights"), lines.toString());
     }
 
     @Test

@@ -37,12 +37,12 @@ public final class CpuBackend implements Backend {
     private boolean isInFlight;
 
     private CpuBackend(
-            ModelConfig config, Weights weights, int slotCount, int rowCountMax, int tokenCountMax, int threadCount) {
+            ModelConfig config, Weights weights, int slotCount, int rowCountMax, int tokenCountMax, WorkerPool pool) {
         this.config = config;
         this.rowCountMax = rowCountMax;
         this.tokenCountMax = tokenCountMax;
         layout = StateLayout.of(config, ElementType.F32);
-        pool = new WorkerPool(threadCount);
+        this.pool = pool;
         step = new Step(rowCountMax, tokenCountMax);
         model = new CpuModel(config, weights, pool, step, tokenCountMax, rowCountMax);
         batch = new Batch(rowCountMax, tokenCountMax);
@@ -63,7 +63,7 @@ public final class CpuBackend implements Backend {
      * @param rowCountMax rows of one step at most, not above S
      * @param tokenCountMax tokens of one step at most
      * @param threadCount threads that compute, the engine thread included
-     * @throws EngineException.InsufficientMemory if the slots do not fit into the heap
+     * @throws EngineException.InsufficientMemory if the weights or the slots do not fit into the heap
      */
     public static CpuBackend open(
             ModelConfig config, Weights weights, int slotCount, int rowCountMax, int tokenCountMax, int threadCount) {
@@ -71,7 +71,27 @@ public final class CpuBackend implements Backend {
         Checks.argument(rowCountMax > 0 && rowCountMax <= slotCount, "rowCountMax", rowCountMax);
         Checks.argument(tokenCountMax >= rowCountMax, "tokenCountMax", tokenCountMax);
         Checks.argument(threadCount > 0, "threadCount", threadCount);
-        return new CpuBackend(config, weights, slotCount, rowCountMax, tokenCountMax, threadCount);
+        var pool = new WorkerPool(threadCount);
+        boolean isOpen = false;
+        try {
+            var backend = new CpuBackend(config, weights, slotCount, rowCountMax, tokenCountMax, pool);
+            isOpen = true;
+            return backend;
+        } catch (OutOfMemoryError e) {
+            throw new EngineException.InsufficientMemory(
+                    String.format(
+                            "a heap of %,d MB does not hold the weights, %,d parameters, beside %d slots of %,d bytes:"
+                                    + " raise it (-Xmx), or use a machine with more memory",
+                            Runtime.getRuntime().maxMemory() >> 20,
+                            config.parameterCount(),
+                            slotCount,
+                            StateLayout.of(config, ElementType.F32).bytes()),
+                    e);
+        } finally {
+            if (!isOpen) {
+                pool.close();
+            }
+        }
     }
 
     private void requireMemory(int slotCount) {
@@ -80,10 +100,14 @@ public final class CpuBackend implements Backend {
         long available = (long) (free * STATE_SHARE);
         long needed = slotCount * layout.bytes();
         if (needed > available) {
-            pool.close();
+            long fitting = available / layout.bytes();
             throw new EngineException.InsufficientMemory(String.format(
-                    "%d slots of %,d bytes need %,d MB, %,d MB are free: use at most %d slots or raise the heap (-Xmx)",
-                    slotCount, layout.bytes(), needed >> 20, available >> 20, available / layout.bytes()));
+                    "%d slots of %,d bytes need %,d MB, %,d MB are free: %sraise the heap (-Xmx)",
+                    slotCount,
+                    layout.bytes(),
+                    needed >> 20,
+                    available >> 20,
+                    fitting > 0 ? "use at most " + fitting + " slots or " : ""));
         }
     }
 
