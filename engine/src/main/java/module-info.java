@@ -9,6 +9,7 @@ module basalt.engine {
 
     exports basalt.engine;
     exports basalt.engine.backend;
+    exports basalt.engine.backend.cpu;
     exports basalt.engine.backend.cuda;
     exports basalt.engine.backend.fake;
     exports basalt.engine.json;

@@ -19,17 +19,25 @@ import java.util.Optional;
  * Runs generations of one model on one or more devices. Safe for use by any number of threads.
  *
  * <pre>{@code
- * try (var engine = Engine.start(model, Optional.of(tokenizer), List.of(backend), EngineConfig.DEFAULT);
- *         var generation = engine.submit(GenerationRequest.of(tokenizer.encode("Once upon a time"), 20))) {
- *     for (var event = generation.next(); event.isPresent(); event = generation.next()) {
- *         switch (event.get()) {
- *             case TokenEvent.Sampled sampled -> bytes.writeBytes(tokenizer.bytes(sampled.token()));
- *             case TokenEvent.Scored scored -> {}
- *             case TokenEvent.Finished finished -> reason = finished.reason();
+ * try (var checkpoint = Checkpoint.open(directory)) {
+ *     var model = checkpoint.config();
+ *     var tokenizer = Tokenizers.open(directory, model).orElseThrow();
+ *     var backend = CpuBackend.open(model, checkpoint.weights(), 4, 4, 128, 2);
+ *     try (var engine = Engine.start(model, Optional.of(tokenizer), List.of(backend), EngineConfig.DEFAULT);
+ *             var generation = engine.submit(GenerationRequest.of(tokenizer.encode("Once upon a time"), 20))) {
+ *         for (var event = generation.next(); event.isPresent(); event = generation.next()) {
+ *             switch (event.get()) {
+ *                 case TokenEvent.Sampled sampled -> bytes.writeBytes(tokenizer.bytes(sampled.token()));
+ *                 case TokenEvent.Scored scored -> {}
+ *                 case TokenEvent.Finished finished -> reason = finished.reason();
+ *             }
  *         }
  *     }
  * }
  * }</pre>
+ *
+ * <p>The CPU backend needs the virtual machine's option {@code --add-modules jdk.incubator.vector} where the engine is
+ * on the class path.
  *
  * <p>Each device has an engine thread, which nothing blocks; a request goes to the device with the most room. When a
  * device fails, the requests that it runs fail with {@link EngineException.DeviceFailure}; those that wait for it go to

@@ -1,6 +1,6 @@
 /**
  * Bounded reading of the JSON files of a checkpoint, with errors that name file and field. Knows the JDK and Jackson
- * only; not exported. Start reading at {@link basalt.engine.json.JsonFields}.
+ * only. Start reading at {@link basalt.engine.json.JsonFields}.
  */
 @NullMarked
 package basalt.engine.json;
