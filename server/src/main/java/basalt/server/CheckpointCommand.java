@@ -10,7 +10,10 @@ import basalt.engine.model.Tensor;
 import basalt.engine.state.StateLayout;
 import java.io.IOException;
 import java.io.PrintStream;
+import java.nio.file.AccessDeniedException;
+import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -42,6 +45,7 @@ final class CheckpointCommand {
      * Runs it and returns the exit code.
      *
      * @throws InvalidCheckpoint if a checkpoint cannot be read or is not to be overwritten
+     * @throws StartException if it cannot be written
      */
     static int run(List<String> args, PrintStream out) {
         var plain = new ArrayList<>(args);
@@ -67,9 +71,18 @@ final class CheckpointCommand {
             out.println("basalt checkpoint: " + e.getMessage());
             return 2;
         } catch (IOException e) {
-            out.println("basalt checkpoint: cannot be written: " + e.getMessage());
-            return 1;
+            throw new StartException("the checkpoint cannot be written: " + reason(e), e);
         }
+    }
+
+    /** Where the message of the JDK is the file's name alone, why. */
+    private static String reason(IOException failure) {
+        return switch (failure) {
+            case NoSuchFileException missing -> missing.getFile() + " cannot be made there";
+            case AccessDeniedException denied -> denied.getFile() + " may not be written by this user";
+            case FileAlreadyExistsException exists -> exists.getFile() + " is a file";
+            default -> String.valueOf(failure.getMessage());
+        };
     }
 
     private static Optional<String> takeOption(List<String> args, String name) {

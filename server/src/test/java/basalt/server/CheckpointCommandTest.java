@@ -128,6 +128,15 @@ class CheckpointCommandTest {
         assertThrows(InvalidCheckpoint.class, () -> run("random", "based-2b", directory.toString()));
     }
 
+    @Test
+    void whatCannotBeWrittenSaysWhy() throws IOException {
+        Path file = Files.writeString(directory.resolve("file"), "");
+
+        var failure = assertThrows(StartException.class, () -> run("convert", BUNDLED, file.toString()));
+
+        assertEquals("the checkpoint cannot be written: " + file + " is a file", failure.getMessage());
+    }
+
     private int run(String... args) {
         return CheckpointCommand.run(List.of(args), new PrintStream(printed, true, StandardCharsets.UTF_8));
     }

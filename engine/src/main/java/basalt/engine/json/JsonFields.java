@@ -41,7 +41,7 @@ public final class JsonFields {
             }
             return parse(name, Files.readAllBytes(file));
         } catch (IOException e) {
-            throw new InvalidCheckpoint(file + ": cannot be read: " + e.getMessage(), e);
+            throw new InvalidCheckpoint(file + ": " + FileFault.reason(e), e);
         }
     }
 

@@ -20,6 +20,9 @@ public final class CheckpointWriter {
     public static final List<String> NAMED_CONFIGS = List.of("based-360m", "based-1b");
 
     private static final double DEVIATION = 0.02;
+    /** What a checkpoint may have beside its weights and {@code config.json}: the tokenizer and how it chats. */
+    private static final List<String> TEXT_FILES =
+            List.of("tokenizer.json", "tokenizer_config.json", "chat_template.jinja");
 
     private CheckpointWriter() {}
 
@@ -87,10 +90,10 @@ public final class CheckpointWriter {
 
     /**
      * Writes a checkpoint as one {@code model.safetensors} with the names and types of the model, and copies
-     * {@code config.json} and {@code tokenizer.json}.
+     * {@code config.json}, the tokenizer and the chat template.
      *
      * @param directory made if it is not there; may be that of the checkpoint, for one of {@code pytorch_model.bin}
-     * @throws InvalidCheckpoint if there is a {@code model.safetensors} already
+     * @throws InvalidCheckpoint if there is a {@code model.safetensors} or another checkpoint already
      * @throws IOException if it cannot be written
      */
     public static void convert(Checkpoint from, Path directory) throws IOException {
@@ -99,15 +102,24 @@ public final class CheckpointWriter {
             throw new InvalidCheckpoint(file + ": is there already");
         }
         Files.createDirectories(directory);
+        boolean isInPlace = Files.isSameFile(from.directory(), directory);
+        if (!isInPlace && Files.exists(directory.resolve("config.json"))) {
+            throw new InvalidCheckpoint(directory + ": has a checkpoint already");
+        }
         var sources = from.tensors().stream().map(CheckpointWriter::source).toList();
         SafetensorsWriter.write(file, sources);
-        for (String name : List.of("config.json", "tokenizer.json")) {
-            Path copied = from.directory().resolve(name);
-            Path copy = directory.resolve(name);
-            if (Files.exists(copied) && !(Files.exists(copy) && Files.isSameFile(copied, copy))) {
-                Files.copy(copied, copy, StandardCopyOption.REPLACE_EXISTING);
+        if (!isInPlace) {
+            for (String name : TEXT_FILES) {
+                if (Files.exists(from.directory().resolve(name))) {
+                    copy(name, from.directory(), directory);
+                }
             }
+            copy("config.json", from.directory(), directory);
         }
+    }
+
+    private static void copy(String name, Path from, Path to) throws IOException {
+        Files.copy(from.resolve(name), to.resolve(name), StandardCopyOption.REPLACE_EXISTING);
     }
 
     private static SafetensorsWriter.Source source(Tensor tensor) {

@@ -1,6 +1,7 @@
 package basalt.engine.model;
 
 import basalt.engine.EngineException.InvalidCheckpoint;
+import basalt.engine.json.FileFault;
 import basalt.engine.json.JsonFields;
 import java.io.IOException;
 import java.lang.foreign.Arena;
@@ -50,7 +51,7 @@ final class SafetensorsFile {
             var file = channel.map(FileChannel.MapMode.READ_ONLY, 0, channel.size(), arena);
             return new SafetensorsFile(String.valueOf(path.getFileName()), file).read();
         } catch (IOException e) {
-            throw new InvalidCheckpoint(path + ": cannot be read: " + e.getMessage(), e);
+            throw new InvalidCheckpoint(path + ": " + FileFault.reason(e), e);
         }
     }
 

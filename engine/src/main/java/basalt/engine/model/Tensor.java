@@ -29,6 +29,11 @@ public record Tensor(String name, ElementType type, List<Integer> shape, MemoryS
         return elementCount(shape);
     }
 
+    /** The same elements under another name. */
+    Tensor named(String other) {
+        return new Tensor(other, type, shape, data);
+    }
+
     /** One element, widened exactly. */
     public float at(long index) {
         return switch (type) {

@@ -25,10 +25,12 @@ record TensorSet(Map<String, Tensor> tensors, Map<String, String> otherTypes) {
      * @throws InvalidCheckpoint if two tensors get the same name
      */
     TensorSet withCleanNames() {
-        return new TensorSet(clean(tensors), clean(otherTypes));
+        var named = clean(tensors);
+        named.replaceAll((name, tensor) -> tensor.named(name));
+        return new TensorSet(named, clean(otherTypes));
     }
 
-    private static <V> Map<String, V> clean(Map<String, V> values) {
+    private static <V> LinkedHashMap<String, V> clean(Map<String, V> values) {
         var cleaned = new LinkedHashMap<String, V>();
         values.forEach((name, value) -> {
             String cleanName = name.startsWith("model.") ? name.substring("model.".length()) : name;

@@ -1,6 +1,7 @@
 package basalt.engine.model;
 
 import basalt.engine.EngineException.InvalidCheckpoint;
+import basalt.engine.json.FileFault;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -44,7 +45,7 @@ final class TorchZipFile {
             var file = channel.map(FileChannel.MapMode.READ_ONLY, 0, channel.size(), arena);
             return new TorchZipFile(String.valueOf(path.getFileName()), file, arena).read();
         } catch (IOException e) {
-            throw new InvalidCheckpoint(path + ": cannot be read: " + e.getMessage(), e);
+            throw new InvalidCheckpoint(path + ": " + FileFault.reason(e), e);
         }
     }
 

@@ -32,7 +32,8 @@ final class WeightsReader {
     private static TensorSet withBothEmbeddings(ModelConfig config, TensorSet set) {
         Optional<Tensor> head = set.tensor(ParameterShapes.HEAD + ".weight");
         if (config.isHeadTied() && head.isPresent()) {
-            Tensor other = set.tensors().putIfAbsent(ParameterShapes.EMBEDDING, head.get());
+            Tensor embedding = head.get().named(ParameterShapes.EMBEDDING);
+            Tensor other = set.tensors().putIfAbsent(ParameterShapes.EMBEDDING, embedding);
             if (other != null && !isSame(other, head.get())) {
                 throw new InvalidCheckpoint("tensor " + ParameterShapes.HEAD
                         + ".weight differs from the embedding, but tie_word_embeddings is true");

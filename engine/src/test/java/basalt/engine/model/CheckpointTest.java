@@ -107,6 +107,7 @@ class CheckpointTest {
         try (var prefixed = Checkpoint.open(directory);
                 var plain = Checkpoint.open(GOLDEN)) {
             assertEquals(plain.parameterCount(), prefixed.parameterCount());
+            assertEquals(plain.fingerprint(), prefixed.fingerprint());
             assertEquals(
                     plain.weights().embedding().at(3),
                     prefixed.weights().embedding().at(3));
@@ -132,6 +133,7 @@ class CheckpointTest {
 
         try (var checkpoint = Checkpoint.open(directory)) {
             assertEquals(List.of(29, 12), checkpoint.weights().embedding().shape());
+            assertEquals(fingerprint(GOLDEN), checkpoint.fingerprint());
         }
     }
 
@@ -161,7 +163,7 @@ class CheckpointTest {
         Files.writeString(index, good.replaceFirst("\"[^\"]*\":\"a.safetensors\",", ""));
         assertRefused("is not assigned to this file by model.safetensors.index.json");
         Files.writeString(index, good.replaceAll("a.safetensors", "z.safetensors"));
-        assertRefused("z.safetensors: cannot be read");
+        assertRefused("z.safetensors: is not there");
         Files.writeString(index, "{}");
         assertRefused("model.safetensors.index.json: weight_map is missing");
     }

@@ -1,6 +1,7 @@
 package basalt.engine.model;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -131,6 +132,22 @@ class CheckpointWriterTest {
     }
 
     @Test
+    void conversionWritesTheNamesOfTheModel() throws IOException {
+        try (var from = Checkpoint.open(Golden.open("g08_bin_lightning").directory())) {
+            CheckpointWriter.convert(from, directory);
+        }
+
+        try (var to = Checkpoint.open(directory)) {
+            var names = to.tensors().stream().map(Tensor::name).toList();
+            assertEquals(List.copyOf(ParameterShapes.of(to.config()).keySet()), names);
+        }
+        var header =
+                new String(Files.readAllBytes(directory.resolve("model.safetensors")), StandardCharsets.ISO_8859_1);
+        assertTrue(header.contains("\"transformer.ln_f.weight\""));
+        assertFalse(header.contains("\"model.transformer"));
+    }
+
+    @Test
     void conversionCopiesTheTokenizer() throws IOException {
         try (var from = Checkpoint.open(Path.of("../models/based-10m"))) {
             CheckpointWriter.convert(from, directory);
@@ -142,6 +159,35 @@ class CheckpointWriterTest {
                             from.tokenizerFile().orElseThrow()));
             assertThrows(InvalidCheckpoint.class, () -> CheckpointWriter.convert(from, directory));
         }
+    }
+
+    @Test
+    void conversionCopiesHowTheModelChats() throws IOException {
+        Path original = directory.resolve("original");
+        CheckpointWriter.writeRandom(original, config("g05_fla"), ElementType.F32, 7);
+        Files.writeString(original.resolve("chat_template.jinja"), "{{ messages }}");
+        Files.writeString(original.resolve("tokenizer_config.json"), "{}");
+
+        try (var from = Checkpoint.open(original)) {
+            CheckpointWriter.convert(from, directory.resolve("converted"));
+        }
+
+        assertEquals("{{ messages }}", Files.readString(directory.resolve("converted/chat_template.jinja")));
+        assertEquals("{}", Files.readString(directory.resolve("converted/tokenizer_config.json")));
+    }
+
+    @Test
+    void conversionOverwritesNoOtherCheckpoint() throws IOException {
+        Path other = directory.resolve("other");
+        Files.createDirectories(other);
+        Files.writeString(other.resolve("config.json"), "{\"of\":\"another\"}");
+
+        try (var from = Checkpoint.open(Path.of("../models/based-10m"))) {
+            assertThrows(InvalidCheckpoint.class, () -> CheckpointWriter.convert(from, other));
+        }
+
+        assertEquals("{\"of\":\"another\"}", Files.readString(other.resolve("config.json")));
+        assertTrue(Files.notExists(other.resolve("model.safetensors")));
     }
 
     private static long parameterCount(String name) {
