@@ -1,6 +1,7 @@
 package basalt.engine.model;
 
 import basalt.engine.json.JsonFields;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.Set;
@@ -83,13 +84,50 @@ final class ConfigNames {
             "use_cache",
             "use_flash_attn");
 
+    /**
+     * Of a convolution and of Taylor attention: read, or without effect, as {@code kernel_sizes}, which the authors'
+     * loader swallows. What a window says is overwritten by the top in that loader, so any name may stand there.
+     */
+    private static final Set<String> OF_MIXERS = Set.of(
+            "_target_",
+            "causal",
+            "d_model",
+            "eps",
+            "expand_proj",
+            "feature_dim",
+            "feature_map",
+            "head_dim",
+            "kernel_size",
+            "kernel_sizes",
+            "l_max",
+            "layer_idx",
+            "num_heads",
+            "parallel_implementation",
+            "use_bias",
+            "use_cuda");
+
     private ConfigNames() {}
 
-    /** Names at the top that this engine has not heard of, in the file's order. */
+    /** Names that this engine has not heard of, in the file's order; those of a mixer behind its own. */
     static List<String> unknown(JsonFields fields) {
-        return fields.names().stream()
-                .filter(name -> !READ.contains(name) && !WITHOUT_EFFECT.contains(name))
-                .toList();
+        var unknown = new ArrayList<String>();
+        for (String name : fields.names()) {
+            if (!READ.contains(name) && !WITHOUT_EFFECT.contains(name)) {
+                unknown.add(name);
+            }
+        }
+        for (String mixer : List.of("mixer", "alt_mixer", "alt_mixer_2")) {
+            fields.object(mixer)
+                    .filter(ConfigNames::isRead)
+                    .ifPresent(inner -> inner.names().stream()
+                            .filter(name -> !OF_MIXERS.contains(name))
+                            .forEach(name -> unknown.add(mixer + "." + name)));
+        }
+        return unknown;
+    }
+
+    private static boolean isRead(JsonFields mixer) {
+        return !mixer.text("_target_").orElse("").endsWith("SlidingAttention");
     }
 
     /**

@@ -189,6 +189,9 @@ class ConfigReaderTest {
         String text = "{" + ALL + ",\"use_xpos\":false,\"rotary_scaling\":{\"type\":\"linear\"}}";
 
         assertEquals(List.of("use_xpos", "rotary_scaling"), unknown(text.getBytes(StandardCharsets.UTF_8)));
+        String mixers = "{\"mixer\":{\"_target_\":\"a.BaseConv\",\"kernal_size\":5},"
+                + "\"alt_mixer_2\":{\"_target_\":\"a.SlidingAttention\",\"dwconv\":true}}";
+        assertEquals(List.of("mixer.kernal_size"), unknown(mixers.getBytes(StandardCharsets.UTF_8)));
         for (String name : CheckpointWriter.NAMED_CONFIGS) {
             assertEquals(List.of(), unknown(CheckpointWriter.namedConfig(name)), name);
         }
