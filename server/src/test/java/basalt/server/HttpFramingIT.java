@@ -204,6 +204,16 @@ class HttpFramingIT {
     }
 
     @Test
+    void firstLineThatIsNoneIsExplained() {
+        for (String line : new String[] {"GET / HTTP/9.9", "GET /v1/models/%zz HTTP/1.1"}) {
+            String answer = server.raw(head(line, "Connection: close"));
+
+            assertTrue(answer.startsWith("HTTP/1.1 400 "), answer);
+            assertTrue(answer.contains("it must begin with METHOD /path HTTP/1.1"), answer);
+        }
+    }
+
+    @Test
     void garbageIsRefusedInOurForm() {
         for (String request : new String[] {
             "nonsense\r\n\r\n", "GET / HTTP/3.0\r\n\r\n", "GET / HTTP/1.1\r\nHost x\r\n\r\n", "GET / HTTP/1.1\r\n\r\n"

@@ -67,6 +67,7 @@ final class ProblemResponses {
         private static final String UNSUPPORTED_ENCODING =
                 "Content-Encoding header present when content encoding is disabled";
         private static final String HEADERS_TOO_LARGE = "Header size exceeded";
+        private static final String SEE_LOG = "Bad request, see server log for more information";
 
         @Override
         public TransportResponse handle(
@@ -137,6 +138,12 @@ final class ProblemResponses {
                         ProblemCode.BAD_HTTP,
                         "The headers are larger than " + Connections.HEADERS_BYTES_MAX
                                 + " bytes together: send fewer or shorter ones.");
+            }
+            if (detail.equals(SEE_LOG)) { // which has nothing of it, and is not the client's to read
+                return Problem.of(
+                        ProblemCode.BAD_HTTP,
+                        "Not a valid HTTP request: it must begin with METHOD /path HTTP/1.1, the path's % followed by"
+                                + " two hexadecimal digits.");
             }
             return switch (status.code()) {
                 case 404 -> Problem.of(ProblemCode.NOT_FOUND, "There is no such path.");
