@@ -202,6 +202,10 @@ record ServerConfig(
     private static HttpConfig http(ConfigSources sources) {
         int port = Math.toIntExact(sources.get(ConfigKeys.PORT));
         int opsPort = Math.toIntExact(sources.get(ConfigKeys.OPS_PORT));
+        if (sources.get(ConfigKeys.HOST).isBlank()) {
+            throw new StartException(sources.origin(ConfigKeys.HOST)
+                    + " is empty: give an address of this machine, or leave it out to listen on 127.0.0.1");
+        }
         if (opsPort > 0 && opsPort == port) {
             throw new StartException(sources.origin(ConfigKeys.OPS_PORT) + " = \"" + opsPort + "\": is "
                     + sources.origin(ConfigKeys.PORT) + " too; choose another, or leave it out to have both on one");

@@ -279,4 +279,9 @@ class ServerConfigTest {
                 failure("--ops-port", "8080"));
         assertTrue(load("--port", "0", "--ops-port", "0").http().opsPort().isPresent());
     }
+
+    @Test
+    void anEmptyHostIsNoAddress() {
+        assertTrue(failure(Map.of("BASALT_HOST", "")).startsWith("BASALT_HOST is empty: give an address"));
+    }
 }

@@ -102,12 +102,8 @@ public final class CpuBackend implements Backend {
         if (needed > available) {
             long fitting = available / layout.bytes();
             throw new EngineException.InsufficientMemory(String.format(
-                    "%d slots of %,d bytes need %,d MB, %,d MB are free: %sraise the heap (-Xmx)",
-                    slotCount,
-                    layout.bytes(),
-                    needed >> 20,
-                    available >> 20,
-                    fitting > 0 ? "use at most " + fitting + " slots or " : ""));
+                    "%,d slots of %,d bytes do not fit into the %,d that are free: %sraise the heap (-Xmx)",
+                    slotCount, layout.bytes(), available, fitting > 0 ? "use at most " + fitting + " slots or " : ""));
         }
     }
 
