@@ -8,7 +8,9 @@ import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.attribute.FileTime;
 import java.nio.file.attribute.PosixFilePermissions;
+import java.time.Instant;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.TimeUnit;
@@ -49,14 +51,43 @@ class LauncherIT {
     }
 
     @Test
+    void anEditedContractIsBuiltAgain() throws IOException, InterruptedException {
+        Path tree = folder.resolve("tree");
+        for (String made : List.of("server/target/lib", "bench/target/lib", "target", "path")) {
+            Files.createDirectories(tree.resolve(made));
+        }
+        copyLauncher(tree);
+        Path contract = Files.writeString(tree.resolve("openapi.yaml"), "openapi: 3.1.0");
+        Path stamp = Files.writeString(tree.resolve("target/built"), "");
+        Path maven = Files.writeString(tree.resolve("path/mvn"), "#!/bin/sh\nexit 1\n");
+        Files.setPosixFilePermissions(maven, PosixFilePermissions.fromString("rwxr-xr-x"));
+        var command = List.of(tree.resolve("basalt").toString(), "build");
+        var environment = Map.of("JAVA_HOME", JAVA_HOME, "PATH", tree.resolve("path") + ":/usr/bin:/bin");
+        Files.setLastModifiedTime(contract, FileTime.from(Instant.EPOCH));
+
+        var built = run(command, environment);
+        Files.setLastModifiedTime(stamp, FileTime.from(Instant.EPOCH));
+        Files.setLastModifiedTime(contract, FileTime.from(Instant.EPOCH.plusSeconds(60)));
+        var edited = run(command, environment);
+
+        assertEquals(new Ended(0, "", ""), built);
+        assertTrue(edited.err().startsWith("basalt: building"), edited.err());
+        assertEquals(1, edited.exitCode());
+    }
+
+    private static void copyLauncher(Path tree) throws IOException {
+        Path copy = Files.copy(LAUNCHER, tree.resolve("basalt"));
+        Files.setPosixFilePermissions(copy, PosixFilePermissions.fromString("rwxr-xr-x"));
+        Assumptions.assumeTrue(Files.isExecutable(copy), "no programs can be run here");
+    }
+
+    @Test
     void aTreeThatCannotBeBuiltSaysWhoCan() throws IOException, InterruptedException {
         Path tree = folder.resolve("a tree");
         Files.createDirectories(tree);
-        Files.copy(LAUNCHER, tree.resolve("basalt"));
+        copyLauncher(tree);
         // A file where the folder would be made: root may write everywhere else.
         Files.writeString(tree.resolve("target"), "");
-        Files.setPosixFilePermissions(tree.resolve("basalt"), PosixFilePermissions.fromString("rwxr-xr-x"));
-        Assumptions.assumeTrue(Files.isExecutable(tree.resolve("basalt")), "no programs can be run here");
 
         var ended = run(List.of(tree.resolve("basalt").toString(), "serve"), Map.of("JAVA_HOME", JAVA_HOME));
 
