@@ -161,7 +161,9 @@ final class GenerateCommand {
                     case TokenEvent.Scored scored -> {}
                 }
                 out.print(text.takeNews());
-                out.flush();
+                if (out.checkError()) { // nobody reads any more, as after "| head"
+                    return;
+                }
             }
         }
         out.println();

@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
+import java.io.OutputStream;
 import java.io.PrintStream;
 import java.net.InetAddress;
 import java.net.ServerSocket;
@@ -273,5 +274,30 @@ class StartIT {
 
         assertEquals(0, exitCode, err.toString(StandardCharsets.UTF_8));
         assertTrue(out.toString(StandardCharsets.UTF_8).startsWith("The old"), out.toString(StandardCharsets.UTF_8));
+    }
+
+    @Test
+    void generateEndsWithItsReader() throws InterruptedException {
+        var closed = new OutputStream() {
+            @Override
+            public void write(int b) throws IOException {
+                throw new IOException("Broken pipe");
+            }
+        };
+
+        int exitCode = Main.run(
+                List.of(
+                        "generate",
+                        "--model",
+                        MODEL.toString(),
+                        "--backend",
+                        "fake",
+                        "--max-tokens",
+                        "2147483647",
+                        "a"),
+                new PrintStream(closed, false, StandardCharsets.UTF_8),
+                System.err);
+
+        assertEquals(0, exitCode);
     }
 }
