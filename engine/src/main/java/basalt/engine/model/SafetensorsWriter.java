@@ -42,6 +42,15 @@ final class SafetensorsWriter {
      */
     static void write(Path file, List<Source> sources) throws IOException {
         Path part = file.resolveSibling(file.getFileName() + ".part");
+        try {
+            writeElements(part, sources);
+            Files.move(part, file, StandardCopyOption.REPLACE_EXISTING);
+        } finally {
+            Files.deleteIfExists(part); // of a full disk, so that it is not full for ever
+        }
+    }
+
+    private static void writeElements(Path part, List<Source> sources) throws IOException {
         try (var channel = FileChannel.open(
                 part, StandardOpenOption.CREATE, StandardOpenOption.TRUNCATE_EXISTING, StandardOpenOption.WRITE)) {
             writeFully(channel, header(sources));
@@ -54,7 +63,6 @@ final class SafetensorsWriter {
                 }
             }
         }
-        Files.move(part, file, StandardCopyOption.REPLACE_EXISTING);
     }
 
     private static ByteBuffer header(List<Source> sources) {

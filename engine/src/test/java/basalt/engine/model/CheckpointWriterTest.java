@@ -162,6 +162,20 @@ class CheckpointWriterTest {
     }
 
     @Test
+    void whatCannotBeWrittenWholeIsNotThere() throws IOException {
+        Path file = directory.resolve("model.safetensors");
+        var source = new SafetensorsWriter.Source("a", ElementType.F32, List.of(4), buffer -> {
+            throw new IllegalStateException("no more");
+        });
+
+        assertThrows(IllegalStateException.class, () -> SafetensorsWriter.write(file, List.of(source)));
+
+        try (var left = Files.list(directory)) {
+            assertEquals(List.of(), left.toList());
+        }
+    }
+
+    @Test
     void conversionCopiesHowTheModelChats() throws IOException {
         Path original = directory.resolve("original");
         CheckpointWriter.writeRandom(original, config("g05_fla"), ElementType.F32, 7);
