@@ -60,7 +60,6 @@ arguments() {
 -Xlog:cds=off
 -XX:MaxRAMPercentage=75
 -XX:+UseSerialGC
--Xms128m
 -Xmn48m
 -XX:SurvivorRatio=2
 -XX:TargetSurvivorRatio=90
