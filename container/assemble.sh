@@ -63,7 +63,6 @@ arguments() {
 -Xmn48m
 -XX:SurvivorRatio=2
 -XX:TargetSurvivorRatio=90
--XX:PretenureSizeThreshold=128k
 -XX:-UsePerfData
 -XX:CompileCommand=quiet
 -XX:CompileCommand=CompileThresholdScaling,basalt.engine.backend.cpu.*::*,0.1
