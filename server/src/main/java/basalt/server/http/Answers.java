@@ -159,8 +159,7 @@ final class Answers {
         }
         var end = new JsonBuffer();
         try {
-            var chunks = new JsonBuffer();
-            readers.read(outputs -> writeChunks(outputs, writer, chunks, events));
+            readers.read(outputs -> writeChunks(outputs, writer, events));
             writer.writeEnd(end, readers.usage());
         } catch (ProblemException e) {
             end.clear();
@@ -169,9 +168,9 @@ final class Answers {
         events.write(end);
     }
 
-    private static void writeChunks(
-            List<ChoiceOutput> outputs, AnswerWriter writer, JsonBuffer chunks, EventSink events) {
-        chunks.clear();
+    /** Several prompts are read by threads of their own, so each call has a buffer of its own. */
+    private static void writeChunks(List<ChoiceOutput> outputs, AnswerWriter writer, EventSink events) {
+        var chunks = new JsonBuffer();
         for (ChoiceOutput output : outputs) {
             if (output.hasNews()) {
                 writer.writeChunks(chunks, output);
@@ -204,8 +203,7 @@ final class Answers {
     void collect(Order order, List<Generation> generations) {
         try (var readers =
                 new GenerationReaders(generations, order.writer(), metrics, RequestSpan.none(), this::cancellation)) {
-            var unread = new JsonBuffer();
-            readers.read(outputs -> writeChunks(outputs, order.writer(), unread, chunks -> {}));
+            readers.read(outputs -> writeChunks(outputs, order.writer(), chunks -> {}));
             order.writer().whole(readers.outputs(), readers.usage());
         } catch (ProblemException e) {
             keepFailure(order.writer(), e.problem());
