@@ -58,17 +58,9 @@ arguments() {
 -XX:AOTCache=$folder/basalt.aot
 -Xlog:aot*=off
 -Xlog:cds=off
--XX:MaxRAMPercentage=75
--XX:+UseSerialGC
--Xmn48m
--XX:SurvivorRatio=2
--XX:TargetSurvivorRatio=90
 -XX:-UsePerfData
--XX:CompileCommand=quiet
--XX:CompileCommand=CompileThresholdScaling,basalt.engine.backend.cpu.*::*,0.1
--XX:CompileCommand=inline,basalt.engine.backend.cpu.VectorOps::*
+$(./basalt vm-options)
 -XX:CompileCommand=BackgroundCompilation,basalt.engine.backend.cpu.*::*,false
--XX:CompileCommand=CompileThresholdScaling,basalt.engine.backend.cpu.Packing::*,1.0
 -XX:CompileCommand=BackgroundCompilation,basalt.engine.backend.cpu.Packing::*,true
 -XX:+UnlockExperimentalVMOptions
 -XX:+EnableVectorSupport

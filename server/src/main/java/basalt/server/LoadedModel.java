@@ -111,10 +111,13 @@ record LoadedModel(Engine engine, ServedModel served, Optional<Checkpoint> check
         try {
             return task.get();
         } catch (ExecutionException e) {
-            if (e.getCause() instanceof EngineException cause) {
-                throw cause;
+            switch (e.getCause()) {
+                case EngineException cause -> throw cause;
+                case OutOfMemoryError cause ->
+                    throw new EngineException.InsufficientMemory(
+                            "the heap does not hold the tokenizer beside the weights: raise it (-Xmx)", cause);
+                case null, default -> throw new IllegalStateException(e.getCause());
             }
-            throw new IllegalStateException(e.getCause());
         }
     }
 

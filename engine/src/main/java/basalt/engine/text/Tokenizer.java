@@ -22,9 +22,13 @@ public interface Tokenizer {
     /** Ids of the vocabulary. */
     int vocabSize();
 
-    /** Id of a special token by its text, such as {@code <|endoftext|>}. */
-    Optional<Integer> specialToken(String text);
+    /** Id of a special token by its text, such as {@code <|endoftext|>}; a tokenizer may have none. */
+    default Optional<Integer> specialToken(String text) {
+        return Optional.empty();
+    }
 
     /** Text of a special token by its id. */
-    Optional<String> specialText(int token);
+    default Optional<String> specialText(int token) {
+        return Optional.empty();
+    }
 }

@@ -2,7 +2,6 @@ package basalt.engine.schedule;
 
 import basalt.engine.text.Tokenizer;
 import java.nio.charset.StandardCharsets;
-import java.util.Optional;
 
 /**
  * Tokens of none to three of the letters a, b and c, so that short stop strings are frequent, overlap, and lie across
@@ -44,15 +43,5 @@ final class LetterTokenizer implements Tokenizer {
     @Override
     public int vocabSize() {
         return vocabSize;
-    }
-
-    @Override
-    public Optional<Integer> specialToken(String text) {
-        return Optional.empty();
-    }
-
-    @Override
-    public Optional<String> specialText(int token) {
-        return Optional.empty();
     }
 }

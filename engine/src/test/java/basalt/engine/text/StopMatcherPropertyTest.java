@@ -138,15 +138,5 @@ class StopMatcherPropertyTest {
         public int vocabSize() {
             return table.size();
         }
-
-        @Override
-        public Optional<Integer> specialToken(String text) {
-            return Optional.empty();
-        }
-
-        @Override
-        public Optional<String> specialText(int token) {
-            return Optional.empty();
-        }
     }
 }

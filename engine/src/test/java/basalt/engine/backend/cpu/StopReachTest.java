@@ -54,16 +54,6 @@ class StopReachTest {
         public int vocabSize() {
             return MODEL.vocabSize();
         }
-
-        @Override
-        public Optional<Integer> specialToken(String text) {
-            return Optional.empty();
-        }
-
-        @Override
-        public Optional<String> specialText(int token) {
-            return Optional.empty();
-        }
     }
 
     private static Turn turn(Engine engine, SessionState start, int maxTokens, List<String> stopStrings) {
