@@ -1,5 +1,7 @@
 package basalt.server.hub;
 
+import java.io.IOException;
+import java.nio.file.Path;
 import java.util.Locale;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.atomic.LongAdder;
@@ -24,6 +26,16 @@ final class DownloadProgress {
         this.bytes = bytes;
     }
 
+    /** Tells the beginning. */
+    void begin(Path folder) {
+        LOG.log(
+                System.Logger.Level.INFO,
+                "event=download_start model={0} megabytes={1} to={2}",
+                id,
+                megabytes(bytes),
+                folder);
+    }
+
     /** Counts bytes that were there already. */
     void keep(long count) {
         kept.add(count);
@@ -37,6 +49,17 @@ final class DownloadProgress {
         if (now - told >= PERIOD_NANOS && toldNanos.compareAndSet(told, now)) {
             tell("download", now);
         }
+    }
+
+    /** Tells that a connection was cut, and will be tried again. */
+    void cut(String file, long at, IOException cause) {
+        LOG.log(
+                System.Logger.Level.WARNING,
+                "event=download_cut model={0} file={1} byte={2} reason=\"{3}\"",
+                id,
+                file,
+                Long.toString(at),
+                HubException.reason(cause));
     }
 
     /** Tells the end. */

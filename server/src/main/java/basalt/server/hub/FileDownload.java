@@ -7,6 +7,7 @@ import java.net.HttpURLConnection;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.file.Files;
+import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
@@ -61,13 +62,14 @@ final class FileDownload {
      * @throws HubException if the hub refuses, or sent another content, which is thrown away
      */
     void run(Path target) throws IOException, InterruptedException {
-        Path incomplete = target.resolveSibling(target.getFileName() + ".incomplete");
-        Path log = target.resolveSibling(target.getFileName() + ".parts");
-        if (Files.notExists(incomplete)) {
+        Path partial = partial(target);
+        Path log = log(target);
+        if (Files.notExists(partial)) {
             Files.deleteIfExists(log);
         }
         try (var parts = new PartLog(log);
-                var data = FileChannel.open(incomplete, StandardOpenOption.CREATE, StandardOpenOption.WRITE)) {
+                var data = FileChannel.open(
+                        partial, StandardOpenOption.CREATE, StandardOpenOption.WRITE, LinkOption.NOFOLLOW_LINKS)) {
             data.truncate(file.bytes());
             // The first part alone, because a server that knows no ranges sends the whole file with it.
             takeParts(1, parts, data);
@@ -79,14 +81,33 @@ final class FileDownload {
             throwFailure();
             data.force(true);
         }
-        if (!file.matches(incomplete)) {
-            Files.delete(incomplete);
+        if (!file.matches(partial)) {
+            Files.delete(partial);
             Files.delete(log);
             throw new HubException("what the hub sent as " + file.name() + " of " + commit
                     + " has not the hash it tells, and was thrown away; try again, or ask who runs the hub");
         }
-        Files.move(incomplete, target, StandardCopyOption.ATOMIC_MOVE);
+        Files.move(partial, target, StandardCopyOption.ATOMIC_MOVE);
         Files.delete(log);
+    }
+
+    /** Bytes of a file that an earlier download has left. */
+    static long arrivedBytes(Path target) throws IOException {
+        if (Files.notExists(partial(target))) {
+            return 0;
+        }
+        try (var parts = new PartLog(log(target))) {
+            return parts.bytes();
+        }
+    }
+
+    /** Not the name that the hub's own tools give theirs (.incomplete): they take such a file for a whole beginning. */
+    private static Path partial(Path target) {
+        return target.resolveSibling(target.getFileName() + ".partial");
+    }
+
+    private static Path log(Path target) {
+        return target.resolveSibling(target.getFileName() + ".parts");
     }
 
     private long partCount() {
@@ -143,18 +164,30 @@ final class FileDownload {
             try {
                 transfer.run(parts, data);
                 at = to;
+            } catch (DiskFailure e) {
+                throw e;
             } catch (IOException e) {
                 fruitless = transfer.at > at ? 0 : fruitless + 1;
                 at = transfer.at;
                 if (failure.get() != null || fruitless == FRUITLESS_TRIES_MAX) {
                     throw e;
                 }
+                progress.cut(file.name(), at, e);
                 // With jitter, so that connections that were cut together do not come back together.
                 Thread.sleep(pause.multipliedBy(1L << fruitless)
                         .plusMillis(ThreadLocalRandom.current().nextLong(1 + pause.toMillis())));
             }
         }
         parts.add(from, to);
+    }
+
+    /** The disk's, not the hub's: another try does not help. */
+    private static final class DiskFailure extends IOException {
+        private static final long serialVersionUID = 1L;
+
+        DiskFailure(IOException cause) {
+            super(HubException.reason(cause), cause);
+        }
     }
 
     /** One answer of the hub. */
@@ -202,12 +235,19 @@ final class FileDownload {
                 if (count < 0) {
                     throw new EOFException("the hub ended " + file.name() + " at byte " + at + " of " + end);
                 }
-                var bytes = ByteBuffer.wrap(buffer, 0, count);
+                write(data, ByteBuffer.wrap(buffer, 0, count));
+                at += count;
+                progress.receive(count);
+            }
+        }
+
+        private void write(FileChannel data, ByteBuffer bytes) throws IOException {
+            try {
                 for (long place = at; bytes.hasRemaining(); ) {
                     place += data.write(bytes, place);
                 }
-                at += count;
-                progress.receive(count);
+            } catch (IOException e) {
+                throw new DiskFailure(e);
             }
         }
     }

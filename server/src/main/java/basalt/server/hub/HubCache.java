@@ -10,6 +10,8 @@ import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
 import java.util.Optional;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
 
 /**
  * One model in the cache, laid out as the hub's own tools do, so that both share downloads: {@code blobs/HASH} holds
@@ -51,18 +53,44 @@ final class HubCache {
         }
     }
 
-    /** Whether a commit is there with its configuration, which {@link #link} gets last. */
+    /** Whether a commit is there with its configuration and weights. */
     boolean isComplete(String commit) {
-        return Files.exists(snapshot(commit).resolve("config.json"));
+        try (Stream<Path> files = Files.list(snapshot(commit))) {
+            return HubListing.isCheckpoint(files.filter(Files::isRegularFile) // not links to what was cleaned away
+                    .map(file -> file.getFileName().toString())
+                    .collect(Collectors.toSet()));
+        } catch (IOException e) {
+            return false;
+        }
     }
 
-    /** Remembers what commit the revision is. */
-    void remember(String commit) throws IOException {
-        if (!HubId.isCommit(id.revision())) {
-            Path reference = folder.resolve("refs").resolve(id.revision());
-            Files.createDirectories(folder.resolve("refs"));
-            Path written = Files.writeString(reference.resolveSibling(id.revision() + ".new"), commit);
+    /** Whether all of a commit's files are there as the hub tells them. */
+    boolean holds(String commit, Iterable<HubFile> files) throws IOException {
+        for (HubFile file : files) {
+            if (!file.fits(snapshot(commit).resolve(file.name()))) {
+                return false;
+            }
+        }
+        return true;
+    }
+
+    /** Remembers what commit the revision is, for when the hub cannot be asked. */
+    void remember(String commit) {
+        if (commit().equals(Optional.of(commit))) {
+            return;
+        }
+        Path reference = folder.resolve("refs").resolve(id.revision());
+        try {
+            Files.createDirectories(reference.getParent());
+            Path written = Files.writeString(reference.resolveSibling(reference.getFileName() + ".new"), commit);
             Files.move(written, reference, StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING);
+        } catch (IOException e) {
+            LOG.log(
+                    System.Logger.Level.WARNING,
+                    "event=revision_not_remembered model={0} commit={1} reason=\"{2}\"",
+                    id,
+                    commit,
+                    HubException.reason(e));
         }
     }
 
@@ -70,8 +98,8 @@ final class HubCache {
     void link(String commit, HubFile file) throws IOException {
         Path link = snapshot(commit).resolve(file.name());
         Files.createDirectories(snapshot(commit));
-        if (Files.isSymbolicLink(link) && Files.notExists(link)) {
-            Files.delete(link); // to a content that was cleaned away
+        if (!file.fits(link)) {
+            Files.deleteIfExists(link); // to a content that was cleaned away
         }
         try {
             if (Files.notExists(link, LinkOption.NOFOLLOW_LINKS)) {
@@ -85,8 +113,11 @@ final class HubCache {
     /** Keeps other processes of this program from downloading the model at the same time. Closing it ends that. */
     Lock lock() throws IOException {
         Files.createDirectories(folder.resolve("blobs"));
-        FileChannel channel =
-                FileChannel.open(folder.resolve(".basalt.lock"), StandardOpenOption.CREATE, StandardOpenOption.WRITE);
+        FileChannel channel = FileChannel.open(
+                folder.resolve(".basalt.lock"),
+                StandardOpenOption.CREATE,
+                StandardOpenOption.WRITE,
+                LinkOption.NOFOLLOW_LINKS);
         boolean isLocked = false;
         try {
             FileLock lock = channel.tryLock();

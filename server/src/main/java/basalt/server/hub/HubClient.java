@@ -35,8 +35,8 @@ final class HubClient {
      * @throws HubException if it refuses
      */
     HubListing list(HubId id) throws IOException {
-        URI uri = URI.create(
-                settings.endpoint() + "/api/models/" + id.repository() + "/revision/" + id.revision() + "?blobs=true");
+        URI uri = URI.create(settings.endpoint() + "/api/models/" + id.repository() + "/revision/" + id.revisionInPath()
+                + "?blobs=true");
         HttpURLConnection connection = open(uri, "", id);
         try (InputStream in = connection.getInputStream()) {
             byte[] json = in.readNBytes(LISTING_BYTES_MAX + 1);

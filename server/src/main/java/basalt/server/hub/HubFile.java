@@ -17,23 +17,22 @@ import java.util.regex.Pattern;
  * @param hash of its content, lower-case hex: SHA-256 (64 digits) of a large file, else git's SHA-1 of a blob (40)
  */
 record HubFile(String name, long bytes, String hash) {
-    private static final Pattern NAME = Pattern.compile("[A-Za-z0-9_][A-Za-z0-9._-]{0,199}");
     private static final Pattern HASH = Pattern.compile("[0-9a-f]{40}|[0-9a-f]{64}");
     private static final int SHA_256_DIGITS = 64;
     private static final int BUFFER_BYTES = 1 << 20;
-
-    /** Whether a file can be kept under its own name; others (folders above all) are no part of a checkpoint. */
-    static boolean isName(String text) {
-        return NAME.matcher(text).matches();
-    }
 
     static boolean isHash(String text) {
         return HASH.matcher(text).matches();
     }
 
+    /** Whether a local file has as many bytes, which is what can be seen without reading it. */
+    boolean fits(Path file) throws IOException {
+        return Files.isRegularFile(file) && Files.size(file) == bytes;
+    }
+
     /** Whether a local file has this content. */
     boolean matches(Path file) throws IOException {
-        if (Files.size(file) != bytes) {
+        if (!fits(file)) {
             return false;
         }
         var digest = digest(hash.length() == SHA_256_DIGITS ? "SHA-256" : "SHA-1");

@@ -3,11 +3,13 @@ package basalt.server.hub;
 import java.io.IOException;
 import java.net.URI;
 import java.net.URISyntaxException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
+import java.util.regex.Pattern;
 
 /**
  * Where models come from and where they are kept.
@@ -19,6 +21,7 @@ import java.util.Optional;
  */
 public record HubSettings(URI endpoint, Path cache, Optional<String> token, boolean isOffline) {
     private static final String ENDPOINT = "https://huggingface.co";
+    private static final Pattern TOKEN = Pattern.compile("[A-Za-z0-9._~+/=-]*");
 
     /**
      * The settings that the hub's other tools take from the environment: {@code HF_ENDPOINT}, {@code HF_HUB_CACHE},
@@ -27,7 +30,7 @@ public record HubSettings(URI endpoint, Path cache, Optional<String> token, bool
      * @param endpoint stronger than the environment; may be empty
      * @param cache stronger than the environment; may be empty
      * @param isOffline so does the environment ask
-     * @throws HubException if the endpoint is no http or https address
+     * @throws HubException if the endpoint is no plain http or https address, or the token cannot be read or sent
      */
     public static HubSettings of(Map<String, String> environment, String endpoint, String cache, boolean isOffline) {
         Path home = home(environment);
@@ -38,7 +41,7 @@ public record HubSettings(URI endpoint, Path cache, Optional<String> token, bool
                 home.resolve("hub").toString());
         return new HubSettings(
                 address(address),
-                Path.of(directory),
+                path(directory),
                 token(environment, home),
                 isOffline || isOn(environment.getOrDefault("HF_HUB_OFFLINE", "")));
     }
@@ -46,18 +49,28 @@ public record HubSettings(URI endpoint, Path cache, Optional<String> token, bool
     private static Path home(Map<String, String> environment) {
         String home = environment.getOrDefault("HF_HOME", "");
         if (!home.isEmpty()) {
-            return Path.of(home);
+            return path(home);
         }
         String caches = environment.getOrDefault("XDG_CACHE_HOME", "");
-        Path parent = caches.isEmpty() ? Path.of(System.getProperty("user.home"), ".cache") : Path.of(caches);
-        return parent.resolve("huggingface");
+        return path(caches.isEmpty() ? "~/.cache" : caches).resolve("huggingface");
+    }
+
+    /** With {@code ~} as the user's home, which files of environment variables leave to whoever reads them. */
+    private static Path path(String text) {
+        if (text.equals("~") || text.startsWith("~/")) {
+            return Path.of(System.getProperty("user.home"), text.substring(1));
+        }
+        return Path.of(text);
     }
 
     private static URI address(String text) {
         try {
             var address = new URI(text.replaceFirst("/+$", ""));
             boolean isWeb = "http".equals(address.getScheme()) || "https".equals(address.getScheme());
-            if (isWeb && address.getHost() != null) {
+            boolean isPlain = address.getRawQuery() == null
+                    && address.getRawFragment() == null
+                    && address.getRawUserInfo() == null;
+            if (isWeb && isPlain && address.getHost() != null) {
                 return address;
             }
         } catch (URISyntaxException e) {
@@ -67,16 +80,25 @@ public record HubSettings(URI endpoint, Path cache, Optional<String> token, bool
     }
 
     private static Optional<String> token(Map<String, String> environment, Path home) {
-        String token = environment.getOrDefault("HF_TOKEN", "");
-        if (token.isBlank()) {
-            String file = environment.getOrDefault("HF_TOKEN_PATH", "");
+        String token = environment.getOrDefault("HF_TOKEN", "").strip();
+        String file = environment.getOrDefault("HF_TOKEN_PATH", "");
+        Path path = file.isEmpty() ? home.resolve("token") : path(file);
+        if (token.isEmpty()) {
             try {
-                token = Files.readString(file.isEmpty() ? home.resolve("token") : Path.of(file));
+                token = Files.readString(path, StandardCharsets.ISO_8859_1).strip();
             } catch (IOException e) {
+                if (!file.isEmpty()) {
+                    throw new HubException("the hub's token cannot be read from " + path
+                            + ", which HF_TOKEN_PATH names: unset it, or set HF_TOKEN");
+                }
                 return Optional.empty(); // most users have none
             }
         }
-        return token.isBlank() ? Optional.empty() : Optional.of(token.strip());
+        if (!TOKEN.matcher(token).matches()) {
+            throw new HubException("the hub's token (HF_TOKEN, HF_TOKEN_PATH or " + path
+                    + ") has a character that no token has: is it one line, without quotes around it?");
+        }
+        return token.isEmpty() ? Optional.empty() : Optional.of(token);
     }
 
     private static boolean isOn(String text) {

@@ -39,7 +39,7 @@ public final class ModelHub {
 
     /**
      * The directory of a model, which is downloaded unless it is there. A commit that is there asks the hub nothing;
-     * a branch or tag is asked for, and taken as it was last time if the hub cannot be reached.
+     * a branch or tag is asked for, and taken as it was last time if that or a download fails.
      *
      * @throws HubException if it cannot be had
      */
@@ -57,21 +57,31 @@ public final class ModelHub {
         try {
             listing = list(id);
         } catch (IOException e) {
-            if (known.isEmpty()) {
-                throw new HubException(
-                        "the hub " + settings.endpoint() + " cannot be reached for model " + id + ": " + reason(e)
-                                + "; look at the network and HF_ENDPOINT, or give the directory of a checkpoint",
-                        e);
-            }
-            LOG.log(
-                    System.Logger.Level.WARNING,
-                    "event=hub_unreachable model={0} commit={1} reason=\"{2}\"",
-                    id,
-                    known.get(),
-                    reason(e));
-            return cache.snapshot(known.get());
+            String message = "the hub " + settings.endpoint() + " cannot be reached for model " + id + ": "
+                    + HubException.reason(e)
+                    + "; look at the network and HF_ENDPOINT, or give the directory of a checkpoint";
+            return lastTime(id, cache, known, new HubException(message, e));
         }
-        return download(id, listing, cache);
+        try {
+            download(id, listing, cache);
+        } catch (IOException e) {
+            String message = "model " + id + " could not be downloaded to " + settings.cache() + ": "
+                    + HubException.reason(e)
+                    + "; what has arrived is kept: start again to go on, or set hub-cache or HF_HOME to another folder";
+            return lastTime(id, cache, known, new HubException(message, e));
+        }
+        return cache.snapshot(listing.commit());
+    }
+
+    private static Path lastTime(HubId id, HubCache cache, Optional<String> known, HubException failure) {
+        String commit = known.orElseThrow(() -> failure);
+        LOG.log(
+                System.Logger.Level.WARNING,
+                "event=hub_unreachable model={0} commit={1} reason=\"{2}\"",
+                id,
+                commit,
+                failure.getMessage());
+        return cache.snapshot(commit);
     }
 
     private HubListing list(HubId id) throws IOException, InterruptedException {
@@ -82,53 +92,61 @@ public final class ModelHub {
                 if (i == LIST_TRIES) {
                     throw e;
                 }
+                LOG.log(
+                        System.Logger.Level.WARNING,
+                        "event=hub_retry model={0} hub={1} reason=\"{2}\"",
+                        id,
+                        settings.endpoint(),
+                        HubException.reason(e));
                 Thread.sleep(pause.multipliedBy(i));
             }
         }
     }
 
-    private Path download(HubId id, HubListing listing, HubCache cache) throws InterruptedException {
+    private void download(HubId id, HubListing listing, HubCache cache) throws IOException, InterruptedException {
         String commit = listing.commit();
         List<HubFile> needed = listing.needed(id);
-        try (var _ = cache.lock()) {
-            var missing = new ArrayList<HubFile>();
-            for (HubFile file : needed) {
-                if (Files.notExists(cache.blob(file.hash()))) {
-                    missing.add(file);
+        if (!cache.holds(commit, needed)) { // else the cache may be read-only
+            try (var _ = cache.lock()) {
+                downloadMissing(id, commit, needed, cache);
+                for (HubFile file : needed) {
+                    cache.link(commit, file);
                 }
             }
-            requireSpace(id, missing);
-            var progress = new DownloadProgress(
-                    id, missing.stream().mapToLong(HubFile::bytes).sum());
-            for (HubFile file : missing) {
-                new FileDownload(client, id.at(commit), file, pause, progress).run(cache.blob(file.hash()));
-            }
-            if (!missing.isEmpty()) {
-                progress.finish();
-            }
-            for (HubFile file : needed) {
-                cache.link(commit, file);
-            }
-            cache.remember(commit);
-        } catch (IOException e) {
-            throw new HubException(
-                    "model " + id + " could not be downloaded to " + settings.cache() + ": " + reason(e)
-                            + "; what has arrived is kept, start again to go on",
-                    e);
         }
-        return cache.snapshot(commit);
+        cache.remember(commit);
     }
 
-    private void requireSpace(HubId id, List<HubFile> missing) throws IOException {
-        long bytes = missing.stream().mapToLong(HubFile::bytes).sum();
+    private void downloadMissing(HubId id, String commit, List<HubFile> needed, HubCache cache)
+            throws IOException, InterruptedException {
+        var missing = new ArrayList<HubFile>();
+        for (HubFile file : needed) {
+            if (!file.fits(cache.blob(file.hash()))) {
+                missing.add(file);
+            }
+        }
+        if (missing.isEmpty()) {
+            return;
+        }
+        requireSpace(id, missing, cache);
+        var progress = new DownloadProgress(
+                id, missing.stream().mapToLong(HubFile::bytes).sum());
+        progress.begin(settings.cache());
+        for (HubFile file : missing) {
+            new FileDownload(client, id.at(commit), file, pause, progress).run(cache.blob(file.hash()));
+        }
+        progress.finish();
+    }
+
+    private void requireSpace(HubId id, List<HubFile> missing, HubCache cache) throws IOException {
+        long bytes = 0;
+        for (HubFile file : missing) {
+            bytes += Math.max(0, file.bytes() - FileDownload.arrivedBytes(cache.blob(file.hash())));
+        }
         long free = Files.getFileStore(settings.cache()).getUsableSpace();
         if (bytes > free - SPARE_BYTES) {
             throw new HubException("model " + id + " needs " + bytes + " bytes, and " + settings.cache() + " has "
                     + free + " free: make room, or set hub-cache or HF_HOME to another disk");
         }
-    }
-
-    private static String reason(IOException e) {
-        return e.getMessage() == null ? e.getClass().getSimpleName() : e.getMessage();
     }
 }

@@ -5,6 +5,7 @@ import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
+import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.util.ArrayList;
@@ -28,7 +29,8 @@ final class PartLog implements AutoCloseable {
 
     /** Reads what was logged, and appends from there. */
     PartLog(Path file) throws IOException {
-        channel = FileChannel.open(file, StandardOpenOption.CREATE, StandardOpenOption.WRITE);
+        channel =
+                FileChannel.open(file, StandardOpenOption.CREATE, StandardOpenOption.WRITE, LinkOption.NOFOLLOW_LINKS);
         String text = Files.readString(file, StandardCharsets.ISO_8859_1);
         Matcher matcher = LINE.matcher(text);
         int end = 0;
@@ -44,6 +46,16 @@ final class PartLog implements AutoCloseable {
         try {
             ranges.add(new Range(from, to));
             channel.write(ByteBuffer.wrap((from + "-" + to + "\n").getBytes(StandardCharsets.US_ASCII)));
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** Bytes that have arrived; what was logged twice counts twice. */
+    long bytes() {
+        lock.lock();
+        try {
+            return ranges.stream().mapToLong(range -> range.to - range.from).sum();
         } finally {
             lock.unlock();
         }

@@ -45,6 +45,9 @@ final class LocalHub implements AutoCloseable {
     /** Once it has sent so many bytes, every answer is cut. */
     volatile long bytesUntilDown = Long.MAX_VALUE;
 
+    /** What main, and the branch of a pull request, are. */
+    volatile String commit = COMMIT;
+
     volatile boolean knowsRanges = true;
     volatile boolean redirects;
     volatile Optional<String> wantedToken = Optional.empty();
@@ -87,7 +90,7 @@ final class LocalHub implements AutoCloseable {
     }
 
     private void answer(HttpExchange exchange) throws IOException {
-        String path = exchange.getRequestURI().getPath();
+        String path = exchange.getRequestURI().getRawPath();
         requests.add(exchange.getRequestMethod() + " " + path);
         if (!nextStatuses.isEmpty()) {
             exchange.sendResponseHeaders(nextStatuses.removeFirst(), -1);
@@ -97,11 +100,12 @@ final class LocalHub implements AutoCloseable {
         if (wantedToken.isPresent() && !authorization.equals(wantedToken.map(token -> "Bearer " + token))) {
             exchange.sendResponseHeaders(401, -1);
         } else if (path.equals("/api/models/owner/name/revision/main")
-                || path.equals("/api/models/owner/name/revision/" + COMMIT)) {
+                || path.equals("/api/models/owner/name/revision/refs%2Fpr%2F1")
+                || path.equals("/api/models/owner/name/revision/" + commit)) {
             byte[] listing = listing().getBytes(StandardCharsets.UTF_8);
             exchange.sendResponseHeaders(200, listing.length);
             exchange.getResponseBody().write(listing);
-        } else if (path.startsWith("/owner/name/resolve/" + COMMIT + "/")) {
+        } else if (path.startsWith("/owner/name/resolve/" + commit + "/")) {
             resolve(exchange, path.substring(path.lastIndexOf('/') + 1));
         } else {
             exchange.sendResponseHeaders(404, -1);
@@ -165,7 +169,7 @@ final class LocalHub implements AutoCloseable {
             }
             siblings.append('}');
         });
-        return "{\"id\":\"owner/name\",\"sha\":\"" + COMMIT + "\",\"siblings\":[" + siblings + "]}";
+        return "{\"id\":\"owner/name\",\"sha\":\"" + commit + "\",\"siblings\":[" + siblings + "]}";
     }
 
     private static String gitHash(byte[] content) {

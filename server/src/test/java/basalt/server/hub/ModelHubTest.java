@@ -14,6 +14,7 @@ import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
 import java.util.Random;
+import java.util.Set;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -137,7 +138,7 @@ class ModelHubTest {
         hub.files.put(WEIGHTS, random(100_000));
         Path blobs = Files.createDirectories(cache.resolve("models--owner--name/blobs"));
         String hash = hash(WEIGHTS);
-        Files.write(blobs.resolve(hash + ".incomplete"), new byte[100_000]);
+        Files.write(blobs.resolve(hash + ".partial"), new byte[100_000]);
         Files.writeString(blobs.resolve(hash + ".parts"), "0-100000\n");
 
         assertTrue(failure(ID, false).contains("hash"));
@@ -203,6 +204,99 @@ class ModelHubTest {
     }
 
     @Test
+    void revisionMayHaveSlashes() throws Exception {
+        HubId id = HubId.parse("owner/name@refs/pr/1").orElseThrow();
+
+        Path directory = fetch(id);
+
+        assertEquals(directory, fetch(id, Optional.empty(), true));
+        assertEquals(LocalHub.COMMIT, Files.readString(cache.resolve("models--owner--name/refs/refs/pr/1")));
+    }
+
+    @Test
+    void updateThatFailsServesWhatIsThere() throws Exception {
+        Path directory = fetch(ID);
+        hub.commit = "f".repeat(40);
+        hub.files.put(WEIGHTS, random(1_000_000));
+        hub.bytesUntilDown = 0;
+
+        assertEquals(directory, fetch(ID));
+        assertEquals(LocalHub.COMMIT, Files.readString(cache.resolve("models--owner--name/refs/main")));
+        hub.bytesUntilDown = Long.MAX_VALUE;
+        assertEquals(directory.resolveSibling("f".repeat(40)), fetch(ID));
+    }
+
+    @Test
+    void partOfAModelThatAnotherToolFetchedIsCompleted() throws Exception {
+        Path snapshot = cache.resolve("models--owner--name/snapshots/" + LocalHub.COMMIT);
+        Files.createDirectories(snapshot);
+        Files.write(snapshot.resolve("config.json"), hub.files.get("config.json"));
+        HubId commit = ID.at(LocalHub.COMMIT);
+        assertTrue(failure(commit, true).contains("offline"));
+
+        assertArrayEquals(weights, Files.readAllBytes(fetch(commit).resolve(WEIGHTS)));
+    }
+
+    @Test
+    void contentThatWasCutShortIsFetchedAgain() throws Exception {
+        Path blob = fetch(ID).resolve(WEIGHTS).toRealPath();
+        Files.write(blob, new byte[10]);
+
+        assertArrayEquals(weights, Files.readAllBytes(fetch(ID).resolve(WEIGHTS)));
+    }
+
+    @Test
+    void unfinishedFilesOfOtherToolsAreLeftAlone() throws Exception {
+        Path blobs = Files.createDirectories(cache.resolve("models--owner--name/blobs"));
+        Path theirs = Files.writeString(blobs.resolve(hash(WEIGHTS) + ".incomplete"), "a beginning");
+        hub.bytesUntilDown = FileDownload.PART_BYTES + 1_000_000;
+
+        failure(ID, false);
+
+        assertEquals("a beginning", Files.readString(theirs));
+        assertEquals(
+                List.of(hash(WEIGHTS) + ".incomplete", hash(WEIGHTS) + ".partial", hash(WEIGHTS) + ".parts"),
+                leftovers());
+        assertEquals(FileDownload.PART_BYTES, FileDownload.arrivedBytes(blobs.resolve(hash(WEIGHTS))));
+    }
+
+    @Test
+    void nothingIsWrittenWhereAllIsThere() throws Exception {
+        Path directory = fetch(ID);
+        Path lock = cache.resolve("models--owner--name/.basalt.lock");
+        Files.delete(lock);
+        Files.createDirectory(lock); // so that taking it fails, as on a read-only disk
+
+        assertEquals(directory, fetch(ID));
+    }
+
+    @Test
+    void plantedLinkIsNotFollowed() throws Exception {
+        Path blobs = Files.createDirectories(cache.resolve("models--owner--name/blobs"));
+        Path victim = Files.writeString(cache.resolve("victim"), "precious");
+        Files.createSymbolicLink(blobs.resolve(hash(WEIGHTS) + ".partial"), victim);
+
+        failure(ID, false);
+
+        assertEquals("precious", Files.readString(victim));
+    }
+
+    @ParameterizedTest
+    @CsvSource({
+        "config.json model.safetensors, true",
+        "config.json pytorch_model.bin, true",
+        "config.json, false",
+        "model.safetensors, false",
+        "config.json model-00001-of-00002.safetensors model-00002-of-00002.safetensors, false",
+        "config.json model.safetensors.index.json, false",
+        "config.json model.safetensors.index.json model-00001-of-00002.safetensors, false",
+        "config.json model.safetensors.index.json model-1-of-2.safetensors model-2-of-2.safetensors, true"
+    })
+    void checkpointIsWholeWithConfigurationAndAllWeights(String names, boolean isWhole) {
+        assertEquals(isWhole, HubListing.isCheckpoint(Set.of(names.split(" ", -1))));
+    }
+
+    @Test
     void unreachableHubIsNamed() {
         hub.close();
 
@@ -252,16 +346,19 @@ class ModelHubTest {
                 "{\"sha\":\"" + LocalHub.COMMIT + "\",\"siblings\":[{\"rfilename\":\"config.json\",\"size\":2,"
                         + "\"blobId\":\"../../../etc/passwd\"}]}",
                 "{\"sha\":\"" + LocalHub.COMMIT + "\",\"siblings\":[{\"rfilename\":\"config.json\",\"size\":-2,"
-                        + "\"blobId\":\"" + LocalHub.COMMIT + "\"}]}"
+                        + "\"blobId\":\"" + LocalHub.COMMIT + "\"}]}",
+                "{\"sha\":\"" + LocalHub.COMMIT + "\",\"siblings\":[{\"rfilename\":\"config.json\","
+                        + "\"size\":4611686018427387903,\"blobId\":\"" + LocalHub.COMMIT + "\"}]}"
             })
     void listingThatLiesIsRefused(String json) {
         assertThrows(HubException.class, () -> HubListing.parse(ID, json.getBytes(StandardCharsets.UTF_8)));
     }
 
     @Test
-    void filesOutsideTheTopFolderAreIgnored() {
+    void filesThatNoCheckpointHasAreIgnored() {
         String json = "{\"sha\":\"" + LocalHub.COMMIT + "\",\"siblings\":[{\"rfilename\":\"../x\",\"size\":2},"
-                + "{\"rfilename\":\"a/config.json\",\"size\":2}]}";
+                + "{\"rfilename\":\"a/config.json\",\"size\":2},{\"rfilename\":\"config.json\\u0000\"},"
+                + "{\"rfilename\":\"model-1-of-1.safetensors/../../x\"},{\"rfilename\":\"README.md\",\"size\":-1}]}";
 
         assertEquals(
                 List.of(),
