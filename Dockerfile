@@ -3,7 +3,7 @@
 #   podman build -t basalt:cpu .
 #   podman build -t basalt:cuda --target cuda .
 #
-# Both start as a user without rights, write to /tmp alone, and need no shell.
+# Both start as a user without rights, write to /tmp and the volume /cache alone, and need no shell.
 
 ARG BUILD_IMAGE=docker.io/library/maven:3.9-eclipse-temurin-25
 ARG CUDA_BUILD_IMAGE=docker.io/nvidia/cuda:13.0.1-devel-ubuntu24.04
@@ -29,7 +29,7 @@ RUN sh /build/native/build.sh /build/native/target /jcublas.jar
 FROM ${BUILD_IMAGE} AS jars
 WORKDIR /build
 COPY . .
-RUN sh container/assemble.sh /opt/basalt jars
+RUN sh container/assemble.sh /opt/basalt jars && mkdir -p /opt/volumes/cache
 
 FROM jars AS build-cpu
 RUN sh container/assemble.sh /opt/basalt cpu
@@ -55,7 +55,9 @@ LABEL org.opencontainers.image.title="Basalt" \
     org.opencontainers.image.version="${VERSION}" \
     org.opencontainers.image.revision="${REVISION}"
 COPY --from=build-cuda /opt/basalt /opt/basalt
-ENV BASALT_HOST=0.0.0.0 BASALT_OPS_PORT=8081 NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+# Folder of downloaded models, whose owner a volume takes that is mounted there.
+COPY --from=jars --chown=65532:65532 /opt/volumes /
+ENV BASALT_HOST=0.0.0.0 BASALT_OPS_PORT=8081 HF_HOME=/cache NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER 65532:65532
 EXPOSE 8080 8081
 STOPSIGNAL SIGTERM
@@ -78,7 +80,9 @@ LABEL org.opencontainers.image.title="Basalt" \
     org.opencontainers.image.version="${VERSION}" \
     org.opencontainers.image.revision="${REVISION}"
 COPY --from=build-cpu /opt/basalt /opt/basalt
-ENV BASALT_HOST=0.0.0.0 BASALT_OPS_PORT=8081
+# Folder of downloaded models, whose owner a volume takes that is mounted there.
+COPY --from=jars --chown=65532:65532 /opt/volumes /
+ENV BASALT_HOST=0.0.0.0 BASALT_OPS_PORT=8081 HF_HOME=/cache
 USER 65532:65532
 EXPOSE 8080 8081
 STOPSIGNAL SIGTERM

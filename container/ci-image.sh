@@ -25,7 +25,8 @@ sh "$here/podman.sh" "$engine" podman run --rm localhost/basalt-build /bin/sh -c
 cd "$here/.."
 mkdir -p "$HOME/.m2"
 
-# build TARGET OPTIONS...: tags localhost/basalt:TARGET. What both targets begin with is made once.
+# build TARGET OPTIONS...: tags localhost/basalt:TARGET. What both targets begin with is made once. The label of the source
+# stays unknown: the address that a clone came from may have a password in it, and this image is not published.
 build() {
     target=$1
     shift
@@ -33,7 +34,8 @@ build() {
     sh "$here/podman.sh" "$engine" buildah bud --layers --isolation chroot --network host --pull=never --format docker \
         --volume "$HOME/.m2:/root/.m2" --target "$target" --tag "localhost/basalt:$target" \
         --build-arg BUILD_IMAGE=localhost/basalt-build --build-arg CPU_IMAGE=localhost/basalt-base \
-        --build-arg VERSION=ci --build-arg REVISION="$(git rev-parse HEAD 2>/dev/null || echo unknown)" "$@" . \
+        --build-arg VERSION=ci --build-arg REVISION="$(git rev-parse HEAD 2>/dev/null || echo unknown)" \
+        --build-arg CREATED="$(git log -1 --format=%cI 2>/dev/null || echo unknown)" "$@" . \
         >"$engine/build-$target.log" 2>&1 || return 1
     echo "image $target built in $(($(date +%s) - began)) s:" \
         "$(sh "$here/podman.sh" "$engine" podman images --format '{{.Size}}' "localhost/basalt:$target")"

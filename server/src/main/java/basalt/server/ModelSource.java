@@ -7,6 +7,7 @@ import basalt.server.hub.ModelHub;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Optional;
+import java.util.function.Supplier;
 
 /** Where the served checkpoint comes from. */
 sealed interface ModelSource {
@@ -20,10 +21,16 @@ sealed interface ModelSource {
      */
     Path directory() throws InterruptedException;
 
-    /** A directory if there is one, else a model of a hub if the text can name one. */
-    static ModelSource of(String text, HubSettings hub) {
+    /**
+     * A directory if there is one, else a model of a hub if the text can name one.
+     *
+     * @param hub asked only then: what is wrong with it must not stop a server that needs no hub
+     */
+    static ModelSource of(String text, Supplier<HubSettings> hub) {
         Optional<HubId> id = HubId.parse(text);
-        return Files.isDirectory(Path.of(text)) || id.isEmpty() ? new Local(Path.of(text)) : new OnHub(id.get(), hub);
+        return Files.isDirectory(Path.of(text)) || id.isEmpty()
+                ? new Local(Path.of(text))
+                : new OnHub(id.get(), hub.get());
     }
 
     /** A directory of this machine. */

@@ -17,6 +17,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalInt;
+import java.util.function.Supplier;
 import java.util.regex.Pattern;
 
 /**
@@ -165,7 +166,7 @@ record ServerConfig(
      */
     static ServerConfig load(List<String> args, Map<String, String> environment, Path home) {
         var sources = new ConfigSources(ConfigKeys.KEYS, args, environment);
-        HubSettings hub = hub(sources, environment);
+        Supplier<HubSettings> hub = hub(sources, environment);
         ModelSource model = sources.get(ConfigKeys.MODEL).isEmpty()
                 ? new ModelSource.Local(home.resolve("models").resolve("based-10m"))
                 : ModelSource.of(sources.get(ConfigKeys.MODEL), hub);
@@ -187,16 +188,18 @@ record ServerConfig(
                 otlpEndpoint(sources));
     }
 
-    private static HubSettings hub(ConfigSources sources, Map<String, String> environment) {
-        try {
-            return HubSettings.of(
-                    environment,
-                    sources.get(ConfigKeys.HUB_ENDPOINT),
-                    sources.get(ConfigKeys.HUB_CACHE),
-                    sources.get(ConfigKeys.HUB_OFFLINE));
-        } catch (HubException e) {
-            throw new StartException(String.valueOf(e.getMessage()), e);
-        }
+    /** Keys are read at once; what other tools' variables say, when it matters. */
+    private static Supplier<HubSettings> hub(ConfigSources sources, Map<String, String> environment) {
+        String endpoint = sources.get(ConfigKeys.HUB_ENDPOINT);
+        String cache = sources.get(ConfigKeys.HUB_CACHE);
+        boolean isOffline = sources.get(ConfigKeys.HUB_OFFLINE);
+        return () -> {
+            try {
+                return HubSettings.of(environment, endpoint, cache, isOffline);
+            } catch (HubException e) {
+                throw new StartException(String.valueOf(e.getMessage()), e);
+            }
+        };
     }
 
     private static HttpConfig http(ConfigSources sources) {

@@ -85,6 +85,16 @@ final class Container {
 
     /** The same of another image, or at a port that is known. */
     static Container start(String image, int port, String... environment) throws IOException, InterruptedException {
+        return start(List.of(), image, port, environment);
+    }
+
+    /** With a volume, made if need be, where models are kept. */
+    static Container startWithCache(String volume, String... environment) throws IOException, InterruptedException {
+        return start(List.of("--volume", volume + ":/cache"), IMAGE, freePort(), environment);
+    }
+
+    private static Container start(List<String> options, String image, int port, String... environment)
+            throws IOException, InterruptedException {
         int opsPort = freePort();
         String name = "basalt-" + port + "-" + opsPort; // a port may be taken over
         var command = new ArrayList<>(List.of("create", "--name", name, "--network", "host", "--read-only", "--tmpfs"));
@@ -93,6 +103,7 @@ final class Container {
         for (String variable : environment) {
             command.addAll(List.of("--env", variable));
         }
+        command.addAll(options);
         command.add(image);
         podman(command.toArray(String[]::new));
         long began = System.nanoTime();
@@ -174,6 +185,6 @@ final class Container {
 
     /** Ends it, if need be, and removes it. */
     void remove() throws IOException, InterruptedException {
-        podman("rm", "--force", "--time", "0", name);
+        podman("rm", "--force", "--ignore", "--time", "0", name);
     }
 }

@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import basalt.server.fixture.CutProxy;
+import basalt.server.fixture.LocalHub;
 import basalt.server.fixture.NginxProxy;
 import basalt.server.fixture.RedisServer;
 import com.fasterxml.jackson.databind.JsonNode;
@@ -17,6 +18,8 @@ import java.net.http.HttpResponse;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.OffsetDateTime;
+import java.time.ZoneOffset;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.TreeSet;
@@ -94,6 +97,12 @@ class ContainersIT {
             String said = labels.path("org.opencontainers.image." + label).asText();
             assertTrue(!said.isEmpty(), "no label " + label + ": " + labels);
         }
+        String created = labels.path("org.opencontainers.image.created").asText();
+        String revision = labels.path("org.opencontainers.image.revision").asText();
+        if (!revision.equals("unknown")) { // else it was built where git is not
+            assertTrue(revision.matches("[0-9a-f]{40}"), revision);
+            assertTrue(OffsetDateTime.parse(created).isBefore(OffsetDateTime.now(ZoneOffset.UTC)), created);
+        }
         assertTrue(image.has("Healthcheck"), image::toString);
     }
 
@@ -138,6 +147,31 @@ class ContainersIT {
     /** A cache that is not taken, or vectors that are no vectors, would say so. */
     private static String warnings(Container server) {
         return server.logs().lines().filter(line -> line.contains("WARN")).collect(Collectors.joining("\n"));
+    }
+
+    @Test
+    void modelByNameOutlivesTheContainerInAVolume() throws Exception {
+        String volume = "models-" + Container.freePort();
+        Path model = Path.of("..", "models", "based-10m");
+        String text;
+        try (var hub = new LocalHub()) {
+            for (String file : List.of("config.json", "tokenizer.json", "model.safetensors")) {
+                hub.files.put(file, Files.readAllBytes(model.resolve(file)));
+            }
+            Container first =
+                    Container.startWithCache(volume, "BASALT_MODEL=owner/name", "HF_ENDPOINT=" + hub.endpoint());
+            started.add(first);
+            assertTrue(first.logs().contains("event=downloaded model=owner/name"), first::logs);
+            text = text(first.json("POST", "/v1/completions", completion("\"prompt\":\"The old house\"", 20)));
+            first.remove();
+        }
+
+        Container next = Container.startWithCache(volume, "BASALT_MODEL=owner/name", "HF_HUB_OFFLINE=1");
+        started.add(next);
+
+        assertEquals(text, text(next.json("POST", "/v1/completions", completion("\"prompt\":\"The old house\"", 20))));
+        next.remove();
+        Container.podman("volume", "rm", volume);
     }
 
     @Test

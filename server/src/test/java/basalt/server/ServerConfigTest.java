@@ -42,6 +42,16 @@ class ServerConfigTest {
     }
 
     @Test
+    void settingsOfTheHubMatterToItsModelsAlone() {
+        var environment = Map.of("HF_ENDPOINT", "no address", "HF_TOKEN_PATH", "/absent");
+
+        ServerConfig config = ServerConfig.load(List.of("--model", "/a/folder"), environment, HOME);
+
+        assertEquals("folder", config.modelName());
+        assertTrue(failure(environment, "--model", "owner/name").contains("no address"));
+    }
+
+    @Test
     void nothingGivenIsTheDefaults() {
         ServerConfig config = load();
 

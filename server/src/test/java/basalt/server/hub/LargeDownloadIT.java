@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 import basalt.engine.model.Checkpoint;
 import basalt.engine.model.CheckpointWriter;
 import basalt.engine.model.ElementType;
+import basalt.server.fixture.LocalHub;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
