@@ -76,7 +76,9 @@ public final class Main {
                 return kind.measurement().run(rest, out) ? 0 : 1;
             }
             switch (name) {
-                case "jmh" -> org.openjdk.jmh.Main.main(rest);
+                // JMH's own word for it is -h.
+                case "jmh" ->
+                    org.openjdk.jmh.Main.main(Arrays.asList(rest).contains("--help") ? new String[] {"-h"} : rest);
                 case "help", "-h", "--help" -> out.print(USAGE);
                 default -> {
                     err.println("basalt bench: unknown kind: " + name);

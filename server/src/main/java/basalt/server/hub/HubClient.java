@@ -65,7 +65,7 @@ final class HubClient {
         URI at = uri;
         for (int i = 0; i <= REDIRECTS_MAX; i++) {
             HttpURLConnection connection = send(at, range);
-            int status = connection.getResponseCode();
+            int status = status(connection, at);
             switch (status) {
                 case 200, 206 -> {
                     return connection;
@@ -82,6 +82,15 @@ final class HubClient {
             }
         }
         throw new HubException("the hub redirects " + uri + " more than " + REDIRECTS_MAX + " times");
+    }
+
+    private static int status(HttpURLConnection connection, URI uri) throws IOException {
+        try {
+            return connection.getResponseCode();
+        } catch (IOException e) {
+            // The name of the host that a redirect led to is seen nowhere else.
+            throw new IOException(uri.getAuthority() + ": " + HubException.reason(e), e);
+        }
     }
 
     private HttpURLConnection send(URI uri, String range) throws IOException {
