@@ -11,8 +11,8 @@ final class LinePlot {
     private static final int LEFT = 70;
     private static final int TOP = 34;
     private static final int BOTTOM = 44;
-    private static final int RIGHT = 20;
-    private static final int TICKS = 5;
+    private static final int RIGHT = 30;
+    private static final int TICKS_MAX = 5;
     private static final List<String> COLORS = List.of("#1f5fa8", "#b8860b");
 
     private final String title;
@@ -41,6 +41,17 @@ final class LinePlot {
                 .orElse(1);
     }
 
+    /** Distance of an axis's ticks: 1, 2 or 5 times a power of ten, and at most {@link #TICKS_MAX} of it reach max. */
+    static double step(double max) {
+        double power = Math.pow(10, Math.floor(Math.log10(max / TICKS_MAX)));
+        for (double step : new double[] {power, 2 * power, 5 * power}) {
+            if (step * TICKS_MAX >= max) {
+                return step;
+            }
+        }
+        return 10 * power;
+    }
+
     /** A drawing of plots one below the other. */
     static String svg(List<LinePlot> plots) {
         var svg = new StringBuilder();
@@ -58,15 +69,17 @@ final class LinePlot {
 
     private void draw(StringBuilder svg, int top) {
         double xMax = Math.max(1, max(0));
-        double yMax = 1.1 * max(1);
+        double yMax = Math.max(1, max(1));
+        double xStep = step(xMax);
+        double yStep = step(yMax);
+        yMax = yStep * Math.ceil(yMax / yStep);
         int bottom = top + HEIGHT - BOTTOM;
         int plotWidth = WIDTH - LEFT - RIGHT;
         int plotHeight = HEIGHT - TOP - BOTTOM;
         text(svg, LEFT, top + TOP - 12, "start", "bold", title);
         text(svg, LEFT + plotWidth / 2, bottom + 34, "middle", "normal", xTitle);
-        for (int tick = 0; tick <= TICKS; tick++) {
-            double y = bottom - (double) plotHeight * tick / TICKS;
-            double x = LEFT + (double) plotWidth * tick / TICKS;
+        for (int tick = 0; tick <= Math.round(yMax / yStep); tick++) {
+            double y = bottom - plotHeight * tick * yStep / yMax;
             svg.append(String.format(
                     Locale.ROOT,
                     "<line x1=\"%d\" y1=\"%.1f\" x2=\"%d\" y2=\"%.1f\" stroke=\"#ddd\"/>%n",
@@ -74,8 +87,11 @@ final class LinePlot {
                     y,
                     LEFT + plotWidth,
                     y));
-            text(svg, LEFT - 6, (int) y + 4, "end", "normal", number(yMax * tick / TICKS));
-            text(svg, (int) x, bottom + 17, "middle", "normal", number(xMax * tick / TICKS));
+            text(svg, LEFT - 6, (int) y + 4, "end", "normal", number(tick * yStep, yStep));
+        }
+        for (int tick = 0; tick <= (int) (xMax / xStep); tick++) {
+            int x = (int) (LEFT + plotWidth * tick * xStep / xMax);
+            text(svg, x, bottom + 17, "middle", "normal", number(tick * xStep, xStep));
         }
         for (int line = 0; line < lines.size(); line++) {
             svg.append("<polyline fill=\"none\" stroke=\"")
@@ -89,8 +105,8 @@ final class LinePlot {
         }
     }
 
-    private static String number(double value) {
-        return value < 20 ? String.format(Locale.ROOT, "%.1f", value) : String.format(Locale.ROOT, "%,.0f", value);
+    private static String number(double value, double step) {
+        return String.format(Locale.ROOT, step < 1 ? "%.1f" : "%,.0f", value);
     }
 
     private static void text(StringBuilder svg, int x, int y, String anchor, String weight, String text) {
