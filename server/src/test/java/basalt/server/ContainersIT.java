@@ -152,12 +152,8 @@ class ContainersIT {
     @Test
     void modelByNameOutlivesTheContainerInAVolume() throws Exception {
         String volume = "models-" + Container.freePort();
-        Path model = Path.of("..", "models", "based-10m");
         String text;
-        try (var hub = new LocalHub()) {
-            for (String file : List.of("config.json", "tokenizer.json", "model.safetensors")) {
-                hub.files.put(file, Files.readAllBytes(model.resolve(file)));
-            }
+        try (var hub = LocalHub.of(Path.of("..", "models", "based-10m"))) {
             Container first =
                     Container.startWithCache(volume, "BASALT_MODEL=owner/name", "HF_ENDPOINT=" + hub.endpoint());
             started.add(first);

@@ -38,6 +38,21 @@ final class ServerProcess implements AutoCloseable {
 
     /** The same with further options of the virtual machine. */
     static ServerProcess start(Path log, List<String> options, String... args) throws IOException {
+        Process process = launch(log, options, args);
+        try (BufferedReader out = process.inputReader(StandardCharsets.UTF_8)) {
+            String line = out.readLine();
+            String prefix = "Serving based-10m on http://127.0.0.1:";
+            if (line == null || !line.startsWith(prefix)) {
+                process.destroyForcibly();
+                throw new AssertionError(line + Files.readString(log));
+            }
+            int port = URI.create(line.substring(line.indexOf("http"))).getPort();
+            return new ServerProcess(process, log, port);
+        }
+    }
+
+    /** Starts it and does not wait. */
+    static Process launch(Path log, List<String> options, String... args) throws IOException {
         var command = new ArrayList<>(List.of(
                 Path.of(System.getProperty("java.home"), "bin", "java").toString(),
                 "--add-modules",
@@ -52,17 +67,7 @@ final class ServerProcess implements AutoCloseable {
             command.addAll(List.of("--port", "0"));
         }
         var redirect = ProcessBuilder.Redirect.appendTo(log.toFile());
-        Process process = new ProcessBuilder(command).redirectError(redirect).start();
-        try (BufferedReader out = process.inputReader(StandardCharsets.UTF_8)) {
-            String line = out.readLine();
-            String prefix = "Serving based-10m on http://127.0.0.1:";
-            if (line == null || !line.startsWith(prefix)) {
-                process.destroyForcibly();
-                throw new AssertionError(line + Files.readString(log));
-            }
-            int port = URI.create(line.substring(line.indexOf("http"))).getPort();
-            return new ServerProcess(process, log, port);
-        }
+        return new ProcessBuilder(command).redirectError(redirect).start();
     }
 
     int port() {
