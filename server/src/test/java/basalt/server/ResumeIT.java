@@ -273,6 +273,26 @@ class ResumeIT {
     }
 
     @Test
+    void oneKeyLeavesStreamsToAnother() throws IOException {
+        restart("--resumable-streams-max", "2", "--api-keys", "one,two");
+        var one = Map.of("Content-Type", "application/json", "Authorization", "Bearer one");
+        var two = Map.of("Content-Type", "application/json", "Authorization", "Bearer two");
+        try (Socket socket = server.connect()) {
+            String request = TestServer.wire(body("", 1_000_000))
+                    .replace("Host: localhost", "Host: localhost\r\nAuthorization: Bearer one");
+            socket.getOutputStream().write(request.getBytes(StandardCharsets.UTF_8));
+            assertTrue(socket.getInputStream().read() >= 0);
+
+            var refused = server.send("POST", "/v1/completions", body("", 2), one);
+            var taken = server.send("POST", "/v1/completions", body("", 2), two);
+
+            assertEquals(429, refused.status());
+            assertEquals("streams_full", refused.error().path("code").asText());
+            assertEquals(200, taken.status());
+        }
+    }
+
+    @Test
     void turnOfASessionIsCommittedWithoutItsClient() throws IOException {
         String id = server.send("POST", "/v1/sessions", "{}", Map.of("Content-Type", "application/json"))
                 .json()

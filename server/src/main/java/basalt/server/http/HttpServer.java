@@ -88,7 +88,8 @@ public final class HttpServer implements AutoCloseable {
      */
     public static HttpServer start(HttpConfig config, Gate gate, Metrics metrics, Tracing tracing) {
         var connections = new Connections(config);
-        var streams = new ReplayStreams(config.resume());
+        var streams =
+                new ReplayStreams(config.resume(), config.access().apiKeys().size() > 1);
         metrics.bindHttp(connections::count, streams::count);
         var clock = new Clock(connections, config.timeouts(), streams);
         var answers = new Answers(gate, connections, clock, streams, metrics);

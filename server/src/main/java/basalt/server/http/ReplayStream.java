@@ -53,6 +53,10 @@ final class ReplayStream implements EventSink {
         return id;
     }
 
+    String tenant() {
+        return tenant;
+    }
+
     boolean isOf(String someTenant) {
         return tenant.equals(someTenant);
     }
@@ -148,14 +152,19 @@ final class ReplayStream implements EventSink {
         actions.forEach(Runnable::run);
     }
 
-    /** Whether nobody has read for so long. */
-    boolean isAbandoned(Duration time) {
+    /** How long nobody has read. */
+    long idleNanos() {
         lock.lock();
         try {
-            return !hasReader && System.nanoTime() - leftNanos > time.toNanos();
+            return hasReader ? 0 : System.nanoTime() - leftNanos;
         } finally {
             lock.unlock();
         }
+    }
+
+    /** Whether nobody has read for so long. */
+    boolean isAbandoned(Duration time) {
+        return idleNanos() > time.toNanos();
     }
 
     /** Whether nothing more is written. */
