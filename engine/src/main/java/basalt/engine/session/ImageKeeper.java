@@ -16,8 +16,7 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Keeps the images of sessions within their bounds, on a thread of its own: writes to the archive those of sessions
- * used
- * least recently and of those whose archived image is far behind, and drops the eldest of the archive.
+ * used least recently and of those whose archived image is far behind, and drops the eldest of the archive.
  */
 final class ImageKeeper implements AutoCloseable {
     private static final System.Logger LOG = System.getLogger(ImageKeeper.class.getName());
@@ -200,6 +199,8 @@ final class ImageKeeper implements AutoCloseable {
                 session.lock.unlock();
             }
             return true;
+        } catch (EngineException.SessionNotFound e) {
+            return false; // it was dropped, or forgotten, meanwhile
         } catch (EngineException e) {
             LOG.log(
                     System.Logger.Level.ERROR,

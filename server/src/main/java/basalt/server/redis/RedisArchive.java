@@ -14,6 +14,7 @@ import java.util.Optional;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentSkipListMap;
 import java.util.concurrent.atomic.LongAdder;
+import redis.clients.jedis.params.SetParams;
 
 /**
  * Sessions in Redis. Of each session, with {@code KEY = basalt:1:MODEL:TENANT:ID}:
@@ -22,6 +23,7 @@ import java.util.concurrent.atomic.LongAdder;
  * KEY:head     hash: version (number of writes), writer (name of the last one), life (milliseconds, 0 for ever)
  * KEY:journal  string: entries one after the other
  * KEY:images   hash: an image by its token count
+ * KEY:draft:NAME   string: an image that is being added, for two minutes at most
  * basalt:1:MODEL:TENANT:sessions   sorted set: ids by the time they were created
  * </pre>
  *
@@ -34,6 +36,8 @@ public final class RedisArchive implements SharedArchive {
     private static final int MODEL_DIGITS = 16;
     private static final int WRITER_BYTES = 8;
     private static final long GONE = 0;
+    /** A draft is kept at once, but for a lock whose holder may wait for Redis. */
+    private static final long DRAFT_LIFE_MILLIS = 120_000;
 
     private final RedisLink link;
     private final String prefix;
@@ -197,9 +201,7 @@ public final class RedisArchive implements SharedArchive {
 
     private JournalVersion write(String id, JournalVersion version, byte[] content, List<byte[]> beginning) {
         var session = known(id);
-        var name = new byte[WRITER_BYTES];
-        random.nextBytes(name);
-        var next = version.next(HexFormat.of().formatHex(name));
+        var next = version.next(writerName());
         var arguments = new ArrayList<byte[]>();
         arguments.addAll(arguments(version));
         arguments.add(bytes(next.writer()));
@@ -218,6 +220,12 @@ public final class RedisArchive implements SharedArchive {
         }
         known.computeIfPresent(id, (same, now) -> now.with(next));
         return next;
+    }
+
+    private String writerName() {
+        var name = new byte[WRITER_BYTES];
+        random.nextBytes(name);
+        return HexFormat.of().formatHex(name);
     }
 
     /** What every script compares. */
@@ -260,6 +268,40 @@ public final class RedisArchive implements SharedArchive {
         long isDone = (Long) link.call("write a state", redis -> redis.eval(Scripts.PUT_IMAGE, keys, arguments));
         if (isDone > 0) {
             session.images().put(tokenCount, (long) image.length);
+        }
+    }
+
+    /** Sent under a name of its own, which ends by itself should nobody come back to it. */
+    @Override
+    public ImageDraft draftImage(String id, long tokenCount, byte[] image) {
+        byte[] draft = key(id, "draft:" + writerName());
+        var brief = SetParams.setParams().px(DRAFT_LIFE_MILLIS);
+        link.call("write a state", redis -> redis.set(draft, image, brief));
+        return new ImageDraft() {
+            @Override
+            public void keep() {
+                keepImage(id, tokenCount, draft, image.length);
+            }
+
+            @Override
+            public void drop() {
+                link.call("drop a state", redis -> redis.unlink(draft));
+            }
+        };
+    }
+
+    private void keepImage(String id, long tokenCount, byte[] draft, long bytes) {
+        var session = known(id);
+        var keys = List.of(key(id, "head"), key(id, "images"), draft);
+        var arguments = arguments(session, bytes(tokenCount), bytes(session.lifeMillis()));
+        long isDone = (Long) link.call("keep a state", redis -> redis.eval(Scripts.KEEP_IMAGE, keys, arguments));
+        if (isDone < 0) {
+            throw new EngineException.ArchiveUnavailable("keep a state: it was sent to Redis too long ago");
+        }
+        if (isDone > 0) {
+            session.images().put(tokenCount, bytes);
+        } else {
+            link.call("drop a state", redis -> redis.unlink(draft)); // another process has written
         }
     }
 

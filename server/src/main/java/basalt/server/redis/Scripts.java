@@ -86,6 +86,22 @@ final class Scripts {
             return 1
             """);
 
+    /**
+     * Adds an image that was written down as a draft. KEYS: head, images, draft. ARGV: version, writer, count of
+     * tokens, life in milliseconds or 0. Answers -1 if the draft's time was over.
+     */
+    static final byte[] KEEP_IMAGE = script(FENCE + """
+            local image = redis.call('GET', KEYS[3])
+            if image then
+              redis.call('HSET', KEYS[2], ARGV[3], image)
+              redis.call('UNLINK', KEYS[3])
+              if tonumber(ARGV[4]) > 0 then redis.call('PEXPIRE', KEYS[2], ARGV[4]) end
+            elseif redis.call('HEXISTS', KEYS[2], ARGV[3]) == 0 then
+              return -1
+            end
+            return 1
+            """);
+
     /** Drops an image. KEYS: head, images. ARGV: version, writer, count of tokens. */
     static final byte[] DELETE_IMAGE = script(FENCE + """
             return redis.call('HDEL', KEYS[2], ARGV[3])

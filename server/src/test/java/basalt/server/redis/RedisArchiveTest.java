@@ -16,6 +16,7 @@ import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
@@ -210,6 +211,72 @@ class RedisArchiveTest {
         one.deleteImage(ID, 5);
         assertTrue(one.image(ID, 5).isEmpty());
         assertEquals(List.of(1_000L), one.images(ID));
+    }
+
+    /** The image is of a history that the session still has. */
+    @Test
+    void draftIsKeptWhileItsServerGoesOnWithTheSession() {
+        var image = new byte[1_000];
+        Arrays.fill(image, (byte) 7);
+        var version = one.create(label(ID, Duration.ZERO), JournalVersion.NONE, JOURNAL);
+        var draft = one.draftImage(ID, 5, image);
+        one.append(ID, version, ENTRY);
+        other.version(OWNER, ID);
+        assertEquals(List.of(), one.images(ID));
+        assertEquals(List.of(), other.images(ID));
+
+        draft.keep();
+
+        other.version(OWNER, ID);
+        assertEquals(List.of(5L), one.images(ID));
+        assertArrayEquals(image, other.image(ID, 5).orElseThrow());
+        assertEquals(1_000, other.imageBytes(ID, 5));
+        assertEquals(Set.of(), redis.keys("*:draft:*"));
+        assertTrue(redis.pttl("basalt:1:9372c470eeadd5ec:tenant:" + ID + ":images") > 0);
+    }
+
+    @Test
+    void draftIsNotKeptOnceAnotherServerHasWritten() {
+        var version = one.create(label(ID, Duration.ZERO), JournalVersion.NONE, JOURNAL);
+        var draft = one.draftImage(ID, 5, new byte[10]);
+        other.version(OWNER, ID);
+        other.create(label(ID, Duration.ZERO), version, JOURNAL);
+
+        draft.keep();
+
+        one.version(OWNER, ID);
+        assertEquals(List.of(), one.images(ID));
+        assertEquals(Set.of(), redis.keys("*:draft:*"));
+    }
+
+    @Test
+    void draftEndsByItselfOrIsDropped() {
+        one.create(label(ID, Duration.ZERO), JournalVersion.NONE, JOURNAL);
+        var late = one.draftImage(ID, 5, new byte[10]);
+        one.draftImage(ID, 6, new byte[10]).drop();
+        String key = redis.keys("*:draft:*").iterator().next();
+        long left = redis.pttl(key);
+        redis.pexpire(key, 1);
+        await("end of the draft", () -> !redis.exists(key));
+
+        assertThrows(EngineException.ArchiveUnavailable.class, late::keep);
+
+        assertTrue(left > 60_000 && left <= 120_000, "lives for " + left);
+        assertEquals(List.of(), one.images(ID));
+    }
+
+    @Test
+    void draftWhoseAnswerIsLostIsKeptOnce() {
+        one.create(label(ID, Duration.ZERO), JournalVersion.NONE, JOURNAL);
+        for (long count = 1; count <= 5; count++) {
+            proxy.loseAnswers(1);
+            var draft = one.draftImage(ID, count, new byte[10]);
+            proxy.loseAnswers(1);
+
+            draft.keep();
+
+            assertEquals(count, one.images(ID).size());
+        }
     }
 
     @Test
