@@ -71,8 +71,8 @@ final class Application implements AutoCloseable {
         WarmUp.run(serving, config.lifecycle().warmUp(), model.warmed());
         EngineStats baseline = model.engine().stats();
         metrics.bindEngine(model.engine()::stats, baseline);
-        if (sessions.sharedHealth().isPresent()) {
-            metrics.bindSessionStore(() -> sessions.sharedHealth().orElseThrow());
+        if (sessions.peers().isPresent()) {
+            metrics.bindSessionStore(sessions.peers().get()::health);
         }
         metrics.bindSessions(sessions::stats);
         metrics.bindPrefixes(prefixes::stats);

@@ -1,17 +1,22 @@
 package basalt.server;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import basalt.server.fixture.RedisServer;
+import com.fasterxml.jackson.databind.JsonNode;
 import java.io.IOException;
 import java.net.InetAddress;
 import java.net.Socket;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.atomic.AtomicReference;
 import java.util.concurrent.atomic.AtomicReferenceArray;
+import java.util.concurrent.locks.LockSupport;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -98,6 +103,43 @@ class SharedServersIT {
         for (int i = 0; i < TURNS; i++) {
             assertEquals(turn(alone, same, i), texts.get(i), "turn " + i);
         }
+    }
+
+    @Test
+    void responseWhoseServerWasKilledHasFailed() throws Exception {
+        String[] fake = {"--backend", "fake", "--fake-step-time", "10ms", "--redis-url", redis.url()};
+        ServerProcess one = serve(fake);
+        ServerProcess other = serve(fake);
+        String endless = "{\"input\":\"a\",\"background\":true,\"max_output_tokens\":10000000,\"ignore_eos\":true}";
+        String path = "/v1/responses/"
+                + one.send("POST", "/v1/responses", endless).path("id").asText();
+        assertEquals("in_progress", other.send("GET", path, "").path("status").asText());
+
+        one.kill();
+
+        assertEquals("in_progress", other.send("GET", path, "").path("status").asText());
+        var response = new AtomicReference<JsonNode>();
+        TestServer.await("the end of it", () -> {
+            LockSupport.parkNanos(Duration.ofMillis(200).toNanos());
+            try {
+                response.set(other.send("GET", path, ""));
+            } catch (IOException | InterruptedException e) {
+                throw new AssertionError(e);
+            }
+            return response.get().path("status").asText().equals("failed");
+        });
+        assertTrue(response.get().path("error").path("message").asText().contains("send its request again"));
+        assertEquals(
+                "a",
+                other.send("GET", path + "/input_items", "")
+                        .path("data")
+                        .path(0)
+                        .path("content")
+                        .path(0)
+                        .path("text")
+                        .asText());
+        other.send("DELETE", path, "");
+        assertTrue(other.send("GET", "/v1/sessions", "").path("data").isEmpty());
     }
 
     @Test

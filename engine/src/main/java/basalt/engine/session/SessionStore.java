@@ -458,9 +458,9 @@ public final class SessionStore implements AutoCloseable {
         }
     }
 
-    /** How the archive fares that other processes use too, if this is one. */
-    public Optional<SharedArchive.Health> sharedHealth() {
-        return archive instanceof SharedArchive shared ? Optional.of(shared.health()) : Optional.empty();
+    /** The processes that use the archive too, if it can be shared. */
+    public Optional<Peers> peers() {
+        return archive instanceof SharedArchive shared ? Optional.of(shared) : Optional.empty();
     }
 
     /** Sessions kept. */

@@ -8,7 +8,7 @@ import java.util.Optional;
  * is the fence between them: a write that expects another one is refused, and images are neither added nor dropped once
  * the journal has another version than the one last seen or written here.
  */
-public interface SharedArchive extends SessionArchive {
+public interface SharedArchive extends SessionArchive, Peers {
     /**
      * The version of a session's journal; empty if there is none, or it is another owner's. Counts as a use of the
      * session, from which on its life is counted.
@@ -20,16 +20,4 @@ public interface SharedArchive extends SessionArchive {
 
     /** What is known here of a session is of no use any more; the session stays. */
     void forget(String id);
-
-    /** How it fares. */
-    Health health();
-
-    /**
-     * How a shared archive fares.
-     *
-     * @param isAvailable whether it answered last
-     * @param failureCount calls that failed, or were not tried because those before them had
-     * @param conflictCount writes refused because another process had written
-     */
-    record Health(boolean isAvailable, long failureCount, long conflictCount) {}
 }

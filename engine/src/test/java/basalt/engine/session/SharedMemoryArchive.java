@@ -165,6 +165,16 @@ final class SharedMemoryArchive implements SharedArchive {
     public void forget(String id) {}
 
     @Override
+    public String name() {
+        return "one of the test";
+    }
+
+    @Override
+    public boolean isThere(String name) {
+        return name.equals(name());
+    }
+
+    @Override
     public Health health() {
         return new Health(!isCut, 0, 0);
     }

@@ -156,7 +156,7 @@ class SharedSessionsTest {
         running.close();
         assertThrows(EngineException.ArchiveUnavailable.class, () -> one.create(OWNER, Duration.ZERO));
         assertThrows(EngineException.ArchiveUnavailable.class, () -> one.summary(OWNER, id));
-        assertFalse(one.sharedHealth().orElseThrow().isAvailable());
+        assertFalse(one.peers().orElseThrow().health().isAvailable());
 
         oneArchive.cut(false);
         int[] history = StoreFixture.concat(StoreFixture.concat(new int[] {1, 2}, answer), 6);

@@ -10,15 +10,29 @@ import java.util.Optional;
 import java.util.function.Function;
 
 /**
- * A response as it is stored: its JSON in a line, and a line for each item of its input.
+ * A response as it is stored: its JSON in a line, and a line for each item of its input. One that several servers may
+ * be asked for while one of them makes it has a line between: {@code making}, the name of that server, and the JSON of
+ * the response should that server be no more.
  *
  * @param response the object, as its client had it
+ * @param making if it had not ended
  * @param items of the input, the first one first
  */
 @SuppressWarnings("ArrayRecordComponent") // never compared
-public record StoredResponse(byte[] response, List<String> items) {
+public record StoredResponse(byte[] response, Optional<Making> making, List<String> items) {
     /** Items of a page at most. */
     public static final int PAGE_MAX = 100;
+
+    private static final String MAKING = "making";
+
+    /**
+     * A response that has not ended.
+     *
+     * @param server that makes it
+     * @param abandoned the object if that server has ended before
+     */
+    @SuppressWarnings("ArrayRecordComponent") // never compared
+    public record Making(String server, byte[] abandoned) {}
 
     /** Reads what {@link #bytes} wrote. */
     public static StoredResponse of(byte[] bytes) {
@@ -27,8 +41,23 @@ public record StoredResponse(byte[] response, List<String> items) {
             end++;
         }
         String rest = new String(bytes, end, bytes.length - end, StandardCharsets.UTF_8);
+        List<String> lines = rest.lines().skip(1).toList();
+        boolean isMade = !lines.isEmpty() && lines.getFirst().startsWith(MAKING + " ");
         return new StoredResponse(
-                Arrays.copyOf(bytes, end), rest.lines().skip(1).toList());
+                Arrays.copyOf(bytes, end),
+                isMade ? Optional.of(making(lines.getFirst())) : Optional.empty(),
+                isMade ? lines.subList(1, lines.size()) : lines);
+    }
+
+    private static Making making(String line) {
+        String[] parts = line.split(" ", 3);
+        return new Making(parts[1], parts[2].getBytes(StandardCharsets.UTF_8));
+    }
+
+    /** As it is once the server that made it is no more. */
+    public StoredResponse abandoned() {
+        return making.map(left -> new StoredResponse(left.abandoned(), Optional.empty(), items))
+                .orElse(this);
     }
 
     /** The instructions that it was made by. */
@@ -70,8 +99,21 @@ public record StoredResponse(byte[] response, List<String> items) {
      * @param request that it answers
      */
     public static byte[] bytes(byte[] response, String id, ResponseRequest request) {
+        return bytes(response, Optional.empty(), id, request);
+    }
+
+    /** What is stored of a response that has not ended. */
+    public static byte[] bytes(byte[] response, Making making, String id, ResponseRequest request) {
+        return bytes(response, Optional.of(making), id, request);
+    }
+
+    private static byte[] bytes(byte[] response, Optional<Making> making, String id, ResponseRequest request) {
         var out = new ByteArrayOutputStream();
         out.writeBytes(response);
+        making.ifPresent(left -> {
+            out.writeBytes(("\n" + MAKING + " " + left.server() + " ").getBytes(StandardCharsets.UTF_8));
+            out.writeBytes(left.abandoned());
+        });
         var messages = request.input().messages();
         for (int i = 0; i < messages.size(); i++) {
             out.write('\n');

@@ -99,7 +99,11 @@ final class ResponsesHandler {
 
     private static StoredResponse stored(SessionStore store, String tenant, String id, Optional<String> param) {
         try {
-            return store.note(tenant, session(id)).map(StoredResponse::of).orElseThrow(() -> notFound(id, param));
+            var stored = store.note(tenant, session(id)).map(StoredResponse::of).orElseThrow(() -> notFound(id, param));
+            boolean isAbandoned = stored.making().isPresent()
+                    && store.peers().isPresent()
+                    && !store.peers().get().isThere(stored.making().get().server());
+            return isAbandoned ? stored.abandoned() : stored;
         } catch (EngineException.SessionNotFound e) {
             throw notFound(id, param);
         }
@@ -231,11 +235,15 @@ final class ResponsesHandler {
 
         /**
          * What is found of it until it has ended: that it failed, as it is asked for only if this server has ended
-         * before; by other servers of the same sessions that it is being made.
+         * before; by other servers of the same sessions that it is being made, as long as this server is there.
          */
         void keepBegun(ResponseWriter writer) {
-            byte[] json = store().sharedHealth().isPresent() ? writer.begun() : writer.abandoned();
-            store().noteUntilNext(tenant, session.orElseThrow(), StoredResponse.bytes(json, writer.id(), asked));
+            byte[] abandoned = writer.abandoned();
+            byte[] note = store().peers()
+                    .map(peers -> StoredResponse.bytes(
+                            writer.begun(), new StoredResponse.Making(peers.name(), abandoned), writer.id(), asked))
+                    .orElseGet(() -> StoredResponse.bytes(abandoned, writer.id(), asked));
+            store().noteUntilNext(tenant, session.orElseThrow(), note);
         }
 
         private void keep(byte[] json) {

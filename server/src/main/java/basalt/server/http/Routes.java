@@ -154,10 +154,10 @@ final class Routes {
     private byte[] readiness() {
         return gate.require()
                 .sessions()
-                .sharedHealth()
-                .map(health -> new JsonBuffer()
+                .peers()
+                .map(peers -> new JsonBuffer()
                         .raw("{\"status\":\"ok\",\"session_store\":")
-                        .string(health.isAvailable() ? "up" : "down")
+                        .string(peers.health().isAvailable() ? "up" : "down")
                         .raw("}")
                         .toByteArray())
                 .orElse(HEALTHY);

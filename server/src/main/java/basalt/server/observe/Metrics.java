@@ -4,8 +4,8 @@ import basalt.engine.EngineStats;
 import basalt.engine.FinishReason;
 import basalt.engine.Generation;
 import basalt.engine.Usage;
+import basalt.engine.session.Peers;
 import basalt.engine.session.SessionStats;
-import basalt.engine.session.SharedArchive;
 import basalt.engine.state.PrefixCache;
 import io.micrometer.core.instrument.Counter;
 import io.micrometer.core.instrument.DistributionSummary;
@@ -253,7 +253,7 @@ public final class Metrics implements AutoCloseable {
     }
 
     /** Adds how the store fares that servers share their sessions by. */
-    public void bindSessionStore(Supplier<SharedArchive.Health> health) {
+    public void bindSessionStore(Supplier<Peers.Health> health) {
         Gauge.builder(SESSION_STORE_UP, () -> health.get().isAvailable() ? 1 : 0)
                 .description("Whether the Redis of the sessions answers")
                 .register(registry);

@@ -7,6 +7,7 @@ import java.nio.charset.StandardCharsets;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.security.SecureRandom;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HexFormat;
 import java.util.List;
@@ -25,6 +26,7 @@ import redis.clients.jedis.params.SetParams;
  * KEY:images   hash: an image by its token count
  * KEY:draft:NAME   string: an image that is being added, for two minutes at most
  * basalt:1:MODEL:TENANT:sessions   sorted set: ids by the time they were created
+ * basalt:1:MODEL:server:NAME       there while a server is
  * </pre>
  *
  * <p>MODEL is the beginning of the SHA-256 of the model's fingerprint. The keys of a session live for its life after
@@ -39,10 +41,14 @@ public final class RedisArchive implements SharedArchive {
     /** A draft is kept at once, but for a lock whose holder may wait for Redis. */
     private static final long DRAFT_LIFE_MILLIS = 120_000;
 
+    /** How long a server is taken to be there that says so no more. */
+    static final Duration PRESENCE = Duration.ofSeconds(15);
+
     private final RedisLink link;
     private final String prefix;
     private final long lifeMillis;
     private final SecureRandom random = new SecureRandom();
+    private final String name = writerName();
     private final LongAdder conflicts = new LongAdder();
     private final ConcurrentHashMap<String, Known> known = new ConcurrentHashMap<>();
 
@@ -54,10 +60,12 @@ public final class RedisArchive implements SharedArchive {
         }
     }
 
-    private RedisArchive(RedisLink link, String prefix, long lifeMillis) {
-        this.link = link;
-        this.prefix = prefix;
-        this.lifeMillis = lifeMillis;
+    private RedisArchive(RedisConfig config, String fingerprint) {
+        prefix = "basalt:1:" + model(fingerprint) + ":";
+        lifeMillis = config.life().toMillis();
+        byte[] presence = presence(name);
+        var life = SetParams.setParams().px(PRESENCE.toMillis());
+        link = new RedisLink(config, redis -> redis.set(presence, new byte[0], life));
     }
 
     /**
@@ -67,10 +75,9 @@ public final class RedisArchive implements SharedArchive {
      * @throws EngineException.ArchiveFailure if Redis refuses
      */
     public static RedisArchive open(RedisConfig config, String fingerprint) {
-        var link = new RedisLink(config);
-        link.start();
-        return new RedisArchive(
-                link, "basalt:1:" + model(fingerprint) + ":", config.life().toMillis());
+        var archive = new RedisArchive(config, fingerprint);
+        archive.link.start();
+        return archive;
     }
 
     private static String model(String fingerprint) {
@@ -388,6 +395,22 @@ public final class RedisArchive implements SharedArchive {
     @Override
     public void forget(String id) {
         known.remove(id);
+    }
+
+    private byte[] presence(String server) {
+        return bytes(prefix + "server:" + server);
+    }
+
+    @Override
+    public String name() {
+        return name;
+    }
+
+    /** While Redis was away no server could say that it is there. */
+    @Override
+    public boolean isThere(String server) {
+        byte[] key = presence(server);
+        return link.call("look for a server", redis -> redis.exists(key)) || !link.isUpFor(PRESENCE);
     }
 
     @Override

@@ -4,6 +4,7 @@ import basalt.engine.EngineException;
 import java.time.Duration;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.LongAdder;
+import java.util.function.Consumer;
 import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 import redis.clients.jedis.UnifiedJedis;
@@ -27,11 +28,18 @@ final class RedisLink implements AutoCloseable {
     private final LongAdder failures = new LongAdder();
     private final Thread probe;
     private volatile @Nullable UnifiedJedis client; // written by the start, then by the probe alone
+    private final Consumer<UnifiedJedis> pulse;
     private volatile boolean isUp = true;
+    private volatile long upNanos = System.nanoTime(); // since when
 
-    /** Connects at {@link #start}. */
-    RedisLink(RedisConfig config) {
+    /**
+     * Connects at {@link #start}.
+     *
+     * @param pulse done once a second while it answers
+     */
+    RedisLink(RedisConfig config, Consumer<UnifiedJedis> pulse) {
         this.config = config;
+        this.pulse = pulse;
         name = config.url().toString();
         probe = Thread.ofVirtual().name("basalt-redis-probe").unstarted(this::probe);
     }
@@ -44,6 +52,7 @@ final class RedisLink implements AutoCloseable {
     void start() {
         try {
             reopen();
+            beat();
             LOG.log(System.Logger.Level.INFO, "event=redis_up redis=\"{0}\"", name);
         } catch (JedisException e) {
             if (isRefusal(e)) {
@@ -165,14 +174,33 @@ final class RedisLink implements AutoCloseable {
         } else {
             reopen();
             failuresInRow.set(0);
+            upNanos = System.nanoTime();
             isUp = true;
             LOG.log(System.Logger.Level.INFO, "event=redis_up redis=\"{0}\"", name);
+        }
+        beat();
+    }
+
+    /** What answers is up, whether or not it takes this. */
+    private void beat() {
+        var now = client;
+        if (now != null) {
+            try {
+                pulse.accept(now);
+            } catch (JedisException e) {
+                LOG.log(System.Logger.Level.DEBUG, "event=redis_refused redis=\"" + name + "\"", e);
+            }
         }
     }
 
     /** Whether it answered last. */
     boolean isUp() {
         return isUp;
+    }
+
+    /** Whether it has answered all that time. */
+    boolean isUpFor(Duration time) {
+        return isUp && System.nanoTime() - upNanos > time.toNanos();
     }
 
     /** Calls that failed. */

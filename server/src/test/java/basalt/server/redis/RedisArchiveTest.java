@@ -94,6 +94,13 @@ class RedisArchiveTest {
         }
     }
 
+    /** But for those that say which servers there are. */
+    private Set<String> keys() {
+        var keys = new TreeSet<>(redis.keys("*"));
+        keys.removeIf(key -> key.startsWith("basalt:1:9372c470eeadd5ec:server:"));
+        return keys;
+    }
+
     private static void awaitHealth(RedisArchive archive, boolean isAvailable) {
         await("change of availability", () -> archive.health().isAvailable() == isAvailable);
     }
@@ -145,7 +152,7 @@ class RedisArchiveTest {
                         tenant + OTHER_ID + ":head",
                         tenant + OTHER_ID + ":journal",
                         tenant + "sessions"),
-                new TreeSet<>(redis.keys("*")));
+                keys());
         for (String part : List.of(":head", ":journal", ":images")) {
             long left = redis.pttl(tenant + ID + part);
             assertTrue(left > 500_000 && left <= 1_000_000, part + " lives for " + left);
@@ -172,7 +179,7 @@ class RedisArchiveTest {
         assertEquals(List.of(OTHER_ID), other.ids(OWNER));
         one.delete(OTHER_ID);
         assertEquals(List.of(), other.ids(OWNER));
-        assertEquals(Set.of(), redis.keys("*"));
+        assertEquals(Set.of(), keys());
     }
 
     @Test
@@ -290,7 +297,7 @@ class RedisArchiveTest {
         assertTrue(one.image(ID, 9).isEmpty());
         assertEquals(List.of(), one.images(ID));
         one.setAside(ID, "a test");
-        assertEquals(Set.of(tenant + ID + ":journal:aside"), redis.keys("*"));
+        assertEquals(Set.of(tenant + ID + ":journal:aside"), keys());
         assertEquals(Optional.empty(), other.version(OWNER, ID));
         assertEquals(List.of(), other.ids(OWNER));
     }
@@ -329,7 +336,7 @@ class RedisArchiveTest {
         awaitHealth(one, true);
         assertEquals(Optional.of(version), one.version(OWNER, ID));
         one.delete(ID);
-        assertEquals(Set.of(), redis.keys("*"));
+        assertEquals(Set.of(), keys());
     }
 
     /** A machine that does something else as well may be late now and then, but not always. */
@@ -365,6 +372,24 @@ class RedisArchiveTest {
         } catch (EngineException.ArchiveUnavailable e) {
             return false;
         }
+    }
+
+    @Test
+    void serverIsThereUntilItsKeyHasEndedAndRedisHasAnsweredForAsLong() {
+        String presence = "basalt:1:9372c470eeadd5ec:server:" + one.name();
+        await("sign of the server", () -> redis.exists(presence));
+        long left = redis.pttl(presence);
+        assertTrue(left > 0 && left <= RedisArchive.PRESENCE.toMillis(), "lives for " + left);
+        assertTrue(other.isThere("none"), "it may not have reached Redis yet");
+
+        proxy.become(CutProxy.State.CUT);
+
+        await("end of the server", () -> !other.isThere(one.name()));
+        assertFalse(other.isThere("none"));
+        assertTrue(other.isThere(other.name()));
+        proxy.become(CutProxy.State.WHOLE);
+        await("return of the server", () -> other.isThere(one.name()));
+        assertTrue(one.isThere("none"));
     }
 
     @Test
