@@ -4,8 +4,7 @@ import basalt.engine.EngineException;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
-import java.nio.channels.FileLock;
-import java.nio.channels.OverlappingFileLockException;
+import java.nio.file.AccessDeniedException;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.LinkOption;
@@ -27,9 +26,8 @@ import java.util.regex.Pattern;
 
 /**
  * Sessions in a directory: {@code ID.journal} and {@code ID.COUNT.image}. Files appear whole, by renaming; only
- * journals
- * grow, by one write an entry. What cannot be read is renamed to {@code *.aside}. One process at a time holds the
- * directory, by a lock on its file {@code lock}, so versions are not compared.
+ * journals grow, by one write an entry. What cannot be read is renamed to {@code *.aside}. One process at a time holds
+ * the directory, which each write makes sure of, so versions are not compared.
  *
  * <p>Written data survives the end of the process, however it ends. What a power failure may take is a matter of {@link
  * Durability}; what it tears the checksums inside the files tell.
@@ -40,7 +38,7 @@ public final class DirectoryArchive implements SessionArchive {
     private static final Pattern IMAGE = Pattern.compile("(.+)\\.([0-9]{1,19})\\.image");
 
     private final Path directory;
-    private final FileChannel lockChannel;
+    private final DirectoryLock lock;
     private final Durability durability;
     private final DiskWriter disk = new DiskWriter();
     /** Of each journal with a torn entry that could not be cut off yet: where the entries before it end. */
@@ -51,13 +49,13 @@ public final class DirectoryArchive implements SessionArchive {
     /** Of each session, the bytes of its images by their token counts. */
     private final ConcurrentHashMap<String, ConcurrentSkipListMap<Long, Long>> images = new ConcurrentHashMap<>();
 
-    private DirectoryArchive(Path directory, FileChannel lockChannel, Durability durability, long journalBytesMax) {
+    private DirectoryArchive(Path directory, DirectoryLock lock, Durability durability, long journalBytesMax) {
         journalBytes = new BoundedBytes(
                 journalBytesMax,
                 "The histories of sessions take all the room that there is for them",
                 "delete some sessions, or start the server with more.");
         this.directory = directory;
-        this.lockChannel = lockChannel;
+        this.lock = lock;
         this.durability = durability;
     }
 
@@ -70,23 +68,7 @@ public final class DirectoryArchive implements SessionArchive {
     public static DirectoryArchive open(Path directory, Durability durability, long journalBytesMax) {
         try {
             create(directory);
-            var channel =
-                    FileChannel.open(directory.resolve("lock"), StandardOpenOption.CREATE, StandardOpenOption.WRITE);
-            boolean isHeld = false;
-            try {
-                FileLock lock = channel.tryLock();
-                isHeld = lock != null;
-            } catch (OverlappingFileLockException e) {
-                LOG.log(System.Logger.Level.DEBUG, "event=sessions_locked directory={0}", directory);
-            } finally {
-                if (!isHeld) {
-                    channel.close();
-                }
-            }
-            if (!isHeld) {
-                throw new IOException("another process uses it");
-            }
-            var archive = new DirectoryArchive(directory, channel, durability, journalBytesMax);
+            var archive = new DirectoryArchive(directory, DirectoryLock.open(directory), durability, journalBytesMax);
             archive.removeUnfinished();
             if (durability == Durability.SECOND) {
                 archive.disk.start();
@@ -121,7 +103,16 @@ public final class DirectoryArchive implements SessionArchive {
     }
 
     private static EngineException.ArchiveFailure failure(Path path, String operation, IOException e) {
-        return new EngineException.ArchiveFailure(operation + " " + path + ": " + e.getMessage(), e);
+        return new EngineException.ArchiveFailure(operation + " " + path + ": " + reason(e), e);
+    }
+
+    /** Some exceptions have no message but the file's name. */
+    private static String reason(IOException e) {
+        return switch (e) {
+            case NoSuchFileException gone -> "there is no " + gone.getFile();
+            case AccessDeniedException denied -> "no permission for " + denied.getFile();
+            default -> String.valueOf(e.getMessage());
+        };
     }
 
     private void removeUnfinished() throws IOException {
@@ -219,13 +210,6 @@ public final class DirectoryArchive implements SessionArchive {
         }
     }
 
-    /** Another process may hold the directory since {@link #close}. */
-    private void requireOpen() throws IOException {
-        if (!lockChannel.isOpen()) {
-            throw new IOException("the sessions are closed, as the server ends");
-        }
-    }
-
     /** @param isForced whether the content has to be on the disk before the name, unless nothing ever has */
     private void write(Path path, byte[] bytes, boolean isForced) {
         publish(written(path, bytes, isForced), path);
@@ -236,7 +220,7 @@ public final class DirectoryArchive implements SessionArchive {
         Path unfinished = directory.resolve(path.getFileName() + "." + unfinishedCount.incrementAndGet() + ".new");
         boolean isWritten = false;
         try {
-            requireOpen();
+            lock.require();
             try (var channel = FileChannel.open(unfinished, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE)) {
                 var buffer = ByteBuffer.wrap(bytes);
                 while (buffer.hasRemaining()) {
@@ -260,7 +244,7 @@ public final class DirectoryArchive implements SessionArchive {
     private void publish(Path unfinished, Path path) {
         boolean isDone = false;
         try {
-            requireOpen();
+            lock.require();
             Files.move(unfinished, path, StandardCopyOption.ATOMIC_MOVE);
             isDone = true;
             switch (durability) {
@@ -289,7 +273,7 @@ public final class DirectoryArchive implements SessionArchive {
     }
 
     private FileChannel opened(Path path) throws IOException {
-        requireOpen();
+        lock.require();
         return FileChannel.open(path, StandardOpenOption.WRITE);
     }
 
@@ -403,7 +387,7 @@ public final class DirectoryArchive implements SessionArchive {
     public void copyImage(String fromId, String toId, long tokenCount) {
         Path from = imagePath(fromId, tokenCount);
         try {
-            requireOpen();
+            lock.require();
             if (Files.exists(from)) {
                 Files.createLink(imagePath(toId, tokenCount), from);
                 index(toId).put(tokenCount, Files.size(from));
@@ -429,13 +413,13 @@ public final class DirectoryArchive implements SessionArchive {
 
     @Override
     public void deleteImage(String id, long tokenCount) {
-        index(id).remove(tokenCount);
         delete(imagePath(id, tokenCount));
+        index(id).remove(tokenCount);
     }
 
     private void delete(Path path) {
         try {
-            requireOpen();
+            lock.require();
             Files.deleteIfExists(path);
         } catch (IOException e) {
             throw failure(path, "delete", e);
@@ -464,14 +448,14 @@ public final class DirectoryArchive implements SessionArchive {
 
     @Override
     public void setAsideImage(String id, long tokenCount, String reason) {
-        index(id).remove(tokenCount);
         setAside(imagePath(id, tokenCount), reason);
+        index(id).remove(tokenCount);
     }
 
     private void setAside(Path path, String reason) {
         LOG.log(System.Logger.Level.WARNING, "event=set_aside file={0} reason=\"{1}\"", path, reason);
         try {
-            requireOpen();
+            lock.require();
             Files.move(path, aside(path), StandardCopyOption.REPLACE_EXISTING);
         } catch (IOException e) {
             throw failure(path, "set aside", e);
@@ -482,7 +466,7 @@ public final class DirectoryArchive implements SessionArchive {
     public void close() {
         disk.close();
         try {
-            lockChannel.close();
+            lock.close();
         } catch (IOException e) {
             throw failure(directory, "close", e);
         }

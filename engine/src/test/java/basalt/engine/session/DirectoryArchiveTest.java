@@ -15,6 +15,7 @@ import java.time.Duration;
 import java.util.List;
 import java.util.concurrent.atomic.AtomicBoolean;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.function.Executable;
 import org.junit.jupiter.api.io.TempDir;
 
 class DirectoryArchiveTest {
@@ -101,6 +102,66 @@ class DirectoryArchiveTest {
             createOther(archive, 10);
             assertThrows(EngineException.SessionsFull.class, () -> create(archive));
         }
+    }
+
+    private static void isRefused(Executable write) {
+        var refused = assertThrows(EngineException.ArchiveFailure.class, write);
+        assertTrue(String.valueOf(refused.getMessage()).contains("lock was replaced"), refused.getMessage());
+    }
+
+    /** The lock is of a file, and not of its name. */
+    @Test
+    void processWhoseLockFileWasReplacedWritesNothing() throws IOException {
+        try (var one = DirectoryArchive.open(directory, Durability.OFF)) {
+            create(one);
+            one.putImage("sess_1", 3, JOURNAL);
+            var draft = one.draftImage("sess_1", 4, JOURNAL);
+            Files.delete(directory.resolve("lock"));
+            try (var other = DirectoryArchive.open(directory, Durability.OFF)) {
+                append(other, ENTRY);
+                other.putImage("sess_1", 5, JOURNAL);
+
+                isRefused(() -> append(one, ENTRY));
+                isRefused(() -> create(one));
+                isRefused(() -> createOther(one, 1));
+                isRefused(() -> one.putImage("sess_1", 7, JOURNAL));
+                isRefused(draft::keep);
+                isRefused(() -> one.truncate("sess_1", 1));
+                isRefused(() -> one.copyImage("sess_1", "sess_2", 3));
+                isRefused(() -> one.deleteImage("sess_1", 3));
+                isRefused(() -> one.delete("sess_1"));
+                isRefused(() -> one.setAside("sess_1", "a test"));
+
+                assertArrayEquals(BOTH, journal(other));
+                assertEquals(List.of(3L, 5L), other.images("sess_1"));
+                assertTrue(Files.exists(directory.resolve("sess_1.3.image")));
+            }
+            isRefused(() -> append(one, ENTRY));
+        }
+        try (var next = DirectoryArchive.open(directory, Durability.OFF)) {
+            assertArrayEquals(BOTH, journal(next));
+            assertEquals(List.of(3L, 5L), next.images("sess_1"));
+        }
+    }
+
+    /** As what cleans up after others may do. */
+    @Test
+    void lockFileThatIsOnlyDeletedIsMadeAgainBeforeAnythingIsWritten() throws IOException {
+        Path lock = directory.resolve("lock");
+        try (var archive = DirectoryArchive.open(directory, Durability.OFF)) {
+            create(archive);
+            for (int i = 0; i < 3; i++) {
+                Files.delete(lock);
+
+                append(archive, ENTRY);
+
+                assertTrue(Files.exists(lock));
+                var second = assertThrows(
+                        EngineException.ArchiveFailure.class, () -> DirectoryArchive.open(directory, Durability.OFF));
+                assertTrue(String.valueOf(second.getMessage()).contains("another process uses it"));
+            }
+        }
+        DirectoryArchive.open(directory, Durability.OFF).close();
     }
 
     /** Whoever can make names in the directory does not make the server write elsewhere, nor keep it from starting. */
