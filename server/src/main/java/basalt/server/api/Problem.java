@@ -46,9 +46,11 @@ public record Problem(ProblemCode code, String message, Optional<String> param, 
                 retryable(ProblemCode.SESSIONS_FULL, message, SESSIONS_FULL_RETRY_SECONDS);
             case EngineException.InvalidState e -> of(ProblemCode.INVALID_STATE, message);
             case EngineException.ArchiveFailure e ->
-                of(
-                        ProblemCode.SERVER_ERROR,
-                        "The sessions' directory cannot be read or written; the turn is not kept.");
+                retryable(
+                        ProblemCode.SESSIONS_UNAVAILABLE,
+                        "The sessions' directory cannot be read or written now, so this was not kept; the server's log"
+                                + " says why. Requests without a session can be served.",
+                        SESSIONS_UNAVAILABLE_RETRY_SECONDS);
             case EngineException.ArchiveUnavailable e ->
                 retryable(
                         ProblemCode.SESSIONS_UNAVAILABLE,

@@ -6,7 +6,6 @@ import basalt.engine.Generation;
 import basalt.engine.Usage;
 import basalt.server.api.AnswerWriter;
 import basalt.server.api.ChoiceOutput;
-import basalt.server.api.Problem;
 import basalt.server.api.ProblemException;
 import basalt.server.observe.Metrics;
 import basalt.server.observe.RequestSpan;
@@ -95,7 +94,7 @@ final class GenerationReaders implements AutoCloseable {
                 fail(cancellation.get());
             }
         } catch (EngineException e) {
-            fail(new ProblemException(Problem.of(e)));
+            fail(new ProblemException(ProblemResponses.problem(e)));
         } catch (ProblemException | CloseConnectionException e) {
             fail(e);
         } catch (InterruptedException e) {

@@ -35,9 +35,20 @@ final class ProblemResponses {
             } catch (ProblemException e) {
                 send(request, response, e.problem());
             } catch (EngineException e) {
-                send(request, response, Problem.of(e));
+                send(request, response, problem(e));
             }
         };
+    }
+
+    /** What a client is told of a failure, and the operator of one that only they can mend. */
+    static Problem problem(EngineException failure) {
+        if (failure instanceof EngineException.ArchiveFailure) {
+            LOG.log(
+                    System.Logger.Level.ERROR,
+                    "event=sessions_failed reason=\"{0}\"",
+                    String.valueOf(failure.getMessage()));
+        }
+        return Problem.of(failure);
     }
 
     /** Sends a problem as an answer. */

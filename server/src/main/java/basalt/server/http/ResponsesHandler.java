@@ -253,7 +253,7 @@ final class ResponsesHandler {
                     store().note(tenant, session.get(), StoredResponse.bytes(json, id, asked));
                     isKept.set(true);
                 } catch (EngineException e) {
-                    throw new ProblemException(Problem.of(e));
+                    throw new ProblemException(ProblemResponses.problem(e));
                 }
             }
         }
