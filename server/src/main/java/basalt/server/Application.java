@@ -101,7 +101,7 @@ final class Application implements AutoCloseable {
     private static void stop(FutureTask<HttpServer> listening) {
         try {
             result(listening).close();
-        } catch (StartException | InterruptedException e) {
+        } catch (StartException | InterruptedException | OutOfMemoryError e) { // the start's own failure tells more
             LOG.log(System.Logger.Level.DEBUG, "event=stop_failed reason=\"{0}\"", e.getMessage());
         }
     }
@@ -136,6 +136,9 @@ final class Application implements AutoCloseable {
         try {
             return listening.get();
         } catch (ExecutionException e) {
+            if (e.getCause() instanceof OutOfMemoryError cause) {
+                throw cause;
+            }
             throw new StartException("cannot listen: " + e.getCause(), e);
         }
     }

@@ -16,7 +16,12 @@ import java.util.Set;
 import java.util.regex.Pattern;
 import org.snakeyaml.engine.v2.api.Load;
 import org.snakeyaml.engine.v2.api.LoadSettings;
+import org.snakeyaml.engine.v2.api.lowlevel.Parse;
+import org.snakeyaml.engine.v2.events.CollectionEndEvent;
+import org.snakeyaml.engine.v2.events.CollectionStartEvent;
+import org.snakeyaml.engine.v2.events.Event;
 import org.snakeyaml.engine.v2.exceptions.MarkedYamlEngineException;
+import org.snakeyaml.engine.v2.exceptions.ParserException;
 import org.snakeyaml.engine.v2.exceptions.YamlEngineException;
 
 /**
@@ -33,6 +38,9 @@ final class ConfigSources {
      */
     private static final Pattern SERVICE_LINK =
             Pattern.compile("BASALT_(SERVICE_(HOST|PORT(_.*)?)|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)");
+
+    /** Only the first level has a meaning; what is below is refused by the name of its key. */
+    private static final int YAML_DEPTH_MAX = 50;
 
     private final List<ConfigKey<?>> keys;
     private final Map<String, Given> given = new HashMap<>();
@@ -161,10 +169,12 @@ final class ConfigSources {
     }
 
     private static Map<?, ?> yaml(Path file) {
+        var settings = LoadSettings.builder().setLabel(file.toString()).build();
         Object document;
         try {
-            document = new Load(LoadSettings.builder().setLabel(file.toString()).build())
-                    .loadFromString(Files.readString(file));
+            String text = Files.readString(file);
+            requireShallow(text, settings);
+            document = new Load(settings).loadFromString(text);
         } catch (IOException | YamlEngineException e) {
             throw unreadable(file, e);
         }
@@ -175,6 +185,17 @@ final class ConfigSources {
             return map;
         }
         throw new StartException(file + ": must be lines of key: value");
+    }
+
+    /** The library reads what is nested by calling itself, until the stack is full. */
+    private static void requireShallow(String text, LoadSettings settings) {
+        int depth = 0;
+        for (Event event : new Parse(settings).parseString(text)) {
+            if (event instanceof CollectionStartEvent && ++depth > YAML_DEPTH_MAX) {
+                throw new ParserException("is nested too deeply", event.getStartMark());
+            }
+            depth -= event instanceof CollectionEndEvent ? 1 : 0;
+        }
     }
 
     private static StartException unreadable(Path file, Exception e) {

@@ -23,12 +23,17 @@ public final class Main {
 
     /** Runs a subcommand and returns the exit code. Failures are one line on {@code err}. */
     static int run(List<String> args, PrintStream out, PrintStream err) throws InterruptedException {
+        return run(args, LoadedModel::load, out, err);
+    }
+
+    static int run(List<String> args, LoadedModel.Loader loader, PrintStream out, PrintStream err)
+            throws InterruptedException {
         boolean isNamed = !args.isEmpty() && !args.getFirst().startsWith("--");
         String command = isNamed ? args.getFirst() : "serve";
         List<String> rest = isNamed ? args.subList(1, args.size()) : args;
         try {
             return switch (command) {
-                case "serve" -> serve(rest, out);
+                case "serve" -> serve(rest, loader, out);
                 case "checkpoint" -> CheckpointCommand.run(rest, out);
                 case "health" -> HealthCommand.run(rest, System.getenv(), out);
                 case "generate" -> GenerateCommand.run(rest, System.getenv(), home(), out);
@@ -41,6 +46,10 @@ public final class Main {
         } catch (StartException | EngineException e) {
             err.println("basalt: " + e.getMessage());
             return 1;
+        } catch (OutOfMemoryError e) { // wherever; what was being made is dropped by now
+            err.println("basalt: a heap of " + (Runtime.getRuntime().maxMemory() >> 20)
+                    + " MB does not hold all that is to be loaded: raise it (-Xmx), or use a machine with more memory");
+            return 1;
         }
     }
 
@@ -49,7 +58,8 @@ public final class Main {
         return Path.of(System.getProperty("basalt.home", "."));
     }
 
-    private static int serve(List<String> args, PrintStream out) throws InterruptedException {
+    private static int serve(List<String> args, LoadedModel.Loader loader, PrintStream out)
+            throws InterruptedException {
         if (args.contains("--help")) {
             out.println("Usage: basalt serve [OPTIONS]\n\nServes a model over HTTP. Options, with [defaults]:\n");
             out.print(ConfigKeys.help());
@@ -58,7 +68,7 @@ public final class Main {
         ServerConfig config = ServerConfig.load(args, System.getenv(), home());
         installLogs(config.logs());
         StartCache.warnIfUnused();
-        Application application = Application.start(config, LoadedModel::load);
+        Application application = Application.start(config, loader);
         var stopped = new CountDownLatch(1);
         Runtime.getRuntime().addShutdownHook(new Thread(() -> stop(application, stopped), "drain"));
         out.println("Serving " + config.modelName() + " on " + application.url());

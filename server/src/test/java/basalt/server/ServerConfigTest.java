@@ -233,6 +233,19 @@ class ServerConfigTest {
     }
 
     @Test
+    void filesNestedWithoutEndAreNamed() throws IOException {
+        for (String text : List.of(
+                "host: " + "[".repeat(20_000),
+                "host: " + "[".repeat(20_000) + "]".repeat(20_000),
+                "{a: ".repeat(20_000) + "}".repeat(20_000),
+                "- ".repeat(20_000))) {
+            Path file = Files.writeString(folder.resolve("deep.yaml"), text);
+
+            assertTrue(failure(Map.of(), "--config", file.toString()).endsWith("is nested too deeply in line 1"));
+        }
+    }
+
+    @Test
     void apiKeysThatAreNoneDoNotOpenTheServer() {
         for (String none : new String[] {",", " ", " , ,"}) {
             assertTrue(failure(Map.of(), "--api-keys", none).contains("--api-keys: holds no key"), none);

@@ -32,9 +32,13 @@ class StartIT {
     private Path folder;
 
     private static String failure(String... args) throws InterruptedException {
+        return failure(LoadedModel::load, args);
+    }
+
+    private static String failure(LoadedModel.Loader loader, String... args) throws InterruptedException {
         var err = new ByteArrayOutputStream();
         var out = new PrintStream(new ByteArrayOutputStream(), true, StandardCharsets.UTF_8);
-        int exitCode = Main.run(List.of(args), out, new PrintStream(err, true, StandardCharsets.UTF_8));
+        int exitCode = Main.run(List.of(args), loader, out, new PrintStream(err, true, StandardCharsets.UTF_8));
         String line = err.toString(StandardCharsets.UTF_8);
         assertTrue(exitCode != 0, line);
         assertEquals(1, line.lines().count(), line);
@@ -125,6 +129,19 @@ class StartIT {
         String line = serveFailure("--slots", "1000000");
 
         assertTrue(line.contains("use at most"), line);
+    }
+
+    @Test
+    void memoryThatEndsAnywhere() throws InterruptedException {
+        String line = failure(
+                config -> {
+                    throw new OutOfMemoryError("Java heap space");
+                },
+                "serve",
+                "--port",
+                "0");
+
+        assertTrue(line.contains("raise it (-Xmx)"), line);
     }
 
     @Test
