@@ -7,11 +7,17 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import basalt.server.fixture.WordTokenizer;
+import java.io.IOException;
+import java.lang.management.ManagementFactory;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
 import org.junit.jupiter.api.Assertions;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
@@ -118,6 +124,54 @@ class JinjaTemplateTest {
         Assertions.assertTimeoutPreemptively(
                 Duration.ofSeconds(60),
                 () -> assertThrows(ChatTemplateException.class, () -> render(source, user("a"))));
+    }
+
+    @Test
+    void templateThatTakesLongIsEndedInTime() {
+        String endless = "{% for i in range(9999) %}{% for j in range(9999) %}{% for k in range(9999) %}{% endfor %}"
+                + "{% endfor %}{% endfor %}";
+        long began = System.nanoTime();
+
+        var failure = assertThrows(ChatTemplateException.class, () -> render(endless, user("a")));
+
+        assertEquals("The chat template takes longer than 2 s.", failure.getMessage());
+        long seconds = Duration.ofNanos(System.nanoTime() - began).toSeconds();
+        assertTrue(seconds < 30, "ended after " + seconds + " s");
+    }
+
+    /** In a process of its own, where nothing was loaded before. */
+    @Test
+    void loadingTheLibraryTakesNoTimeOfTheFirstChat(@TempDir Path folder) throws Exception {
+        Path counts = folder.resolve("counts");
+        Process process = new ProcessBuilder(
+                        Path.of(System.getProperty("java.home"), "bin", "java").toString(),
+                        "-cp",
+                        System.getProperty("java.class.path"),
+                        FirstChat.class.getName(),
+                        counts.toString())
+                .redirectErrorStream(true)
+                .start();
+        String text = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+
+        assertEquals(0, process.waitFor(), text);
+        var classes = Files.readAllLines(counts);
+        assertTrue(Integer.parseInt(classes.get(0)) > 1_000, "made and used with " + classes);
+        assertTrue(Integer.parseInt(classes.get(1)) < 200, "made and used with " + classes);
+    }
+
+    /** Writes how many classes were loaded to make a template, and to use it first. */
+    static final class FirstChat {
+        private FirstChat() {}
+
+        public static void main(String[] args) throws IOException {
+            var loading = ManagementFactory.getClassLoadingMXBean();
+            int before = loading.getLoadedClassCount();
+            var template = JinjaTemplateGoldenTest.template(JinjaTemplateGoldenTest.resource("llama2.jinja"));
+            int made = loading.getLoadedClassCount();
+            template.encode(List.of(user("a")), ChatTemplate.Opening.NEW_MESSAGE, TOKENIZER);
+            int used = loading.getLoadedClassCount();
+            Files.writeString(Path.of(args[0]), (made - before) + "\n" + (used - made) + "\n");
+        }
     }
 
     @Test
