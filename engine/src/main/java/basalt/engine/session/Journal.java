@@ -21,6 +21,7 @@ final class Journal {
     private static final byte REWIND = 3;
     private static final byte NOTE = 4;
     private static final byte LASTING_NOTE = 5;
+    private static final byte DROPPED = 6;
     private static final int TEXT_BYTES_MAX = 4_096;
 
     private Journal() {}
@@ -47,6 +48,9 @@ final class Journal {
 
         /** The session went back. */
         record Rewound(long millis, long tokenCount) implements Entry {}
+
+        /** What turns amounted to that were taken back and are no longer here; less where more is here than was. */
+        record Dropped(long turnCount, long promptTokens, long answerTokens) implements Entry {}
 
         /**
          * What the owner wants to know of it; the last one counts.
@@ -92,6 +96,8 @@ final class Journal {
             }
             case Entry.Rewound(var millis, var count) ->
                 buffer(REWIND, 2 * Long.BYTES).putLong(millis).putLong(count);
+            case Entry.Dropped(var turns, var prompts, var answers) ->
+                buffer(DROPPED, 3 * Long.BYTES).putLong(turns).putLong(prompts).putLong(answers);
             case Entry.Noted(var note, var isLasting) ->
                 buffer(isLasting ? LASTING_NOTE : NOTE, note.length).put(note);
         };
@@ -101,6 +107,15 @@ final class Journal {
         crc.update(all, FRAME_BYTES, all.length - FRAME_BYTES);
         ByteBuffer.wrap(all).putInt(all.length - FRAME_BYTES).putInt((int) crc.getValue());
         return all;
+    }
+
+    /** About how many bytes an entry takes. */
+    static long byteCount(Entry entry) {
+        return switch (entry) {
+            case Entry.Turned turn -> FRAME_BYTES + 17 + (long) Integer.BYTES * turn.tokens().length;
+            case Entry.Noted noted -> FRAME_BYTES + 1 + noted.note().length;
+            case Entry.Head _, Entry.Base _, Entry.Rewound _, Entry.Dropped _ -> 4 * FRAME_BYTES;
+        };
     }
 
     private static ByteBuffer buffer(byte type, int bodyBytes) {
@@ -186,6 +201,7 @@ final class Journal {
                     yield new Entry.Turned(millis, promptCount, tokens);
                 }
                 case REWIND -> new Entry.Rewound(in.getLong(), in.getLong());
+                case DROPPED -> new Entry.Dropped(in.getLong(), in.getLong(), in.getLong());
                 case NOTE, LASTING_NOTE -> {
                     var note = new byte[in.remaining()];
                     in.get(note);

@@ -58,6 +58,11 @@ final class SessionLog {
                 usedMillis = millis;
                 ends.removeIf(later -> later > end);
             }
+            case Journal.Entry.Dropped(var turns, var prompts, var answers) -> {
+                turnCount += turns;
+                promptTokens += prompts;
+                answerTokens += answers;
+            }
             case Journal.Entry.Noted(var text, var isLasting) -> {
                 note = Optional.of(text);
                 isNoteLasting = isLasting;
@@ -133,6 +138,11 @@ final class SessionLog {
     /** What the owner wants to know of it. */
     Optional<byte[]> note() {
         return note;
+    }
+
+    /** The same, as it was written down. */
+    Optional<Journal.Entry> lastNote() {
+        return note.map(text -> new Journal.Entry.Noted(text, isNoteLasting));
     }
 
     /** When it was last changed. */

@@ -223,10 +223,9 @@ public final class SessionStore implements AutoCloseable {
     }
 
     /**
-     * Makes copies of a session. If a turn of it runs, they are taken at its current token.
+     * Makes copies of a session, and returns their ids. If a turn of it runs, they are taken at its current token.
      *
      * @param count how many, at most {@value #FORKS_MAX}
-     * @return ids of the copies
      * @throws EngineException.SessionNotFound if there is none, or another's
      * @throws EngineException.SessionsFull if there is no room for so many
      */
@@ -311,7 +310,8 @@ public final class SessionStore implements AutoCloseable {
         var session = table.lock(owner, id);
         try {
             requireIdle(session);
-            var log = loader.log(id);
+            var entries = loader.entries(id);
+            var log = new SessionLog(entries);
             if (tokenCount < log.firstCount() || tokenCount > log.tokenCount()) {
                 throw new EngineException.InvalidRequest(
                         "tokens",
@@ -319,8 +319,8 @@ public final class SessionStore implements AutoCloseable {
                                 + tokenCount);
             }
             var state = loader.rewound(load(session), id, log, tokenCount);
-            byte[] entry = Journal.bytes(new Journal.Entry.Rewound(millis.getAsLong(), tokenCount));
-            session.version(archive.append(id, session.version(), entry));
+            var entry = new Journal.Entry.Rewound(millis.getAsLong(), tokenCount);
+            session.version(CompactJournal.append(archive, session, entries, entry));
             session.beginEpoch();
             for (long at : archive.images(id)) {
                 if (at > tokenCount) {
