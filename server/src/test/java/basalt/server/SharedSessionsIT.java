@@ -15,6 +15,11 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.logging.Handler;
+import java.util.logging.Level;
+import java.util.logging.LogRecord;
+import java.util.logging.Logger;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -126,6 +131,37 @@ class SharedSessionsIT {
         text(other.complete(turn(alone, "a", 5)));
         assertEquals(kept, text(other.complete(turn(alone, "c", 5))));
         assertEquals(text(other.complete(turn(alone, "d", 9))), text(one.complete(turn(id, "d", 9))));
+    }
+
+    /** As happens all the time; an operator is not to look for what is not lost. */
+    @Test
+    void stateOfASessionDeletedElsewhereIsDroppedInSilence() {
+        var failures = new CopyOnWriteArrayList<String>();
+        var handler = new Handler() {
+            @Override
+            public void publish(LogRecord message) {
+                if (message.getLevel().intValue() >= Level.WARNING.intValue()) {
+                    failures.add(message.getMessage());
+                }
+            }
+
+            @Override
+            public void flush() {}
+
+            @Override
+            public void close() {}
+        };
+        var logger = Logger.getLogger("basalt.engine.session");
+        logger.addHandler(handler);
+        try (var leaving = serve(redis.url())) {
+            String id = create(leaving);
+            text(leaving.complete(turn(id, "a", 5)));
+            other.send("DELETE", "/v1/sessions/" + id, "", Map.of());
+        } finally {
+            logger.removeHandler(handler);
+        }
+
+        assertEquals(List.of(), failures);
     }
 
     @Test

@@ -7,6 +7,7 @@ import java.util.Collection;
 import java.util.Comparator;
 import java.util.LinkedHashSet;
 import java.util.List;
+import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.TimeUnit;
@@ -227,9 +228,13 @@ final class ImageKeeper implements AutoCloseable {
 
     /** But for the one that the journal builds on. */
     private void deleteImages(Session session, List<Long> images) {
-        byte[] journal = archive.journal(session.id)
-                .orElseThrow(() -> new EngineException.InvalidState("session " + session.id + " lost its journal"));
-        var log = new SessionLog(Journal.read(journal).entries());
+        Optional<byte[]> journal = archive.journal(session.id);
+        if (journal.isEmpty() && archive instanceof SharedArchive) {
+            return; // another process has dropped it, or its life is over
+        }
+        var log = new SessionLog(Journal.read(journal.orElseThrow(
+                        () -> new EngineException.InvalidState("session " + session.id + " lost its journal")))
+                .entries());
         for (long at : images) {
             if (!log.hasBase() || at != log.firstCount()) {
                 archive.deleteImage(session.id, at);

@@ -218,8 +218,9 @@ final class Answers {
         try {
             writer.writeFailure(new JsonBuffer(), problem);
         } catch (ProblemException e) {
+            boolean isDropped = e.problem().code() == ProblemCode.SESSION_NOT_FOUND; // nobody wants to know
             LOG.log(
-                    System.Logger.Level.ERROR,
+                    isDropped ? System.Logger.Level.DEBUG : System.Logger.Level.ERROR,
                     "event=answer_lost code={0}",
                     e.problem().code().code());
         }
