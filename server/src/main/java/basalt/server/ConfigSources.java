@@ -134,6 +134,9 @@ final class ConfigSources {
             if (name.equals("config")) {
                 throw new StartException(origin + ": a file names no other; give --config or BASALT_CONFIG");
             }
+            if (value.toString().indexOf('\0') >= 0) { // which no path can have, nor a flag or a variable
+                throw new StartException(origin + ": must not have the character NUL");
+            }
             given.put(known(name.toString(), origin, ""), new Given(value.toString(), origin));
         });
     }

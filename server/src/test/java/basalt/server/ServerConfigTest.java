@@ -220,9 +220,11 @@ class ServerConfigTest {
         Path unknown = Files.writeString(folder.resolve("unknown.yaml"), "portt: 1\n");
         Path twice = Files.writeString(folder.resolve("twice.yaml"), "port: 1\nport: 2\n");
         Path list = Files.writeString(folder.resolve("list.yaml"), "- port\n");
+        Path unnameable = Files.writeString(folder.resolve("nul.yaml"), "model: \"a\\0b\"\n");
 
         assertTrue(failure(Map.of(), "--config", "/no/such/file.yaml").contains("no such file"));
         assertTrue(failure(Map.of(), "--config", nested.toString()).contains("must be one value"));
+        assertTrue(failure(Map.of(), "--config", unnameable.toString()).contains("model: must not have"));
         assertTrue(failure(Map.of(), "--config", unknown.toString()).contains("the nearest is port"));
         assertTrue(
                 failure(Map.of(), "--config", twice.toString()).contains("duplicate"),

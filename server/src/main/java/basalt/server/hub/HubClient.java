@@ -121,9 +121,8 @@ final class HubClient {
     private static URI redirect(URI from, @Nullable String location) {
         try {
             URI to = from.resolve(location == null ? "" : location);
-            boolean isWeb = "https".equals(to.getScheme())
-                    || ("http".equals(to.getScheme()) && "http".equals(from.getScheme()));
-            if (isWeb && to.getHost() != null && location != null) {
+            boolean isSafer = "https".equals(to.getScheme()) || "http".equals(from.getScheme());
+            if (isSafer && HubSettings.isWeb(to) && location != null) {
                 return to;
             }
         } catch (IllegalArgumentException e) {

@@ -21,6 +21,7 @@ import java.util.regex.Pattern;
  */
 public record HubSettings(URI endpoint, Path cache, Optional<String> token, boolean isOffline) {
     private static final String ENDPOINT = "https://huggingface.co";
+    private static final int PORT_MAX = 65_535;
     private static final Pattern TOKEN = Pattern.compile("[A-Za-z0-9._~+/=-]*");
 
     /**
@@ -66,17 +67,23 @@ public record HubSettings(URI endpoint, Path cache, Optional<String> token, bool
     private static URI address(String text) {
         try {
             var address = new URI(text.replaceFirst("/+$", ""));
-            boolean isWeb = "http".equals(address.getScheme()) || "https".equals(address.getScheme());
             boolean isPlain = address.getRawQuery() == null
                     && address.getRawFragment() == null
                     && address.getRawUserInfo() == null;
-            if (isWeb && isPlain && address.getHost() != null) {
+            if (isPlain && isWeb(address)) {
                 return address;
             }
         } catch (URISyntaxException e) {
             // Said below.
         }
         throw new HubException("the hub's address \"" + text + "\" must be like " + ENDPOINT);
+    }
+
+    /** Whether an address can be asked by http or https. */
+    static boolean isWeb(URI address) {
+        return ("http".equals(address.getScheme()) || "https".equals(address.getScheme()))
+                && address.getHost() != null
+                && address.getPort() <= PORT_MAX;
     }
 
     private static Optional<String> token(Map<String, String> environment, Path home) {

@@ -86,6 +86,7 @@ class HubIdTest {
                 "http://hub/?a=b",
                 "http://hub/#a",
                 "http://a:b@hub",
+                "http://hub:99999",
                 "a b"
             })
     void endpointThatIsNoPlainAddressIsRefused(String endpoint) {

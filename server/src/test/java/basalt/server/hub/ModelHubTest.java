@@ -176,6 +176,16 @@ class ModelHubTest {
         assertEquals(Optional.empty(), hub.tokenAtStore);
     }
 
+    @ParameterizedTest
+    @ValueSource(
+            strings = {"/api/models/owner/name", "file:///etc/passwd", "http://127.0.0.1:99999/", "http://", "a b"})
+    void redirectsThatLeadNowhereAreRefused(String location) {
+        hub.elsewhere = Optional.of(location);
+
+        assertTrue(failure(ID, false).contains("redirects"));
+        assertTrue(hub.requests.size() <= 6, () -> hub.requests + " were asked");
+    }
+
     @Test
     void overloadedHubIsAskedAgain() throws Exception {
         hub.nextStatuses.addAll(List.of(503, 429));
