@@ -29,6 +29,7 @@ final class TurnRecord {
     private boolean isSpareSet;
     private @Nullable TextCut end;
     private ResidentSlots.@Nullable Resident left;
+    private boolean isOver;
 
     /**
      * A copy of the state of a running or ended turn.
@@ -103,6 +104,15 @@ final class TurnRecord {
 
     void left(ResidentSlots.Resident value) {
         left = value;
+    }
+
+    /** Whether its state is being saved, or is, or there is none; or it has failed. */
+    boolean isOver() {
+        return isOver || outcome.isDone();
+    }
+
+    void over() {
+        isOver = true;
     }
 
     /** The state at the end, empty if the turn was dropped. */

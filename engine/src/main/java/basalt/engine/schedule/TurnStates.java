@@ -124,7 +124,7 @@ final class TurnStates {
     /** Whether {@link #end} would wait for nothing now; if it would, {@link #nextEnded} has the choice later. */
     boolean canEnd(Sequence sequence) {
         var turn = sequence.group().turn();
-        boolean leaves = turn != null && turn.end() != null && !turn.outcome().isDone();
+        boolean leaves = turn != null && turn.end() != null && !turn.isOver();
         boolean canEnd = (!leaves && !keepsAtEnd(sequence)) || canSave();
         if (!canEnd) {
             ended.add(sequence);
@@ -154,7 +154,8 @@ final class TurnStates {
         if (turn == null) {
             return 0;
         }
-        if (!turn.outcome().isDone()) {
+        if (!turn.isOver()) {
+            turn.over();
             turn.endFork();
             end(sequence, turn);
         }

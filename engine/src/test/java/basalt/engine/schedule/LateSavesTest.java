@@ -13,6 +13,7 @@ import basalt.engine.backend.fake.FakeBackend;
 import basalt.engine.state.PrefixCache;
 import basalt.engine.state.PrefixUse;
 import basalt.engine.state.SessionState;
+import java.util.ArrayDeque;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 
@@ -61,6 +62,22 @@ class LateSavesTest {
         assertEquals(
                 expected().state().history(),
                 turn.outcome().orElseThrow().state().history());
+    }
+
+    @Test
+    void turnWithoutAnAnswerLeavesItsStateHoweverLateItIsSaved() throws Exception {
+        var saves = new ArrayDeque<Runnable>();
+        backend.saveLate(saves::add);
+        var turn = engine.resume(SessionState.EMPTY, GenerationRequest.of(new int[] {1, 2, 3}, 0));
+        finish(turn);
+        engine.turn(3);
+        assertEquals(1, saves.size());
+
+        saves.remove().run();
+
+        var left = turn.outcome().orElseThrow().state();
+        assertEquals(3, left.tokenCount());
+        assertTrue(left.consumedCount() > 0, "the state is lost: the next turn would read all of it again");
     }
 
     @Test
