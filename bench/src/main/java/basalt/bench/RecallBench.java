@@ -108,8 +108,13 @@ final class RecallBench {
         FORK
     }
 
-    /** A question and what came back; {@code tokens} are those of directory and question. */
-    private record Answered(RecallQuestion question, boolean isRight, int tokens) {}
+    /**
+     * A question and what came back.
+     *
+     * @param tokens of directory and question
+     * @param cachedTokens of those, what a state had read before
+     */
+    private record Answered(RecallQuestion question, boolean isRight, int tokens, int cachedTokens) {}
 
     /** Runs; false if a share is lower than it must be. */
     boolean run() {
@@ -126,11 +131,15 @@ final class RecallBench {
         out.printf(Locale.ROOT, "%8s %8s %10s%n", "pairs", "right", "95 % +-");
         var byPairs = new TreeMap<Integer, RecallCount>();
         var byDistance = new TreeMap<Integer, RecallCount>();
+        int askedCount = 0;
+        int resumedCount = 0;
         boolean isEnough = true;
         for (int i = 0; i < pairs.length; i++) {
             var count = byPairs.computeIfAbsent(pairs[i], p -> new RecallCount());
             for (var answered : ask(model, pairs[i], questions, sentences)) {
                 count.add(answered.isRight);
+                askedCount++;
+                resumedCount += answered.cachedTokens > 0 ? 1 : 0;
                 int distance = (int) (answered.tokens * answered.question.shareAfter());
                 byDistance
                         .computeIfAbsent(Integer.highestOneBit(Math.max(distance, 1)), d -> new RecallCount())
@@ -141,6 +150,13 @@ final class RecallBench {
         }
         out.printf(Locale.ROOT, "%8s %8s %10s   tokens from the pair to the question%n", "tokens", "right", "95 % +-");
         byDistance.forEach((distance, count) -> print(distance + "+", count));
+        if (way != Way.PROMPT) {
+            out.printf(
+                    Locale.ROOT,
+                    "%d of %d questions went on from the state of their session; for the others it was read again%n",
+                    resumedCount,
+                    askedCount);
+        }
         writeJson(byPairs, byDistance);
         return isEnough;
     }
@@ -180,7 +196,7 @@ final class RecallBench {
     private List<Answered> ask(String model, List<RecallQuestion> asked) throws IOException {
         var first = asked.getFirst();
         return switch (way) {
-            case PROMPT -> List.of(complete(api, request(model, first.prompt()), first, 0));
+            case PROMPT -> List.of(complete(api, request(model, first.prompt()), first));
             case MOVE -> List.of(askMoved(model, first));
             case FORK -> askForks(model, asked);
         };
@@ -193,8 +209,7 @@ final class RecallBench {
         api.json("DELETE", path, "");
         JsonNode moved = other.json("POST", "/v1/sessions", "{}");
         other.bytes("PUT", path(moved) + "/state", state);
-        var answered =
-                turn(other, model, moved, question, session.path("tokens").asInt());
+        var answered = turn(other, model, moved, question);
         other.json("DELETE", path(moved), "");
         return answered;
     }
@@ -206,8 +221,7 @@ final class RecallBench {
         api.json("DELETE", path(session), "");
         var answered = new ArrayList<Answered>();
         for (int i = 0; i < asked.size(); i++) {
-            int tokens = session.path("tokens").asInt();
-            answered.add(turn(api, model, forks.path(i), asked.get(i), tokens));
+            answered.add(turn(api, model, forks.path(i), asked.get(i)));
         }
         for (JsonNode fork : forks) {
             api.json("DELETE", path(fork), "");
@@ -225,12 +239,12 @@ final class RecallBench {
         return "/v1/sessions/" + session.path("id").asText();
     }
 
-    /** Asks a session that has read so many tokens. */
-    private static Answered turn(Api where, String model, JsonNode session, RecallQuestion question, int tokensBefore)
+    /** Asks a session that has read the directory. */
+    private static Answered turn(Api where, String model, JsonNode session, RecallQuestion question)
             throws IOException {
         var request =
                 request(model, question.ask()).put("session", session.path("id").asText());
-        return complete(where, request, question, tokensBefore);
+        return complete(where, request, question);
     }
 
     private static ObjectNode request(String model, String prompt) {
@@ -243,12 +257,13 @@ final class RecallBench {
         return request;
     }
 
-    private static Answered complete(Api where, ObjectNode request, RecallQuestion question, int tokensBefore)
-            throws IOException {
+    private static Answered complete(Api where, ObjectNode request, RecallQuestion question) throws IOException {
         JsonNode answer = where.json("POST", "/v1/completions", request.toString());
         String text = answer.path("choices").path(0).path("text").asText();
-        int tokens = tokensBefore + answer.path("usage").path("prompt_tokens").asInt();
-        return new Answered(question, text.strip().equals(question.answer()), tokens);
+        JsonNode usage = answer.path("usage"); // what the session has read is in it
+        int cached = usage.path("prompt_tokens_details").path("cached_tokens").asInt();
+        boolean isRight = text.strip().equals(question.answer());
+        return new Answered(question, isRight, usage.path("prompt_tokens").asInt(), cached);
     }
 
     private void writeJson(Map<Integer, RecallCount> byPairs, Map<Integer, RecallCount> byDistance) {

@@ -39,14 +39,14 @@ class RecallBenchTest {
     }
 
     @Test
-    void movedAndForkedQuestionsCountTheTokensOfTheirSession() throws IOException {
-        double tokens = 1_000 + 5_000;
-        var bucket = Integer.highestOneBit(
-                        (int) (tokens * RecallQuestion.of(1, 0, 8, 0).shareAfter())) + "+";
+    void movedAndForkedQuestionsCountTheTokensOfTheirSessionOnce() throws IOException {
+        double tokens = 1_000 * RecallQuestion.of(1, 0, 8, 0).shareAfter();
+        var bucket = Integer.highestOneBit((int) tokens) + "+";
         try (var other = server(" " + RIGHT)) {
             assertTrue(run(" " + RIGHT, "--way", "move", "--to", other.uri().toString(), "--at-least", "1"));
         }
         assertTrue(out.toString(StandardCharsets.UTF_8).contains(bucket), out::toString);
+        assertTrue(out.toString(StandardCharsets.UTF_8).contains("1 of 1 questions went on"), out::toString);
         out.reset();
         assertTrue(run(" " + RIGHT, "--way", "fork", "--at-least", "1"));
         assertTrue(out.toString(StandardCharsets.UTF_8).contains(bucket), out::toString);
@@ -93,8 +93,8 @@ class RecallBenchTest {
     }
 
     private static CannedServer server(String text) throws IOException {
-        var body = "{\"data\":[{\"id\":\"m\"}],\"id\":\"s\",\"tokens\":5000,\"choices\":[{\"text\":\"" + text
-                + "\"}],\"usage\":{\"prompt_tokens\":1000}}";
+        var body = "{\"data\":[{\"id\":\"m\"}],\"id\":\"s\",\"tokens\":1000,\"choices\":[{\"text\":\"" + text
+                + "\"}],\"usage\":{\"prompt_tokens\":1000,\"prompt_tokens_details\":{\"cached_tokens\":900}}}";
         return new CannedServer("HTTP/1.1 200 OK\r\nContent-Length: " + body.length() + "\r\n\r\n" + body);
     }
 

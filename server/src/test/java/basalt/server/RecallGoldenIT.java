@@ -67,8 +67,9 @@ class RecallGoldenIT {
     void answersAreThoseOfTheTrainingScript() {
         int rightCount = 0;
         for (JsonNode golden : cases) {
-            String text =
-                    answer(server, golden, request(golden, golden.path("prompt").asText()));
+            String text = check(
+                    golden,
+                    complete(server, request(golden, golden.path("prompt").asText())));
             rightCount += text.startsWith(" " + golden.path("number").asText()) ? 1 : 0;
         }
 
@@ -84,7 +85,7 @@ class RecallGoldenIT {
                 String moved = create(other, TestServer.JSON.createObjectNode());
                 state(client, other, "PUT", moved, state);
 
-                answer(other, golden, request(golden, ask(golden)).put("session", moved));
+                answerFromState(other, golden, moved);
             }
         }
     }
@@ -99,8 +100,7 @@ class RecallGoldenIT {
             assertEquals(FORKS, forks.size());
 
             for (JsonNode fork : forks) {
-                String id = fork.path("id").asText();
-                answer(server, golden, request(golden, ask(golden)).put("session", id));
+                answerFromState(server, golden, fork.path("id").asText());
             }
         }
     }
@@ -134,12 +134,25 @@ class RecallGoldenIT {
                 .put("return_token_ids", true);
     }
 
-    /** Checks the tokens of an answer; its text. */
-    private static String answer(TestServer where, JsonNode golden, ObjectNode request) {
+    /** Checks a session's answer, and that it comes from its state: the directory read again would answer as well. */
+    private static void answerFromState(TestServer where, JsonNode golden, String session) {
+        JsonNode answer = complete(where, request(golden, ask(golden)).put("session", session));
+
+        check(golden, answer);
+        var usage = answer.path("usage").path("prompt_tokens_details");
+        assertTrue(usage.path("cached_tokens").asInt() > 0, answer::toString);
+    }
+
+    private static JsonNode complete(TestServer where, ObjectNode request) {
         var answer = where.complete(request.toString());
         assertEquals(200, answer.status(), answer.body());
-        JsonNode choice = answer.json().path("choices").path(0);
-        assertTrue(choice.has("token_ids"), answer.body());
+        return answer.json();
+    }
+
+    /** Checks the tokens of an answer; its text. */
+    private static String check(JsonNode golden, JsonNode answer) {
+        JsonNode choice = answer.path("choices").path(0);
+        assertTrue(choice.has("token_ids"), answer::toString);
         assertEquals(
                 golden.path("token_ids"),
                 choice.path("token_ids"),
