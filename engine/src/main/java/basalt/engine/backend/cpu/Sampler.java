@@ -30,6 +30,7 @@ final class Sampler {
     private final float[] scores; // [N padded]: logits after penalties and bias
     private final float[] weights = new float[LANES]; // one vector of w
     private final PhiloxBlock philox = new PhiloxBlock();
+    private final float[] noise = new float[PhiloxBlock.IDS]; // of one block of ids, exponential and then Gumbel
     private final CandidateHeap heap;
 
     Sampler(int vocabSize) {
@@ -110,15 +111,18 @@ final class Sampler {
     }
 
     private int drawFromAll(RowSampling sampling, float[] values, int at, float inverse, long position) {
+        FloatVector scale = VectorOps.broadcast(inverse);
         FloatVector best = VectorOps.broadcast(Float.NEGATIVE_INFINITY);
         IntVector bestIds = IntVector.broadcast(INTS, 0);
         int whole = vocabSize / PhiloxBlock.IDS * PhiloxBlock.IDS;
         for (int id = 0; id < whole; id += PhiloxBlock.IDS) {
             philox.fill(sampling.seed(), sampling.choice(), position, id);
+            fillExponentials();
+            fillGumbels();
             for (int i = 0; i < PhiloxBlock.IDS; i += LANES) {
-                FloatVector gumbel = VectorOps.gumbel(IntVector.fromArray(INTS, philox.words, i));
+                FloatVector gumbel = FloatVector.fromArray(FLOATS, noise, i);
                 FloatVector score =
-                        FloatVector.fromArray(FLOATS, values, at + id + i).fma(VectorOps.broadcast(inverse), gumbel);
+                        FloatVector.fromArray(FLOATS, values, at + id + i).fma(scale, gumbel);
                 VectorMask<Float> isBetter = score.compare(VectorOperators.GT, best);
                 best = best.blend(score, isBetter);
                 bestIds = bestIds.blend(LANE_IDS.add(id + i), isBetter.cast(INTS));
@@ -142,6 +146,19 @@ final class Sampler {
             }
         }
         return bestId;
+    }
+
+    /** Apart from the next one, as {@link VectorOps#exponential} says. */
+    private void fillExponentials() {
+        for (int i = 0; i < PhiloxBlock.IDS; i += LANES) {
+            VectorOps.exponential(IntVector.fromArray(INTS, philox.words, i)).intoArray(noise, i);
+        }
+    }
+
+    private void fillGumbels() {
+        for (int i = 0; i < PhiloxBlock.IDS; i += LANES) {
+            VectorOps.log(FloatVector.fromArray(FLOATS, noise, i)).neg().intoArray(noise, i);
+        }
     }
 
     private static float score(RowSampling sampling, float logit, float inverse, long position, int id) {

@@ -70,8 +70,11 @@ final class VectorOps {
         return exponent.fma(broadcast(FloatMath.LN2_HIGH), f.add(y));
     }
 
-    /** {@link FloatMath#gumbel} of each lane. */
-    static FloatVector gumbel(IntVector words) {
+    /**
+     * The exponential variate whose negative logarithm is {@link FloatMath#gumbel} of each lane. That logarithm is left
+     * to another method: C2 takes no two of them into one, and what it calls instead gets and gives vectors as objects.
+     */
+    static FloatVector exponential(IntVector words) {
         FloatVector high = (FloatVector) words.lanewise(VectorOperators.LSHR, 8).convert(VectorOperators.I2F, 0);
         FloatVector low = (FloatVector) words.and(0xff).convert(VectorOperators.I2F, 0);
         FloatVector v = high.fma(broadcast(0x1p-24f), broadcast(0x1p-33f));
@@ -79,8 +82,7 @@ final class VectorOps {
         FloatVector u = broadcast(1).sub(v);
         FloatVector d = broadcast(1).sub(u);
         VectorMask<Float> isExact = d.compare(VectorOperators.EQ, 0);
-        FloatVector exponential = log(u).neg().mul(v.div(d)).blend(v, isExact);
-        return log(exponential).neg();
+        return log(u).neg().mul(v.div(d)).blend(v, isExact);
     }
 
     /** {@code value · activation(gate)}. */

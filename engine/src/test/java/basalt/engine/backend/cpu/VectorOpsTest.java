@@ -25,7 +25,8 @@ class VectorOpsTest {
             float[] log = VectorOps.log(
                             FloatVector.fromArray(VectorOps.FLOATS, x, 0).abs())
                     .toArray();
-            float[] gumbel = VectorOps.gumbel(IntVector.fromArray(VectorOps.INTS, words, 0))
+            float[] gumbel = VectorOps.log(VectorOps.exponential(IntVector.fromArray(VectorOps.INTS, words, 0)))
+                    .neg()
                     .toArray();
 
             for (int lane = 0; lane < x.length; lane++) {
