@@ -61,8 +61,10 @@ final class ServerProcess implements AutoCloseable {
                 "-Dbasalt.home=" + Path.of("..").toAbsolutePath().normalize()));
         command.addAll(options);
         command.addAll(List.of("-cp", System.getProperty("java.class.path"), Main.class.getName(), "serve"));
-        command.addAll(List.of("--warm-up", "0s"));
         command.addAll(List.of(args));
+        if (!command.contains("--warm-up")) {
+            command.addAll(List.of("--warm-up", "0s"));
+        }
         if (!command.contains("--port")) {
             command.addAll(List.of("--port", "0"));
         }

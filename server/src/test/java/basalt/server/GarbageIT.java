@@ -1,0 +1,90 @@
+package basalt.server;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.Callable;
+import java.util.concurrent.Executors;
+import java.util.regex.Pattern;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** What a server with the options of the launcher leaves to the garbage collector. */
+class GarbageIT {
+    /** Of fewer the kernels are compiled otherwise, and leave nothing either way. */
+    private static final int STREAMS = 32;
+
+    private static final int TOKENS = 250; // of each
+    /** A token takes 1 KB at most; where a vector is an object on the way from one function to another, 200 KB. */
+    private static final long BYTES_PER_TOKEN_MAX = 100_000;
+
+    /** In the log of the collector: what the heap held before and after, in MB. */
+    private static final Pattern PAUSE = Pattern.compile("Pause .* ([0-9]+)M->([0-9]+)M");
+
+    private static final String WARM_UP = "700ms"; // as by default
+    private static final Duration COMPILATION_MAX = Duration.ofSeconds(60);
+
+    @TempDir
+    private Path folder;
+
+    private static List<String> options() throws IOException, InterruptedException {
+        Process launcher = new ProcessBuilder(Path.of("..", "basalt").toString(), "vm-options").start();
+        String options = new String(launcher.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+        assertEquals(0, launcher.waitFor());
+        return options.lines().toList();
+    }
+
+    private static void generate(ServerProcess server) throws Exception {
+        var requests = new ArrayList<Callable<Integer>>();
+        for (int i = 0; i < STREAMS; i++) {
+            String body = "{\"prompt\":\"The " + i + "\",\"max_tokens\":" + TOKENS + ",\"ignore_eos\":true}";
+            requests.add(() -> server.send("POST", "/v1/completions", body)
+                    .path("usage")
+                    .path("completion_tokens")
+                    .asInt());
+        }
+        try (var executor = Executors.newVirtualThreadPerTaskExecutor()) {
+            for (var answer : executor.invokeAll(requests)) {
+                assertEquals(TOKENS, answer.get());
+            }
+        }
+    }
+
+    /** Megabytes that were allocated until the last collection. */
+    private static long allocated(Path log) throws IOException {
+        long allocated = 0;
+        long left = 0;
+        var pauses = PAUSE.matcher(Files.readString(log));
+        while (pauses.find()) {
+            allocated += Long.parseLong(pauses.group(1)) - left;
+            left = Long.parseLong(pauses.group(2));
+        }
+        return allocated;
+    }
+
+    @Test
+    void noVectorIsAnObjectOnceTheKernelsAreCompiled() throws Exception {
+        Path collections = folder.resolve("collections");
+        var options = new ArrayList<>(options());
+        options.add("-Xlog:gc:file=" + collections);
+        try (var server = ServerProcess.start(
+                folder.resolve("log"), options, "--backend", "cpu", "--slots", "32", "--warm-up", WARM_UP)) {
+            var rounds = new ArrayList<Long>();
+            long began = System.nanoTime();
+            do {
+                long before = allocated(collections);
+                generate(server);
+                rounds.add((allocated(collections) - before) * (1 << 20) / (STREAMS * TOKENS));
+            } while (rounds.getLast() > BYTES_PER_TOKEN_MAX && System.nanoTime() - began < COMPILATION_MAX.toNanos());
+
+            assertTrue(rounds.getLast() <= BYTES_PER_TOKEN_MAX, "bytes of garbage a token, by rounds: " + rounds);
+        }
+    }
+}
