@@ -1,24 +1,27 @@
 """Draws accuracy against state bytes, and against tokens/s at a fixed memory for states; prints both as a table.
 
-    mqar_plot.py FIGURES.json OUT.svg [--speed FOLDER]
+    mqar_plot.py FIGURES.json OUT.svg [--speed FOLDER..]
 
-FIGURES.json is what mqar.py wrote. FOLDER holds what `basalt bench engine --json` wrote, NAME.json for each folder NAME
-of `mqar.py --configs`; its figures go into FIGURES.json.
+FIGURES.json is what mqar.py wrote. A FOLDER holds what `basalt bench engine --json` wrote, NAME.json for each folder
+NAME of `mqar.py --configs`; several are rounds of the same measurement. Their figures go into FIGURES.json.
 """
 
 import argparse
 import json
 import math
 import os
+import statistics
 
 WIDTH, HEIGHT, TOP, BOTTOM = 1040, 440, 60, 50
-LOWEST = 0.5  # share at the lower end of the axis
-LEFT, MIDDLE = (60, 510), (580, 880)  # the x of each panel's ends
+LEFT, MIDDLE = (60, 500), (570, 890)  # the x of each panel's ends
+MARGIN = 0.06  # of a panel, left and right of its points
 COLORS = {16: "#1f5fa8", 64: "#2e8b57", 128: "#b8860b", "attention": "#222", "mamba-2": "#a33"}
 
 
 def text(x, y, words, anchor="middle", color="#222", weight="normal"):
-    return f'<text x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}" fill="{color}" font-weight="{weight}">{words}</text>'
+    halo = 'paint-order="stroke" stroke="white" stroke-width="3"'
+    attributes = f'text-anchor="{anchor}" fill="{color}" font-weight="{weight}" {halo}'
+    return f'<text x="{x:.0f}" y="{y:.0f}" {attributes}>{words}</text>'
 
 
 def name_of(point) -> tuple[int | str, str]:
@@ -30,31 +33,58 @@ def name_of(point) -> tuple[int | str, str]:
     return kind, f"n={dials['n']}" if dials else ""
 
 
-class Panel:
-    """Accuracy over a logarithmic axis."""
+class Labels:
+    """Places names beside dots, none over another name or dot."""
 
-    def __init__(self, ends, title: str, caption: str, points: list[tuple[float, dict]], unit):
-        """`unit` writes a power of two."""
-        self.ends, self.points = ends, points
-        sizes = [math.log2(x) for x, _ in points]
-        self.low, self.high = math.floor(min(sizes)), math.ceil(max(sizes))
+    def __init__(self, dots: list[tuple[float, float]]):
+        self.taken = [(x - 4, y - 4, x + 4, y + 4) for x, y in dots]
+
+    def place(self, x, y, words, color) -> str:
+        width = 6.6 * len(words)
+        sides = [(0, -8), (0, 19), (width / 2 + 8, 4), (-width / 2 - 8, 4)]
+        sides += [(dx, dy) for dy in (-8, 19, -22, 33) for dx in (-20, 20)]
+        boxes = [(x + dx - width / 2, y + dy - 10, x + dx + width / 2, y + dy + 2) for dx, dy in sides]
+        at = min(range(len(sides)), key=lambda i: (sum(self.overlap(boxes[i], t) for t in self.taken), i))
+        self.taken.append(boxes[at])
+        return text(x + sides[at][0], y + sides[at][1], words, color=color)
+
+    @staticmethod
+    def overlap(a, b) -> float:
+        return max(0, min(a[2], b[2]) - max(a[0], b[0])) * max(0, min(a[3], b[3]) - max(a[1], b[1]))
+
+
+class Panel:
+    """Accuracy over an axis of another figure."""
+
+    def __init__(self, ends, title: str, caption: str, points: list[tuple[float, dict]], scale=lambda x: x):
+        self.ends, self.points, self.scale = ends, points, scale
+        values = [scale(x) for x, _ in points]
+        margin = MARGIN * (max(values) - min(values))
+        self.low, self.high = min(values) - margin, max(values) + margin
+        self.lowest = math.floor(10 * min(p["mean"] for _, p in points)) / 10
         self.svg = [
             text(ends[0], 22, title, "start", weight="bold"),
             text(sum(ends) / 2, HEIGHT - 10, caption),
         ]
-        for power in range(self.low, self.high + 1):
-            self.svg.append(text(self.at(2**power, 1)[0], HEIGHT - BOTTOM + 18, unit(2**power)))
-        for share in (0.5, 0.6, 0.7, 0.8, 0.9, 1):
-            y = self.at(2**self.low, share)[1]
+        for i in range(round(10 * self.lowest), 11):
+            y = self.at(points[0][0], i / 10)[1]
             self.svg.append(f'<line x1="{ends[0]}" x2="{ends[1]}" y1="{y:.1f}" y2="{y:.1f}" stroke="#ddd"/>')
-            self.svg.append(text(ends[0] - 6, y + 4, f"{share:.0%}", "end"))
+            self.svg.append(text(ends[0] - 6, y + 4, f"{i / 10:.0%}", "end"))
+
+    def ticks(self, values, unit):
+        for x in values:
+            if self.low <= self.scale(x) <= self.high:
+                at = self.at(x, 1)[0]
+                bottom = HEIGHT - BOTTOM
+                self.svg.append(f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{bottom}" y2="{bottom + 5}" stroke="#888"/>')
+                self.svg.append(text(at, bottom + 18, unit(x)))
 
     def at(self, x, share):
         left, right = self.ends
         bottom = HEIGHT - BOTTOM
         return (
-            left + (math.log2(x) - self.low) / (self.high - self.low) * (right - left),
-            bottom - (share - LOWEST) / (1 - LOWEST) * (bottom - TOP),
+            left + (self.scale(x) - self.low) / (self.high - self.low) * (right - left),
+            bottom - (share - self.lowest) / (1 - self.lowest) * (bottom - TOP),
         )
 
     def draw(self) -> list[str]:
@@ -63,12 +93,12 @@ class Panel:
             line, label = name_of(point)
             lines.setdefault(line, []).append((*self.at(x, point["mean"]), label))
         for line, dots in lines.items():
-            color = COLORS[line]
             path = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in dots)
-            self.svg.append(f'<polyline fill="none" stroke="{color}" stroke-width="2" points="{path}"/>')
-            for x, y, label in dots:
-                self.svg.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{color}"/>')
-                self.svg.append(text(x, y - 8, label, color=color))
+            self.svg.append(f'<polyline fill="none" stroke="{COLORS[line]}" stroke-width="2" points="{path}"/>')
+            self.svg += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{COLORS[line]}"/>' for x, y, _ in dots]
+        labels = Labels([dot[:2] for dots in lines.values() for dot in dots])
+        for line, dots in lines.items():
+            self.svg += [labels.place(*dot, COLORS[line]) for dot in dots]
         return self.svg
 
 
@@ -76,34 +106,56 @@ def draw(data) -> str:
     points = data["points"]
     caption = f"state of one sequence of {data['length']} tokens, fp32"
     title = "Recall against state: MQAR, mean of 8 to 96 pairs"
-    svg = Panel(LEFT, title, caption, [(p["state_bytes"], p) for p in points], lambda n: f"{n // 1024} KiB").draw()
+    panel = Panel(LEFT, title, caption, [(p["state_bytes"], p) for p in points], math.log2)
+    panel.ticks([2**i for i in range(10, 21)], lambda n: f"{n // 1024} KiB")
+    svg = panel.draw()
     fast = [(p["speed"]["tokens_per_second"], p) for p in points if "speed" in p]
     if fast:
-        title, caption = "Recall against speed at a fixed memory", f"tokens/s, {data['speed_of']}"
-        svg += Panel(MIDDLE, title, caption, fast, lambda n: f"{n / 1000:,.0f} k").draw()
-    for i, line in enumerate(dict.fromkeys(name_of(p)[0] for p in points)):
-        name = f"BASED, window {line}" if isinstance(line, int) else line
-        svg.append(text(MIDDLE[1] + 30, TOP + 20 + 20 * i, name, "start", COLORS[line], "bold"))
+        caption = f"thousand tokens/s, {data['speed_of']}"
+        panel = Panel(MIDDLE, "Recall against speed at a fixed memory", caption, fast)
+        panel.ticks(range(0, 2_000_000, 20_000), lambda n: f"{n // 1000}")
+        svg += panel.draw()
+    legend = [(f"BASED, window {k}" if isinstance(k, int) else k, COLORS[k]) for k, _ in map(name_of, points)]
+    for i, (name, color) in enumerate(dict.fromkeys(legend)):
+        svg.append(text(MIDDLE[1] + 20, TOP + 20 + 20 * i, name, "start", color, "bold"))
+    for i, line in enumerate(("f: feature dimension", "n: Mamba-2's state")):
+        svg.append(text(MIDDLE[1] + 20, TOP + 140 + 20 * i, line, "start"))
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
     head += 'font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="white"/>'
     return "\n".join([head, *svg, "</svg>"]) + "\n"
 
 
-def add_speed(data, folder: str):
-    """The engine's own bytes of a slot, the slots of a memory, and tokens/s with all of them."""
+def add_speed(data, folders: list[str]):
+    """The engine's own bytes of a slot, the slots of a memory, and tokens/s with all of them: each reading but a run's
+    first one, which is still being compiled."""
     for p in data["points"]:
-        file = os.path.join(folder, p["name"].replace(" ", "-").replace("=", "") + ".json")
-        if os.path.exists(file):
-            with open(file, encoding="utf-8") as f:
-                report = json.load(f)
-            row = [r for r in report["rows"] if r["kind"] == "decode"][-1]  # the first ones are still being compiled
+        name = p["name"].replace(" ", "-").replace("=", "") + ".json"
+        readings = []
+        for file in (os.path.join(folder, name) for folder in folders):
+            if os.path.exists(file):
+                with open(file, encoding="utf-8") as f:
+                    report = json.load(f)
+                rows = [r for r in report["rows"] if r["kind"] == "decode"]
+                readings += [round(r["tokensPerSecond"]["median"]) for r in rows[1:]]
+        if readings:
+            slots = rows[-1]["stepRows"]
             p["speed"] = dict(
                 slot_bytes=report["stateBytes"],
-                slots=row["stepRows"],
-                tokens_per_second=round(row["tokensPerSecond"]["median"]),
+                slots=slots,
+                tokens_per_second=round(statistics.median(readings)),
+                readings=readings,
             )
-            mebibytes = row["stepRows"] * report["stateBytes"] / 2**20
+            mebibytes = slots * report["stateBytes"] / 2**20
             data["speed_of"] = f"{report['backend']} backend, {math.ceil(mebibytes)} MiB of states"
+
+
+def speed_cells(point) -> list[str]:
+    speed = point.get("speed")
+    if not speed:
+        return [""] * 3
+    readings = speed["readings"]
+    spread = f" ({min(readings):,} to {max(readings):,})" if len(readings) > 1 else ""
+    return [f"{speed['slot_bytes']:,}", f"{speed['slots']:,}", f"{speed['tokens_per_second']:,}{spread}"]
 
 
 def table(data) -> str:
@@ -114,8 +166,7 @@ def table(data) -> str:
     for p in data["points"]:
         cells = [p["name"], f"{p['state_bytes']:,}", f"{p['parameters']:,}"]
         cells += [f"{100 * share:.0f} %" for share in p["accuracy"].values()] + [f"{100 * p['mean']:.1f} %"]
-        cells += [f"{p['rate']:g}", *(f"{v:,}" for v in p.get("speed", {}).values())]
-        cells += [""] * (len(head) - len(cells))
+        cells += [f"{p['rate']:g}", *speed_cells(p)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -124,7 +175,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("figures")
     parser.add_argument("out")
-    parser.add_argument("--speed")
+    parser.add_argument("--speed", nargs="+", metavar="FOLDER")
     args = parser.parse_args()
     with open(args.figures, encoding="utf-8") as f:
         data = json.load(f)
