@@ -25,12 +25,14 @@ cublas=$(sh "$here/gpu-check.sh" --cublas)
 options=${BASALT_JAVA_OPTS:-}
 unset BASALT_CUBLAS BASALT_JAVA_OPTS # no configuration keys of the server
 
+# The virtual machine's options that Basalt ships with.
+shipped=$(if [ -x "$root/basalt" ]; then "$root/basalt" vm-options; else cat "$root/vm-options"; fi)
+
 # Replaces the shell, so that the number of a process in the background is that of the server.
 become() {
     # shellcheck disable=SC2086 # options are words
-    exec "$java" --add-modules jdk.incubator.vector --enable-native-access=ALL-UNNAMED -XX:MaxRAMPercentage=50 \
-        -XX:+UseSerialGC -Xmn32m "-Dbasalt.home=$root" ${cublas:+"-Dbasalt.cublas.folder=$cublas"} \
-        $options -cp "$class_path" "$@"
+    exec "$java" --add-modules jdk.incubator.vector --enable-native-access=ALL-UNNAMED $shipped "-Dbasalt.home=$root" \
+        ${cublas:+"-Dbasalt.cublas.folder=$cublas"} $options -cp "$class_path" "$@"
 }
 
 bench() {
