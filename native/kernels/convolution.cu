@@ -2,7 +2,8 @@
 #include "common.cuh"
 
 // convolution: c = Σ_j w_j · a_{t-(K-1)+j}, y = silu(c) · g, for every token; inputs before the row's first token come
-//   from the slot's ring. Where the row is one token, the kernel writes it into the ring; longer rows use write_ring.
+//   from the slot's ring. The first tokens, which are rows of their own, also go into the ring; longer rows use
+//   write_ring.
 // grid (T, C / 1024 rounded up), block 128: eight channels a thread
 // bytes  T·C·(K·2 + 2 + 2), ring reads among them
 // bound  memory: not measured
@@ -18,7 +19,7 @@ extern "C" __global__ void __launch_bounds__(128) convolution(
     const element* __restrict__ tapsBias,        // [C] or null
     unsigned char* __restrict__ state, long long slotBytes, long long offset,  // element [ring, C]
     element* __restrict__ y,                     // [T, C] out
-    int channels, int stride, int kernelSize, int ringRows, int writesRing) {
+    int channels, int stride, int kernelSize, int ringRows, int singleCount) {
     awaitPredecessor();
     int t = (int)blockIdx.x;
     int row = tokenRows[t];
@@ -78,5 +79,5 @@ extern "C" __global__ void __launch_bounds__(128) convolution(
         sum[i] = silu(sum[i]) * gate;
     }
     storeEight(y + (long long)t * channels + c0, sum);
-    if (writesRing) storeEight(ring + (long long)ringRow * channels, current);
+    if (t < singleCount) storeEight(ring + (long long)ringRow * channels, current);
 }

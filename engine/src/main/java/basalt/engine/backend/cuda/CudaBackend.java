@@ -20,8 +20,8 @@ import java.util.concurrent.CompletableFuture;
 
 /**
  * The model on an NVIDIA GPU. States of all slots, positions, last tokens and random numbers live on the device; a
- * step's decoding rows are one graph launch, chosen by the number of rows; rows of several tokens follow as a second
- * pass. Two steps may be in flight: results come back through mapped memory. Confined to the engine thread.
+ * step whose rows all decode is one graph launch, chosen by their number; one with rows of several tokens among them is
+ * launched kernel by kernel, and reads the weights once for both kinds. Two steps may be in flight: results come back through mapped memory. Confined to the engine thread.
  */
 public final class CudaBackend implements Backend {
     private static final int STEPS_IN_FLIGHT = 2;
@@ -39,7 +39,7 @@ public final class CudaBackend implements Backend {
     private final int tokenCountMax;
     private final Forward forward;
     private final Pass decode;
-    private final Pass prefill;
+    private final Pass mixed;
     private final int[] buckets; // rows, ascending
     private final int[] graphs; // [buckets]
     private final SlotBlocks blocks;
@@ -86,7 +86,7 @@ public final class CudaBackend implements Backend {
         var model = DeviceModel.upload(device, uploader, config, weights);
         var buffers = StepBuffers.allocate(device, model, options.type(), rowCountMax, tokenCountMax);
         decode = new Pass(device, rowCountMax, rowCountMax, STEPS_IN_FLIGHT + 1);
-        prefill = new Pass(device, rowCountMax, tokenCountMax, STEPS_IN_FLIGHT + 1);
+        mixed = new Pass(device, rowCountMax, tokenCountMax, STEPS_IN_FLIGHT + 1);
         blocks = new SlotBlocks(device, slotMemory, layout, options.hostBytesMax());
         saver = new SlotSaver(device, blocks);
         loader = new SlotLoader(device, blocks);
@@ -185,10 +185,10 @@ public final class CudaBackend implements Backend {
         decode.clear(steps[0].results().address());
         decode.pad(rows);
         decode.upload();
-        forward.run(decode, true); // the library chooses its kernels before the recording
+        forward.run(decode); // the library chooses its kernels before the recording
         device.synchronize();
         device.beginCapture();
-        forward.run(decode, true);
+        forward.run(decode);
         return device.endCapture();
     }
 
@@ -350,49 +350,59 @@ public final class CudaBackend implements Backend {
         device.bind();
         var step = steps[enqueuedSteps % STEPS_IN_FLIGHT];
         step.clear();
-        decode.clear(step.results().address());
-        prefill.clear(step.results().address());
-        int flatToken = 0;
+        boolean isDecode = true;
         for (int row = 0; row < batch.rowCount(); row++) {
             int slot = batch.slot(row);
             int count = batch.tokenCount(row);
             step.add(slot, epochs[slot], count);
             tokenCounts[slot] += count;
-            if (count == 1 && batch.scoreCount(row) < 0) {
-                int decodeRow = decode.addRow(slot, 1, row, true, batch.isSampling(row));
-                decode.addToken(decodeRow, batch.isContinuing(row) ? -1 : batch.token(row, 0));
-            } else {
-                addPrefill(batch, row, flatToken);
-            }
-            flatToken += count;
+            isDecode &= isSingle(batch, row);
         }
         device.record(step.startEvent());
-        if (decode.rowCount() > 0) {
+        var pass = isDecode ? decode : mixed;
+        pass.clear(step.results().address());
+        addRows(pass, batch, true);
+        if (isDecode) {
             int bucket = 0;
-            while (buckets[bucket] < decode.rowCount()) {
+            while (buckets[bucket] < pass.rowCount()) {
                 bucket++;
             }
-            decode.pad(buckets[bucket]);
-            decode.upload();
+            pass.pad(buckets[bucket]);
+            pass.upload();
             device.replay(graphs[bucket]);
-        }
-        if (prefill.rowCount() > 0) {
-            prefill.upload();
-            forward.run(prefill, false);
+        } else {
+            addRows(pass, batch, false);
+            pass.upload();
+            forward.run(pass);
         }
         device.record(step.endEvent());
         enqueuedSteps++;
     }
 
-    private void addPrefill(Batch batch, int row, int flatToken) {
+    private static boolean isSingle(Batch batch, int row) {
+        return batch.tokenCount(row) == 1 && batch.scoreCount(row) < 0;
+    }
+
+    /** Adds the rows of one token, or all others. */
+    private void addRows(Pass pass, Batch batch, boolean areSingle) {
+        int flatToken = 0;
+        for (int row = 0; row < batch.rowCount(); row++) {
+            if (isSingle(batch, row) == areSingle) {
+                addRow(pass, batch, row, flatToken);
+            }
+            flatToken += batch.tokenCount(row);
+        }
+    }
+
+    private void addRow(Pass pass, Batch batch, int row, int flatToken) {
         int count = batch.tokenCount(row);
         boolean isSampling = batch.isSampling(row);
-        int prefillRow = prefill.addRow(batch.slot(row), count, row, isSampling, isSampling);
+        int passRow = pass.addRow(batch.slot(row), count, row, isSampling || pass == decode, isSampling);
         for (int i = 0; i < count; i++) {
-            prefill.addToken(prefillRow, batch.isContinuing(row) ? -1 : batch.token(row, i));
+            pass.addToken(passRow, batch.isContinuing(row) ? -1 : batch.token(row, i));
             if (batch.scoreCount(row) >= 0) {
                 int target = i + 1 < count ? batch.token(row, i + 1) : batch.target(row);
-                prefill.addScore(target, batch.scoreCount(row), flatToken + i);
+                pass.addScore(target, batch.scoreCount(row), flatToken + i);
             }
         }
     }

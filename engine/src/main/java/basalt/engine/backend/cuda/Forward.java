@@ -92,14 +92,14 @@ final class Forward {
     }
 
     /** Consumes the tokens of all rows, scores, samples, and moves the slots' positions on. */
-    void run(Pass pass, boolean isDecode) {
+    void run(Pass pass) {
         boolean isProjecting = pass.tokenCount() <= projectTokensMax;
         begin(pass);
         for (int layer = 0; layer < model.layers().size(); layer++) {
             if (isProjecting) {
-                projectLayer(pass, layer, isDecode);
+                projectLayer(pass, layer);
             } else {
-                multiplyLayer(pass, layer, isDecode);
+                multiplyLayer(pass, layer);
             }
         }
         for (int from = 0; from < pass.scoreCount(); from += rowCountMax) {
@@ -108,7 +108,7 @@ final class Forward {
             score(pass, from, count);
         }
         if (pass.pickCount() > 0) {
-            boolean isEveryToken = isDecode && isProjecting;
+            boolean isEveryToken = pass.pickCount() == pass.tokenCount() && isProjecting;
             head(pass.tokenCount(), isEveryToken ? 0 : pass.picks(), pass.pickCount(), isProjecting);
         }
         sample(pass);
@@ -140,18 +140,19 @@ final class Forward {
 
     // ---- few tokens
 
-    private void projectLayer(Pass pass, int index, boolean isDecode) {
+    private void projectLayer(Pass pass, int index) {
         var layer = model.layers().get(index);
         int tokens = pass.tokenCount();
         int squareCount = index == 0 ? 1 : projectKernels.squareCount();
         var next = index + 1 < model.layers().size()
                 ? model.layers().get(index + 1).norm1()
                 : model.finalNorm();
-        if (layer.mixer() instanceof Mixer.Convolution m && isDecode && projectKernels.canConvolve(m)) {
+        boolean isSingle = pass.singleCount() == pass.rowCount();
+        if (layer.mixer() instanceof Mixer.Convolution m && isSingle && projectKernels.canConvolve(m)) {
             projectKernels.convolution(layer, m, mixerKernels.stateOffset(index), tokens, squareCount);
         } else {
             projectKernels.plain(layer.input(), tokens, squareCount);
-            mixerKernels.mix(pass, index, isDecode, 0);
+            mixerKernels.mix(pass, index, 0);
         }
         projectKernels.residual(layer.output(), layer.norm2(), tokens);
         projectKernels.gate(layer.fc1(), tokens);
@@ -160,7 +161,7 @@ final class Forward {
 
     // ---- many tokens
 
-    private void multiplyLayer(Pass pass, int index, boolean isDecode) {
+    private void multiplyLayer(Pass pass, int index) {
         var layer = model.layers().get(index);
         int tokens = pass.tokenCount();
         long precedingBias =
@@ -171,7 +172,7 @@ final class Forward {
         if (!isBiasLate) {
             addBias(layer.input(), tokens);
         }
-        mixerKernels.mix(pass, index, isDecode, isBiasLate ? layer.input().bias() : 0);
+        mixerKernels.mix(pass, index, isBiasLate ? layer.input().bias() : 0);
         multiply(layer.output(), buffers.narrow(), buffers.residual(), tokens, true);
         normalize(tokens, 0, layer.output().bias(), layer.norm2(), buffers.x());
         multiply(layer.fc1(), buffers.x(), buffers.wide(), tokens, false);

@@ -7,7 +7,8 @@ import basalt.engine.state.StateLayout.Role;
 
 /**
  * Launches of the mixers, each from the input projection in {@code wide} to what the output projection reads in {@code
- * narrow}. Rows of one token, and all rows where bits must not depend on the split of a prompt, go token by token.
+ * narrow}. Rows of one token, which come first, and all rows where bits must not depend on the split of a prompt, go
+ * token by token.
  */
 final class MixerKernels {
     private static final int SLICE = 16; // columns of a block of taylor_prefill
@@ -67,27 +68,48 @@ final class MixerKernels {
     }
 
     /** From the input projection in {@code wide} to what the output projection reads in {@code narrow}. */
-    void mix(Pass pass, int index, boolean isDecode, long inputBias) {
+    void mix(Pass pass, int index, long inputBias) {
         switch (model.layers().get(index).mixer()) {
-            case Mixer.Convolution m -> convolve(pass, index, m, isDecode, inputBias);
+            case Mixer.Convolution m -> convolve(pass, index, m, inputBias);
             case Mixer.TaylorAttention m -> {
-                if (isTokenByToken(pass, isDecode) || !canPrefill(m)) {
-                    taylor(pass, index, m);
-                } else {
-                    prefillTaylor(pass, index, m);
+                var rows = rows(pass, canPrefill(m));
+                if (rows.singleCount() > 0) {
+                    taylor(pass, index, m, rows.singleCount());
+                }
+                if (rows.longCount() > 0) {
+                    prefillTaylor(pass, index, m, rows);
                 }
             }
             case Mixer.WindowAttention m -> {
-                if (isTokenByToken(pass, isDecode) || !canPrefill(m)) {
-                    window(pass, index, m);
-                } else {
-                    prefillWindow(pass, index, m);
+                var rows = rows(pass, canPrefill(m));
+                if (rows.singleCount() > 0) {
+                    window(pass, index, m, rows.singleCount());
+                }
+                if (rows.longCount() > 0) {
+                    prefillWindow(pass, index, m, rows);
                 }
             }
         }
     }
 
-    private void convolve(Pass pass, int index, Mixer.Convolution m, boolean isDecode, long inputBias) {
+    /** The first rows of a pass, which go token by token, and those after them. */
+    private record Rows(int singleCount, int longCount) {}
+
+    private Rows rows(Pass pass, boolean canPrefill) {
+        int singleCount = isDeterministic || !canPrefill ? pass.rowCount() : pass.singleCount();
+        return new Rows(singleCount, pass.rowCount() - singleCount);
+    }
+
+    /** What kernels are told of the rows from one on. */
+    private KernelArguments addRows(Pass pass, int first) {
+        return arguments
+                .add(buffers.activeSlots() + (long) Integer.BYTES * first)
+                .add(buffers.rowPositions() + (long) Long.BYTES * first)
+                .add(pass.rowStarts() + (long) Integer.BYTES * first)
+                .add(pass.rowCounts() + (long) Integer.BYTES * first);
+    }
+
+    private void convolve(Pass pass, int index, Mixer.Convolution m, long inputBias) {
         var layer = model.layers().get(index);
         int channels = m.channelCount();
         int ringRows = m.kernelSize() - 1 + StateLayout.ROLLBACK_TOKENS;
@@ -109,15 +131,16 @@ final class MixerKernels {
                 .add(2 * channels)
                 .add(m.kernelSize())
                 .add(ringRows)
-                .add(isDecode ? 1 : 0);
+                .add(pass.singleCount());
         device.launch(Kernel.CONVOLUTION, pass.tokenCount(), Math.ceilDiv(channels, 1024), 128, 0, arguments);
-        if (!isDecode) {
-            writeRing(pass, inputBias, new Ring(2 * channels, 0, stateOffsets[index][0], ringRows, channels, 1));
+        var rows = new Rows(pass.singleCount(), pass.rowCount() - pass.singleCount());
+        if (rows.longCount() > 0) {
+            writeRing(pass, rows, inputBias, new Ring(2 * channels, 0, stateOffsets[index][0], ringRows, channels, 1));
         }
     }
 
-    private void taylor(Pass pass, int index, Mixer.TaylorAttention m) {
-        startTaylor(pass, stateOffsets[index], m);
+    private void taylor(Pass pass, int index, Mixer.TaylorAttention m, int rowCount) {
+        startTaylor(pass, 0, stateOffsets[index], m);
         Kernel kernel = m.featureDim() != 16
                 ? Kernel.TAYLOR_STEP_ANY
                 : switch (m.headWidth()) {
@@ -129,16 +152,12 @@ final class MixerKernels {
         if (kernel == Kernel.TAYLOR_STEP_ANY) {
             arguments.add(m.featureDim()).add(m.headWidth());
         }
-        device.launch(kernel, m.headCount(), pass.rowCount(), 128, 0, arguments);
+        device.launch(kernel, m.headCount(), rowCount, 128, 0, arguments);
     }
 
-    private void startTaylor(Pass pass, long[] offsets, Mixer.TaylorAttention m) {
-        arguments
-                .clear()
-                .add(buffers.activeSlots())
-                .add(buffers.rowPositions())
-                .add(pass.rowStarts())
-                .add(pass.rowCounts())
+    private void startTaylor(Pass pass, int firstRow, long[] offsets, Mixer.TaylorAttention m) {
+        arguments.clear();
+        addRows(pass, firstRow)
                 .add(buffers.wide())
                 .add(buffers.narrow())
                 .add(state)
@@ -152,14 +171,10 @@ final class MixerKernels {
                 .add(m.epsilon());
     }
 
-    private void window(Pass pass, int index, Mixer.WindowAttention m) {
+    private void window(Pass pass, int index, Mixer.WindowAttention m, int rowCount) {
         long[] offsets = stateOffsets[index];
-        arguments
-                .clear()
-                .add(buffers.activeSlots())
-                .add(buffers.rowPositions())
-                .add(pass.rowStarts())
-                .add(pass.rowCounts())
+        arguments.clear();
+        addRows(pass, 0)
                 .add(buffers.wide())
                 .add(buffers.rotary())
                 .add(buffers.narrow())
@@ -185,11 +200,7 @@ final class MixerKernels {
             arguments.add(m.headWidth());
             sharedBytes += m.headWidth() * 4;
         }
-        device.launch(kernel, m.keyHeadCount(), pass.rowCount(), 128, sharedBytes, arguments);
-    }
-
-    private boolean isTokenByToken(Pass pass, boolean isDecode) {
-        return isDecode || isDeterministic || pass.tokenCount() == pass.rowCount();
+        device.launch(kernel, m.keyHeadCount(), rowCount, 128, sharedBytes, arguments);
     }
 
     private static boolean canPrefill(Mixer.TaylorAttention m) {
@@ -201,60 +212,57 @@ final class MixerKernels {
         return hasKernel && type == ElementType.BF16;
     }
 
-    private void prefillTaylor(Pass pass, int index, Mixer.TaylorAttention m) {
+    private void prefillTaylor(Pass pass, int index, Mixer.TaylorAttention m, Rows rows) {
         long[] offsets = stateOffsets[index];
-        startTaylor(pass, offsets, m);
+        startTaylor(pass, rows.singleCount(), offsets, m);
         arguments.add(m.headWidth()).add(buffers.newNorms());
         device.launch(
                 Kernel.TAYLOR_PREFILL,
                 m.headCount() * m.headWidth() / SLICE,
-                pass.rowCount(),
+                rows.longCount(),
                 TAYLOR_PREFILL_THREADS,
                 Kernel.TAYLOR_PREFILL.sharedBytesMax(),
                 arguments);
         int heads = m.headCount();
         arguments
                 .clear()
-                .add(buffers.activeSlots())
+                .add(buffers.activeSlots() + (long) Integer.BYTES * rows.singleCount())
                 .add(buffers.newNorms())
                 .add(state)
                 .add(slotMemory.bytes())
                 .add(offsets[1])
                 .add(heads * m.featureCount());
-        device.launch(Kernel.STORE_NORMS, pass.rowCount(), 1, 256, 0, arguments);
+        device.launch(Kernel.STORE_NORMS, rows.longCount(), 1, 256, 0, arguments);
         int f = m.featureDim();
         int e = m.headWidth();
         int stride = heads * (2 * f + e);
         int fold = StateLayout.FOLD_INTERVAL;
-        writeRing(pass, 0, new Ring(stride, heads * f, offsets[2], fold, f, heads));
-        writeRing(pass, 0, new Ring(stride, 2 * heads * f, offsets[3], fold, e, heads));
+        writeRing(pass, rows, 0, new Ring(stride, heads * f, offsets[2], fold, f, heads));
+        writeRing(pass, rows, 0, new Ring(stride, 2 * heads * f, offsets[3], fold, e, heads));
     }
 
-    private void prefillWindow(Pass pass, int index, Mixer.WindowAttention m) {
+    private void prefillWindow(Pass pass, int index, Mixer.WindowAttention m, Rows rows) {
         long[] offsets = stateOffsets[index];
         int heads = m.headCount();
         int keyHeads = m.keyHeadCount();
         int e = m.headWidth();
         int stride = (heads + 2 * keyHeads) * e;
         int ringRows = m.reach() + StateLayout.ROLLBACK_TOKENS;
+        int first = rows.singleCount(); // token too; window_step rotates those before by itself
         if (m.rotaryDim() > 0) {
             arguments
                     .clear()
-                    .add(buffers.wide())
-                    .add(buffers.rotary())
+                    .add(buffers.wide() + (long) type.bytes() * first * stride)
+                    .add(buffers.rotary() + (long) Float.BYTES * first * model.rotaryDim())
                     .add(heads + keyHeads)
                     .add(e)
                     .add(stride)
                     .add(m.rotaryDim())
                     .add(m.isRotaryInterleaved() ? 1 : 0);
-            device.launch(Kernel.ROTATE, pass.tokenCount(), 1, 256, 0, arguments);
+            device.launch(Kernel.ROTATE, pass.tokenCount() - first, 1, 256, 0, arguments);
         }
-        arguments
-                .clear()
-                .add(buffers.activeSlots())
-                .add(buffers.rowPositions())
-                .add(pass.rowStarts())
-                .add(pass.rowCounts())
+        arguments.clear();
+        addRows(pass, rows.singleCount())
                 .add(buffers.wide())
                 .add(buffers.narrow())
                 .add(state)
@@ -272,24 +280,20 @@ final class MixerKernels {
             default -> Kernel.WINDOW_PREFILL_112;
         };
         int tiles = Math.ceilDiv(pass.rowTokensMax(), QUERY_TILE);
-        device.launch(kernel, tiles, pass.rowCount() * heads, 128, 0, arguments);
-        writeRing(pass, 0, new Ring(stride, heads * e, offsets[0], ringRows, e, keyHeads));
-        writeRing(pass, 0, new Ring(stride, (heads + keyHeads) * e, offsets[1], ringRows, e, keyHeads));
+        device.launch(kernel, tiles, rows.longCount() * heads, 128, 0, arguments);
+        writeRing(pass, rows, 0, new Ring(stride, heads * e, offsets[0], ringRows, e, keyHeads));
+        writeRing(pass, rows, 0, new Ring(stride, (heads + keyHeads) * e, offsets[1], ringRows, e, keyHeads));
     }
 
     /**
-     * Where the last tokens of each row go: from columns of {@code wide} to element [groups, rows, width] of a slot.
+     * Where the last tokens of each long row go: from columns of {@code wide} to element [groups, rows, width] of a slot.
      */
     private record Ring(int stride, int firstColumn, long offset, int rows, int width, int groups) {}
 
-    private void writeRing(Pass pass, long bias, Ring ring) {
+    private void writeRing(Pass pass, Rows rows, long bias, Ring ring) {
         int tokens = Math.min(pass.rowTokensMax(), ring.rows());
-        arguments
-                .clear()
-                .add(buffers.activeSlots())
-                .add(buffers.rowPositions())
-                .add(pass.rowStarts())
-                .add(pass.rowCounts())
+        arguments.clear();
+        addRows(pass, rows.singleCount())
                 .add(buffers.wide())
                 .add(bias)
                 .add(ring.stride())
@@ -300,6 +304,6 @@ final class MixerKernels {
                 .add(ring.rows())
                 .add(ring.width())
                 .add(tokens);
-        device.launch(Kernel.WRITE_RING, pass.rowCount() * tokens, ring.groups(), 128, 0, arguments);
+        device.launch(Kernel.WRITE_RING, rows.longCount() * tokens, ring.groups(), 128, 0, arguments);
     }
 }

@@ -25,6 +25,7 @@ final class Pass {
     private int pickCount;
     private int scoreCount;
     private int rowTokensMax;
+    private int singleCount;
 
     Pass(Device device, int rowCountMax, int tokenCountMax, int stagingCount) {
         this.device = device;
@@ -49,6 +50,7 @@ final class Pass {
         pickCount = 0;
         scoreCount = 0;
         rowTokensMax = 0;
+        singleCount = 0;
     }
 
     /**
@@ -59,6 +61,7 @@ final class Pass {
     int addRow(int slot, int count, int resultRow, boolean isPicked, boolean isSampling) {
         Checks.argument(rowCount < rowCountMax, "rowCount", rowCount);
         rowTokensMax = Math.max(rowTokensMax, count);
+        singleCount += count == 1 && singleCount == rowCount ? 1 : 0;
         set(rowSlots(), rowCount, slot);
         set(rowStarts(), rowCount, tokenCount);
         set(rowCounts(), rowCount, count);
@@ -110,6 +113,11 @@ final class Pass {
     /** Of the longest row. */
     int rowTokensMax() {
         return rowTokensMax;
+    }
+
+    /** Rows of one token before the first longer one; row and token have the same number there. */
+    int singleCount() {
+        return singleCount;
     }
 
     int pickCount() {

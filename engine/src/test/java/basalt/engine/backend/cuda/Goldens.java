@@ -29,6 +29,7 @@ final class Goldens {
     private static final int TOKENS_MAX = 64;
     private static final int SLOT = 3;
     private static final int[] CHUNKS = {40, 5};
+    private static final int[] MIXED_CHUNKS = {40, 5, 1, 33};
 
     private Goldens() {}
 
@@ -43,7 +44,10 @@ final class Goldens {
         }
     }
 
-    /** Errors of one golden; every case prefilled in one piece and in pieces, then decoded token by token. */
+    /**
+     * Errors of one golden; every case prefilled in one piece and in pieces, then decoded token by token; and read in
+     * pieces beside rows that decode.
+     */
     static Errors errors(
             String name, ElementType type, boolean isDeterministic, Function<ElementType, Device> openDevice) {
         var total = new Errors(0, 0, 0);
@@ -61,6 +65,7 @@ final class Goldens {
                     for (int chunk : CHUNKS) {
                         total = runSequence(backend, config, c, reference, chunk, total);
                     }
+                    total = runMixed(backend, config, c, reference, total);
                 }
             }
         }
@@ -92,9 +97,7 @@ final class Goldens {
         var errors = before;
         int[] tokens = c.inputIds()[0];
         int prompt = c.promptLength();
-        backend.poison(SLOT);
-        backend.zero(SLOT);
-        backend.configure(SLOT, new RowSampling(SamplingParams.GREEDY, 1, 0, new int[0], 0, 1000, -1, new int[0]));
+        reset(backend, SLOT);
         var batch = new Batch(ROWS_MAX, TOKENS_MAX);
         var result = new StepResult(ROWS_MAX, TOKENS_MAX);
         float[] logits = new float[config.paddedVocabSize()];
@@ -116,6 +119,51 @@ final class Goldens {
                 errors = errors.and(error(logits, reference[i]));
             }
             from = to;
+        }
+        return errors;
+    }
+
+    private static void reset(CudaBackend backend, int slot) {
+        backend.poison(slot);
+        backend.zero(slot);
+        backend.configure(slot, new RowSampling(SamplingParams.GREEDY, 1, 0, new int[0], 0, 1000, -1, new int[0]));
+    }
+
+    /** Two rows that decode, from the middle of the text and from its beginning, with one between them that is read. */
+    private static Errors runMixed(
+            CudaBackend backend, ModelConfig config, Golden.Case c, double[][] reference, Errors before) {
+        var errors = before;
+        int[] tokens = c.inputIds()[0];
+        int[] slots = {SLOT, SLOT + 1, SLOT + 2};
+        int[] counts = {tokens.length / 2, 0, 0};
+        int[] picks = {0, 2, 1}; // rows of one token come first
+        var batch = new Batch(ROWS_MAX, TOKENS_MAX);
+        var result = new StepResult(ROWS_MAX, TOKENS_MAX);
+        for (int slot : slots) {
+            reset(backend, slot);
+        }
+        for (int from = 0; from < counts[0]; from += CHUNKS[0]) {
+            batch.clear();
+            batch.add(slots[0], tokens, from, Math.min(from + CHUNKS[0], counts[0]), false);
+            backend.enqueue(batch);
+            backend.await(result);
+        }
+        float[] logits = new float[config.paddedVocabSize()];
+        for (int step = 0; counts[1] < tokens.length && counts[0] < tokens.length; step++) {
+            batch.clear();
+            for (int row = 0; row < slots.length; row++) {
+                int count =
+                        row == 1 ? Math.min(MIXED_CHUNKS[step % MIXED_CHUNKS.length], tokens.length - counts[1]) : 1;
+                batch.add(slots[row], tokens, counts[row], counts[row] + count, true);
+                counts[row] += count;
+            }
+            boolean areSingle = batch.tokenCount(1) == 1;
+            backend.enqueue(batch);
+            backend.await(result);
+            for (int row = 0; row < slots.length; row++) {
+                backend.readLogits(areSingle ? row : picks[row], logits);
+                errors = errors.and(error(logits, reference[counts[row] - 1]));
+            }
         }
         return errors;
     }
