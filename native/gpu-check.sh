@@ -4,7 +4,8 @@
 # Sections: probe, goldens, golden:NAME, small:NAME (a few steps of a golden's model, for sanitizers), rules:MODEL,
 # sessions:MODEL, promotion:1.3b:ROWS (states out of slots and back, beside so many rows), memory,
 # long:TOKENS (the error of Taylor attention after so many), bench:1.3b:ITEMS, bench:360m:ITEMS, deterministic:1.3b:ITEMS;
-# an item is a batch to decode, or tTOKENS to prefill; with p in front its kernels are timed one by one.
+# an item is a batch to decode, tTOKENS to prefill, or ROWS+TOKENS to decode beside a prompt; with p in front its kernels
+# are timed one by one.
 set -eu
 
 # Where the cuBLAS of a toolkit or of a Python package is, if the loader does not know it.

@@ -74,6 +74,7 @@ public final class PrefixCache {
         final SavedState state;
         final long bytes;
         long usedNanos;
+        boolean isLent; // somebody may hold the state besides
 
         Entry(int[] tokens, SavedState state, long bytes, long usedNanos) {
             this.tokens = tokens;
@@ -145,6 +146,7 @@ public final class PrefixCache {
                     entry.usedNanos = nanoTime.getAsLong();
                     var state = length <= countMax ? Optional.of(entry.state) : entry.state.before(countMax);
                     if (state.isPresent()) {
+                        entry.isLent = true;
                         return state;
                     }
                 }
@@ -195,7 +197,7 @@ public final class PrefixCache {
     /**
      * Adds a state.
      *
-     * @param state that has read the first tokens of the prompt
+     * @param state that has read the first tokens of the prompt; nobody else holds it
      */
     public void put(Scope scope, int[] prompt, SavedState state) {
         int length = Math.toIntExact(state.tokenCount());
@@ -203,6 +205,7 @@ public final class PrefixCache {
         long size = (long) Integer.BYTES * length + state.bytes();
         stateBytes = state.bytes();
         if (size > bytesMax) {
+            state.release();
             return;
         }
         lock.lock();
@@ -241,6 +244,9 @@ public final class PrefixCache {
     private void remove(Key key) {
         var entry = entries.remove(key);
         if (entry != null) {
+            if (!entry.isLent) {
+                entry.state.release();
+            }
             forget(key, entry);
         }
     }

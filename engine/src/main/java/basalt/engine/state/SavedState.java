@@ -34,6 +34,12 @@ public interface SavedState {
         return isWithinReach ? Optional.of(new EarlierState(this, count)) : Optional.empty();
     }
 
+    /**
+     * Gives the memory back at once. For the only holder: nobody uses this, or what it was {@link #before}, any more.
+     * A state that nobody releases is found by the garbage collector, later.
+     */
+    default void release() {}
+
     /** The portable form; made anew if this is another. Not to be changed. */
     StateImage image();
 }

@@ -1,6 +1,7 @@
 package basalt.engine.state;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -104,6 +105,58 @@ class PrefixCacheTest {
         assertEquals(2 * each, cache.stats().bytes());
         cache.put(A, Arrays.copyOf(prompts[2], 1_000), image(1_000)); // larger than what is left
         assertTrue(cache.stats().bytes() <= 2 * each);
+    }
+
+    /** A state that notes its end. */
+    private static final class Released implements SavedState {
+        private boolean isReleased;
+
+        @Override
+        public StateLayout layout() {
+            return LAYOUT;
+        }
+
+        @Override
+        public long tokenCount() {
+            return 500;
+        }
+
+        @Override
+        public long bytes() {
+            return 400;
+        }
+
+        @Override
+        public void release() {
+            isReleased = true;
+        }
+
+        @Override
+        public StateImage image() {
+            return PrefixCacheTest.image(500);
+        }
+    }
+
+    @Test
+    void statesThatNobodyElseHoldsAreReleasedWhenTheyGo() {
+        var cache = new PrefixCache(BYTES);
+        var states = new Released[5];
+        for (int i = 0; i < states.length; i++) {
+            states[i] = new Released();
+        }
+
+        cache.put(A, prompt(0), states[0]);
+        cache.put(A, prompt(0), states[1]);
+        assertTrue(states[0].isReleased);
+        assertTrue(cache.longest(A, prompt(0), 999).isPresent());
+        cache.put(A, prompt(1), states[2]);
+        assertFalse(states[1].isReleased); // it was found
+        assertTrue(cache.longest(A, prompt(1), 499).isPresent());
+        cache.put(A, prompt(2), states[3]);
+        assertFalse(states[2].isReleased); // what it was a token before was found
+        assertFalse(states[3].isReleased);
+        new PrefixCache(BYTES - 1).put(A, prompt(3), states[4]);
+        assertTrue(states[4].isReleased);
     }
 
     private static int[] prompt(int first) {

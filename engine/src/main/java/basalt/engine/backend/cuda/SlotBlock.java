@@ -51,6 +51,11 @@ final class SlotBlock implements SavedState {
     }
 
     @Override
+    public void release() {
+        blocks.release(this);
+    }
+
+    @Override
     public StateLayout layout() {
         return blocks.layout();
     }

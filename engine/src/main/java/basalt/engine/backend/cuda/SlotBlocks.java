@@ -34,6 +34,7 @@ final class SlotBlocks implements AutoCloseable {
     private static final System.Logger LOG = System.getLogger(SlotBlocks.class.getName());
     private static final Cleaner CLEANER = Cleaner.create();
     private static final int FREE_MIN = 4;
+    private static final int FREE_LOW = 2; // with fewer, states move to the heap
     private static final int PAGE_BYTES = 4096;
     private static final long END_SECONDS = 30;
 
@@ -152,6 +153,21 @@ final class SlotBlocks implements AutoCloseable {
             used.get(state.memory()); // notes the use
             device.uploadAside(to, state.memory());
             return true;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** Frees the block of a state that nobody uses any more; the state has no memory then. */
+    void release(SlotBlock state) {
+        lock.lock();
+        try {
+            var reference = state.isPinned() ? used.get(state.memory()) : null;
+            state.move(MemorySegment.NULL, false);
+            if (reference != null) {
+                reference.clear();
+                refill();
+            }
         } finally {
             lock.unlock();
         }
@@ -280,7 +296,7 @@ final class SlotBlocks implements AutoCloseable {
         return isClosed || free.size() >= FREE_MIN;
     }
 
-    /** Frees the blocks of states that nobody holds any more; returns whether there were any. */
+    /** Frees the blocks of states that nobody holds or that were released; returns whether there were any. */
     private boolean addDead() {
         var dead = new ArrayList<MemorySegment>();
         lock.lock();
@@ -353,13 +369,16 @@ final class SlotBlocks implements AutoCloseable {
         return true;
     }
 
-    /** Moves the state that was used least recently to the heap; returns false if none can be moved. */
+    /**
+     * Moves the state that was used least recently to the heap; returns false if none can be moved. Not before few
+     * blocks are free: more often than not a state that is saved takes the place of another, which is released then.
+     */
     private boolean addEldest() {
         @Nullable SlotBlock eldest = null;
         MemorySegment block;
         lock.lock();
         try {
-            if (isFull()) {
+            if (isClosed || free.size() >= FREE_LOW) {
                 return false;
             }
             for (var reference : used.values()) {

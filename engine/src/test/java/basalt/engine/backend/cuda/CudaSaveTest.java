@@ -174,6 +174,25 @@ final class CudaSaveTest {
                 });
     }
 
+    /** Without them, one block too few for a garbage collector that has nothing to do. */
+    @Test
+    void blocksOfReleasedStatesAreUsedAgain() {
+        run(0, backend -> {
+            var expected = images(backend);
+            var kept = save(backend, 1);
+            for (int i = 0; i < 4 * SLOTS; i++) {
+                awaitRoom(backend);
+                var saved = backend.beginSave(i % SLOTS).join();
+                assertInstanceOf(SlotBlock.class, saved);
+                saved.release();
+                assertThrows(IndexOutOfBoundsException.class, saved::image);
+            }
+            assertSameState(expected.get(1), kept.image());
+            backend.load(5, kept);
+            assertSameState(expected.get(1), images(backend).get(5));
+        });
+    }
+
     @Test
     void stateOfAnotherDeviceIsTaken() {
         run(

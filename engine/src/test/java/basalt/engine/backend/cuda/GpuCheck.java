@@ -18,16 +18,12 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
-import java.util.Optional;
-import java.util.SplittableRandom;
 
 /**
  * All checks and measurements that need a GPU, as one program: prints a table, and writes the same as JSON. Arguments:
  * the JSON file, then the names of sections, all of them if none.
  */
 public final class GpuCheck {
-    private static final int CONTEXT = 1024;
-
     private final List<Row> rows = new ArrayList<>();
 
     /** One line of the table. */
@@ -70,8 +66,8 @@ public final class GpuCheck {
             case "sessions" -> sessions(Path.of(parts[1]));
             case "promotion" -> promotion(parts[1], Integer.parseInt(parts[2]));
             case "long" -> longTaylor(Integer.parseInt(parts[1]));
-            case "bench" -> bench(parts[1], parts[2], false);
-            case "deterministic" -> bench(parts[1], parts[2], true);
+            case "bench" -> new GpuBench(parts[1], config(parts[1]), false, this::add).run(parts[2]);
+            case "deterministic" -> new GpuBench(parts[1], config(parts[1]), true, this::add).run(parts[2]);
             default -> throw new IllegalArgumentException("section = " + section);
         }
     }
@@ -269,168 +265,6 @@ public final class GpuCheck {
                 add("memory", "1.3b save / load and a step, us", best[0] / 1000 + " / " + best[1] / 1000);
             }
         }
-    }
-
-    /** Decode at batches like {@code 1,8,32}, a {@code p} in front profiles the kernels too; {@code t2048} prefills. */
-    private void bench(String model, String what, boolean isDeterministic) {
-        ModelConfig config = config(model);
-        try (var arena = Arena.ofShared()) {
-            Weights weights = new BenchmarkModels(arena, 1).weights(config);
-            for (String item : what.split(",", -1)) {
-                boolean isPrefill = item.contains("t");
-                boolean isProfiled = item.startsWith("p");
-                int count = Integer.parseInt(item.replaceAll("[a-z]", ""));
-                int rowsMax = isPrefill ? 8 : count;
-                int tokensMax = isPrefill ? count : Math.max(count, 512);
-                var options =
-                        new CudaBackend.Options(rowsMax + 1, rowsMax, tokensMax, isDeterministic, ElementType.BF16);
-                long start = System.nanoTime();
-                var device = new SelectingDevice(new JcudaDevice(0, ElementType.BF16));
-                try (var backend = CudaBackend.open(device, config, weights, options)) {
-                    System.out.printf("# opened in %.1f s%n", (System.nanoTime() - start) / 1e9);
-                    String name = model + (isDeterministic ? " deterministic" : "");
-                    if (isPrefill) {
-                        prefill(backend, name, count);
-                        if (isProfiled) {
-                            profilePrefill(backend, device, name, count);
-                            continue;
-                        }
-                    } else {
-                        decode(backend, name, count);
-                    }
-                    if (isProfiled) {
-                        profile(backend, device, name, count);
-                    }
-                }
-            }
-        }
-    }
-
-    private void decode(CudaBackend backend, String model, int rowCount) {
-        var batch = new Batch(rowCount, backend.tokenCountMax());
-        var result = new StepResult(rowCount, backend.tokenCountMax());
-        fillSlots(backend, rowCount, batch, result);
-        var nanos = new ArrayList<Long>();
-        int steps = 160;
-        int warm = 32;
-        long start = 0;
-        batch.clear();
-        for (int row = 0; row < rowCount; row++) {
-            batch.addContinuing(row);
-        }
-        backend.enqueue(batch);
-        for (int step = 0; step < steps; step++) {
-            if (step == warm) {
-                start = System.nanoTime();
-            }
-            backend.enqueue(batch);
-            backend.await(result);
-            nanos.add(result.nanos());
-        }
-        double seconds = (System.nanoTime() - start) / 1e9;
-        backend.await(result);
-        double rate = rowCount * (steps - warm) / seconds;
-        nanos.sort(Long::compare);
-        add(
-                "decode",
-                model + " B=" + rowCount,
-                String.format(
-                        "%,.0f tok/s, step %.1f us (device median %.1f, min %.1f)",
-                        rate, 1e6 * seconds / (steps - warm), nanos.get(steps / 2) / 1e3, nanos.get(0) / 1e3));
-    }
-
-    private static void fillSlots(CudaBackend backend, int rowCount, Batch batch, StepResult result) {
-        var random = new SplittableRandom(7);
-        int[] prompt = random.ints(CONTEXT, 0, 50_000).toArray();
-        var greedy = new RowSampling(SamplingParams.GREEDY, 1, 0, new int[0], 0, 1 << 30, -1, new int[0]);
-        for (int slot = 0; slot < rowCount; slot++) {
-            backend.configure(slot, greedy);
-        }
-        backend.zero(0);
-        int chunk = backend.tokenCountMax();
-        for (int from = 0; from < CONTEXT; from += chunk) {
-            batch.clear();
-            batch.add(0, prompt, from, Math.min(from + chunk, CONTEXT), from + chunk >= CONTEXT);
-            backend.enqueue(batch);
-            backend.await(result);
-        }
-        for (int slot = 1; slot < rowCount; slot++) {
-            backend.copy(0, slot);
-        }
-    }
-
-    private void prefill(CudaBackend backend, String model, int tokens) {
-        var batch = new Batch(8, tokens);
-        var result = new StepResult(8, tokens);
-        var random = new SplittableRandom(7);
-        int[] prompt = random.ints(tokens, 0, 50_000).toArray();
-        var greedy = new RowSampling(SamplingParams.GREEDY, 1, 0, new int[0], 0, 1 << 30, -1, new int[0]);
-        for (int rowCount : new int[] {1, 4}) {
-            long best = Long.MAX_VALUE;
-            for (int i = 0; i < 4; i++) {
-                batch.clear();
-                for (int slot = 0; slot < rowCount; slot++) {
-                    backend.zero(slot);
-                    backend.configure(slot, greedy);
-                    batch.add(slot, prompt, 0, tokens / rowCount, true);
-                }
-                backend.enqueue(batch);
-                backend.await(result);
-                best = Math.min(best, result.nanos());
-            }
-            String name = model + " " + rowCount + " x " + tokens / rowCount;
-            add("prefill", name, String.format("%,.0f tok/s, %.0f us", tokens * 1e9 / best, best / 1e3));
-        }
-    }
-
-    private void profilePrefill(CudaBackend backend, SelectingDevice device, String model, int tokens) {
-        var batch = new Batch(8, tokens);
-        var result = new StepResult(8, tokens);
-        batch.add(0, new SplittableRandom(7).ints(tokens, 0, 50_000).toArray(), 0, tokens, true);
-        device.select(Optional.empty());
-        backend.zero(0);
-        backend.enqueue(batch);
-        backend.await(result);
-        for (var kind : device.launchCounts().entrySet()) {
-            device.select(Optional.of(kind.getKey()));
-            long best = Long.MAX_VALUE;
-            for (int i = 0; i < 3; i++) {
-                backend.enqueue(batch);
-                backend.await(result);
-                best = Math.min(best, result.nanos());
-            }
-            String name = model + " prefill " + tokens + " " + kind.getKey();
-            add("profile", name, String.format("%.1f us, %d launches", best / 1e3, kind.getValue()));
-        }
-        device.select(Optional.empty());
-    }
-
-    private void profile(CudaBackend backend, SelectingDevice device, String model, int rowCount) {
-        int start = device.createEvent();
-        int end = device.createEvent();
-        device.select(Optional.empty());
-        backend.capture(rowCount);
-        for (var kind : device.launchCounts().entrySet()) {
-            device.select(Optional.of(kind.getKey()));
-            int graph = backend.capture(rowCount);
-            backend.uploadRows(rowCount);
-            for (int i = 0; i < 3; i++) {
-                device.replay(graph);
-            }
-            device.record(start);
-            for (int i = 0; i < 32; i++) {
-                device.replay(graph);
-            }
-            device.record(end);
-            device.await(end);
-            double micros = device.nanosBetween(start, end) / 32e3;
-            int count = kind.getValue() / 2; // a capture launches everything twice
-            add(
-                    "profile",
-                    model + " B=" + rowCount + " " + kind.getKey(),
-                    String.format("%.1f us, %d launches, %.2f us each", micros, count, micros / count));
-        }
-        device.select(Optional.empty());
     }
 
     private void add(String section, String name, Object value) {

@@ -66,7 +66,7 @@ final class GpuPromotion {
             measureLoad(saved);
             measureSave();
             measureForms(saved);
-            measureSteps(saved);
+            measureSteps(backend.prepare(saved));
         }
     }
 

@@ -75,16 +75,27 @@ final class GpuRules {
         for (int rows : new int[] {8, 24, textCount, 2 * textCount}) {
             report.accept(
                     "argmax in batches of " + rows,
-                    inBatch(texts, expected, rows).verdict());
+                    inBatch(texts, expected, rows, 0).verdict());
+        }
+        for (int beside : new int[] {90, 180}) {
+            report.accept(
+                    "argmax in batches of 24 beside prompts of " + beside,
+                    inBatch(texts, expected, 24, beside).verdict());
         }
     }
 
-    /** The first texts, a row each, again from the first one on where rows are more; one token a step. */
-    private Tally inBatch(int[][] texts, List<StepResult> expected, int rows) {
+    /**
+     * The first texts, a row each, again from the first one on where rows are more; one token a step.
+     *
+     * @param beside tokens of one more row, which each step reads from the beginning of some text
+     */
+    private Tally inBatch(int[][] texts, List<StepResult> expected, int rows, int beside) {
         var tally = new Tally();
-        try (var backend = open(ElementType.BF16, rows, PROMPT, false)) {
-            var batch = new Batch(rows, PROMPT);
-            var result = new StepResult(rows, PROMPT);
+        int prompts = beside > 0 ? 1 : 0;
+        try (var backend = open(ElementType.BF16, rows + prompts, rows + PROMPT, false)) {
+            var batch = new Batch(rows + prompts, rows + PROMPT);
+            var result = new StepResult(rows + prompts, rows + PROMPT);
+            backend.configure(rows, sampling(SamplingParams.GREEDY, 1, -1));
             for (int row = 0; row < rows; row++) {
                 backend.zero(row);
                 backend.configure(row, sampling(SamplingParams.GREEDY, 1, -1));
@@ -94,10 +105,18 @@ final class GpuRules {
                 for (int row = 0; row < rows; row++) {
                     batch.add(row, texts[row % texts.length], i, i + 1, true);
                 }
+                int text = i % texts.length;
+                if (beside > 0) {
+                    backend.zero(rows);
+                    batch.add(rows, texts[text], 0, beside, true);
+                }
                 backend.enqueue(batch);
                 backend.await(result);
                 for (int row = 0; row < rows; row++) {
                     tally.add(expected.get(row % texts.length), i, result.tokens[row]);
+                }
+                if (beside > 0) {
+                    tally.add(expected.get(text), beside - 1, result.tokens[rows]);
                 }
             }
         }
