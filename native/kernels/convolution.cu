@@ -1,11 +1,116 @@
 // The gated short convolution of BaseConv, between its two projections.
 #include "common.cuh"
 
+constexpr int CONVOLUTION_TOKENS = 4;  // of a block, but where they are rows of their own; mirrored by MixerKernels
+
+// What convolution is told.
+struct Convolution {
+    const int *activeSlots, *rowStarts, *tokenRows;
+    const long long* rowPositions;
+    const element *projected, *inputBias, *taps, *tapsBias;
+    unsigned char* state;
+    long long slotBytes, offset;
+    element* y;
+    int channels, stride, kernelSize, ringRows, singleCount;
+};
+
+// Three taps of eight channels: weights [8, 3].
+__device__ __forceinline__ void addTaps(float (&sum)[8], const Eight* weights, int j, const float (&a)[8]) {
+#pragma unroll
+    for (int i = 0; i < 8; i++) sum[i] = __fmaf_rn(a[i], weights[(i * 3 + j) / 8].at((i * 3 + j) % 8), sum[i]);
+}
+
+// A token by itself; its channels from c0 on.
+__device__ void convolveToken(const Convolution& p, int t, int c0) {
+    int row = p.tokenRows[t];
+    int slot = p.activeSlots[row];
+    if (slot < 0) return;
+    int inRow = t - p.rowStarts[row];
+    long long position = p.rowPositions[row] + inRow;
+    element* ring = tensorOf<element>(p.state, p.slotBytes, slot, p.offset) + c0;
+    int ringRow = (int)(position % p.ringRows);
+    bool hasBias = p.inputBias != nullptr;
+    Eight bias = hasBias ? loadEight(p.inputBias + c0) : zeroEight();
+    Eight gateBias = hasBias ? loadEight(p.inputBias + p.channels + c0) : zeroEight();
+    Eight g = loadEight(p.projected + (long long)t * p.stride + p.channels + c0);
+    float sum[8];
+    float current[8];
+#pragma unroll
+    for (int i = 0; i < 8; i++) sum[i] = p.tapsBias ? widen(p.tapsBias[c0 + i]) : 0.0f;
+    auto load = [&](int back) {
+        if (position < back) return zeroEight();
+        if (inRow >= back) return loadEight(p.projected + (long long)(t - back) * p.stride + c0);
+        int from = ringRow >= back ? ringRow - back : ringRow - back + p.ringRows;
+        return loadEight(ring + (long long)from * p.channels);
+    };
+    auto input = [&](const Eight& a, int back) {
+#pragma unroll
+        for (int i = 0; i < 8; i++) current[i] = hasBias && inRow >= back ? rounded(a.at(i) + bias.at(i)) : a.at(i);
+    };
+    if (p.kernelSize == 3) {
+        Eight a[3] = {load(2), load(1), load(0)};
+        Eight weights[3];
+#pragma unroll
+        for (int n = 0; n < 3; n++) weights[n] = loadEight(p.taps + c0 * 3 + n * 8);
+#pragma unroll
+        for (int j = 0; j < 3; j++) {
+            if (position < 2 - j) continue;
+            input(a[j], 2 - j);
+            addTaps(sum, weights, j, current);
+        }
+    } else {
+        for (int j = 0; j < p.kernelSize; j++) {
+            int back = p.kernelSize - 1 - j;
+            if (position < back) continue;
+            input(load(back), back);
+#pragma unroll
+            for (int i = 0; i < 8; i++)
+                sum[i] = __fmaf_rn(current[i], widen(p.taps[(c0 + i) * p.kernelSize + j]), sum[i]);
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+        float gate = hasBias ? rounded(g.at(i) + gateBias.at(i)) : g.at(i);
+        sum[i] = silu(sum[i]) * gate;
+    }
+    storeEight(p.y + (long long)t * p.channels + c0, sum);
+    if (t < p.singleCount) storeEight(ring + (long long)ringRow * p.channels, current);
+}
+
+// Neighbours of one row with two tokens of it before them, three taps and no bias: each input is read once for all.
+__device__ __forceinline__ void convolveNeighbours(const Convolution& p, int t0, int c0) {
+    constexpr int N = CONVOLUTION_TOKENS;
+    const element* a0 = p.projected + (long long)t0 * p.stride + c0;
+    Eight a[N + 2], g[N], weights[3];
+#pragma unroll
+    for (int n = 0; n < N + 2; n++) a[n] = loadEight(a0 + (long long)(n - 2) * p.stride);
+#pragma unroll
+    for (int n = 0; n < N; n++) g[n] = loadEight(a0 + (long long)n * p.stride + p.channels);
+#pragma unroll
+    for (int n = 0; n < 3; n++) weights[n] = loadEight(p.taps + c0 * 3 + n * 8);
+#pragma unroll
+    for (int n = 0; n < N; n++) {
+        float sum[8];
+#pragma unroll
+        for (int i = 0; i < 8; i++) sum[i] = p.tapsBias ? widen(p.tapsBias[c0 + i]) : 0.0f;
+#pragma unroll
+        for (int j = 0; j < 3; j++) {
+            float current[8];
+#pragma unroll
+            for (int i = 0; i < 8; i++) current[i] = a[n + j].at(i);
+            addTaps(sum, weights, j, current);
+        }
+#pragma unroll
+        for (int i = 0; i < 8; i++) sum[i] = silu(sum[i]) * g[n].at(i);
+        storeEight(p.y + (long long)(t0 + n) * p.channels + c0, sum);
+    }
+}
+
 // convolution: c = Σ_j w_j · a_{t-(K-1)+j}, y = silu(c) · g, for every token; inputs before the row's first token come
 //   from the slot's ring. The first tokens, which are rows of their own, also go into the ring; longer rows use
 //   write_ring.
-// grid (T, C / 1024 rounded up), block 128: eight channels a thread
-// bytes  T·C·(K·2 + 2 + 2), ring reads among them
+// grid (singles + the other tokens / 4 rounded up, C / 1024 rounded up), block 128: eight channels a thread
+// bytes  T·C·(2 + 2 + 2), half as much again for the inputs of neighbours, from the cache
 // bound  memory: not measured
 // ref    backend.cpu.Reference (convolution)
 extern "C" __global__ void __launch_bounds__(128) convolution(
@@ -19,65 +124,24 @@ extern "C" __global__ void __launch_bounds__(128) convolution(
     const element* __restrict__ tapsBias,        // [C] or null
     unsigned char* __restrict__ state, long long slotBytes, long long offset,  // element [ring, C]
     element* __restrict__ y,                     // [T, C] out
-    int channels, int stride, int kernelSize, int ringRows, int singleCount) {
+    int channels, int stride, int kernelSize, int ringRows, int singleCount, int tokenCount) {
     awaitPredecessor();
-    int t = (int)blockIdx.x;
-    int row = tokenRows[t];
-    int slot = activeSlots[row];
     int c0 = ((int)blockIdx.y * 128 + (int)threadIdx.x) * 8;
-    if (slot < 0 || c0 >= channels) return;
-    int inRow = t - rowStarts[row];
-    long long position = rowPositions[row] + inRow;
-    element* ring = tensorOf<element>(state, slotBytes, slot, offset) + c0;
-    int ringRow = (int)(position % ringRows);
-    bool hasBias = inputBias != nullptr;
-    Eight bias = hasBias ? loadEight(inputBias + c0) : zeroEight();
-    Eight gateBias = hasBias ? loadEight(inputBias + channels + c0) : zeroEight();
-    Eight g = loadEight(projected + (long long)t * stride + channels + c0);
-    float sum[8];
-    float current[8];
-#pragma unroll
-    for (int i = 0; i < 8; i++) sum[i] = tapsBias ? widen(tapsBias[c0 + i]) : 0.0f;
-    auto load = [&](int back) {
-        if (position < back) return zeroEight();
-        if (inRow >= back) return loadEight(projected + (long long)(t - back) * stride + c0);
-        int from = ringRow >= back ? ringRow - back : ringRow - back + ringRows;
-        return loadEight(ring + (long long)from * channels);
-    };
-    auto input = [&](const Eight& a, int back, int i) {
-        return hasBias && inRow >= back ? rounded(a.at(i) + bias.at(i)) : a.at(i);
-    };
-    if (kernelSize == 3) {
-        Eight a[3] = {load(2), load(1), load(0)};
-        Eight weights[3];  // [8, 3]
-#pragma unroll
-        for (int n = 0; n < 3; n++) weights[n] = loadEight(taps + c0 * 3 + n * 8);
-#pragma unroll
-        for (int j = 0; j < 3; j++) {
-            if (position < 2 - j) continue;
-#pragma unroll
-            for (int i = 0; i < 8; i++) {
-                current[i] = input(a[j], 2 - j, i);
-                sum[i] = __fmaf_rn(current[i], weights[(i * 3 + j) / 8].at((i * 3 + j) % 8), sum[i]);
-            }
-        }
-    } else {
-        for (int j = 0; j < kernelSize; j++) {
-            int back = kernelSize - 1 - j;
-            if (position < back) continue;
-            Eight a = load(back);
-#pragma unroll
-            for (int i = 0; i < 8; i++) {
-                current[i] = input(a, back, i);
-                sum[i] = __fmaf_rn(current[i], widen(taps[(c0 + i) * kernelSize + j]), sum[i]);
-            }
-        }
+    if (c0 >= channels) return;
+    Convolution p = {activeSlots, rowStarts, tokenRows, rowPositions, projected, inputBias, taps, tapsBias, state,
+                     slotBytes, offset, y, channels, stride, kernelSize, ringRows, singleCount};
+    int block = (int)blockIdx.x;
+    if (block < singleCount) {
+        convolveToken(p, block, c0);
+        return;
     }
-#pragma unroll
-    for (int i = 0; i < 8; i++) {
-        float gate = hasBias ? rounded(g.at(i) + gateBias.at(i)) : g.at(i);
-        sum[i] = silu(sum[i]) * gate;
+    int t0 = singleCount + (block - singleCount) * CONVOLUTION_TOKENS;
+    int end = min(t0 + CONVOLUTION_TOKENS, tokenCount);
+    int row = tokenRows[t0];
+    bool areNeighbours = t0 + CONVOLUTION_TOKENS == end && tokenRows[end - 1] == row && t0 - rowStarts[row] >= 2;
+    if (areNeighbours && kernelSize == 3 && !inputBias) {
+        if (activeSlots[row] >= 0) convolveNeighbours(p, t0, c0);
+        return;
     }
-    storeEight(y + (long long)t * channels + c0, sum);
-    if (t < singleCount) storeEight(ring + (long long)ringRow * channels, current);
+    for (int t = t0; t < end; t++) convolveToken(p, t, c0);
 }

@@ -7,7 +7,8 @@ import java.time.Duration;
  *
  * @param batchRowsMax rows of one step at most
  * @param chunkTokensMax prompt tokens of one step at most
- * @param stepTargetMillis how long a step may take while other streams wait; the prefill chunk shrinks to meet it
+ * @param stepTargetMillis how long a step may take while other streams wait; the prefill chunk shrinks to meet it; 0
+ *     leaves it to the time of a step without prompts
  * @param queueRequestsMax requests that may wait for a slot
  * @param queueTokensMax prompt tokens that may wait for a slot
  * @param slowReaderTimeout how long a choice whose reader does not read keeps its slot
@@ -23,7 +24,7 @@ public record EngineConfig(
         int sessionSlotsMax) {
 
     /** Used where nothing else is asked for. */
-    public static final EngineConfig DEFAULT = new EngineConfig(32, 128, 50, 256, 16_000_000, Duration.ofSeconds(30));
+    public static final EngineConfig DEFAULT = new EngineConfig(32, 128, 0, 256, 16_000_000, Duration.ofSeconds(30));
 
     /** No session keeps its slot. */
     public EngineConfig(
@@ -52,7 +53,7 @@ public record EngineConfig(
     public EngineConfig {
         Checks.argument(batchRowsMax > 0, "batchRowsMax", batchRowsMax);
         Checks.argument(chunkTokensMax > 0, "chunkTokensMax", chunkTokensMax);
-        Checks.argument(stepTargetMillis > 0, "stepTargetMillis", stepTargetMillis);
+        Checks.argument(stepTargetMillis >= 0, "stepTargetMillis", stepTargetMillis);
         Checks.argument(queueRequestsMax > 0, "queueRequestsMax", queueRequestsMax);
         Checks.argument(queueTokensMax > 0, "queueTokensMax", queueTokensMax);
         Checks.argument(sessionSlotsMax >= 0, "sessionSlotsMax", sessionSlotsMax);

@@ -144,6 +144,7 @@ record ServerConfig(
      * @param secret that seals states which leave the server; empty makes one
      * @param takesUnsealed whether states are taken that nobody has sealed
      * @param prefixBytesMax of states that have read the beginnings of prompts; 0 keeps none
+     * @param prefixInterval tokens between two of them of one prompt at least
      */
     record Sessions(
             SessionPlace place,
@@ -153,7 +154,8 @@ record ServerConfig(
             long archiveBytesMax,
             String secret,
             boolean takesUnsealed,
-            long prefixBytesMax) {}
+            long prefixBytesMax,
+            int prefixInterval) {}
 
     private static final Pattern ORIGIN = Pattern.compile("https?://[A-Za-z0-9.\\[\\]:-]+");
 
@@ -326,7 +328,8 @@ record ServerConfig(
                 sources.get(ConfigKeys.SESSIONS_DISK_MAX),
                 sources.get(ConfigKeys.STATE_SECRET),
                 sources.get(ConfigKeys.UNSEALED_STATES),
-                sources.get(ConfigKeys.PREFIX_CACHE_MAX));
+                sources.get(ConfigKeys.PREFIX_CACHE_MAX),
+                Math.toIntExact(sources.get(ConfigKeys.PREFIX_CACHE_INTERVAL)));
     }
 
     private static SessionPlace sessionPlace(ConfigSources sources) {

@@ -75,7 +75,7 @@ final class SessionSetup {
             throw new StartException("prefix-cache-max: " + bytesMax + " bytes cannot hold a state of this model, which"
                     + " takes " + least + "; give more, or 0B to keep none");
         }
-        return new PrefixCache(bytesMax);
+        return new PrefixCache(bytesMax, config.prefixInterval());
     }
 
     /**

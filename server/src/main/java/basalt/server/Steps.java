@@ -10,8 +10,8 @@ record Steps(int rowsMax, int chunkTokensMax) {
     /** On a CPU, where larger steps are not faster. */
     static final Steps CPU = new Steps(32, 128);
 
-    /** On a GPU: its rate still grows with the batch, and 512 tokens of a prompt take about as long as a step. */
-    static final Steps CUDA = new Steps(512, 512);
+    /** On a GPU: its rate still grows with the batch, and with the tokens of a prompt that it reads at once. */
+    static final Steps CUDA = new Steps(512, 2_048);
 
     /** With another's values where nothing is asked for. */
     Steps or(Steps other) {

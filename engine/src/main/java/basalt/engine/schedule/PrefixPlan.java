@@ -11,8 +11,6 @@ import java.util.concurrent.CompletableFuture;
  * construction.
  */
 final class PrefixPlan {
-    /** Beginnings shorter than this are read faster than they are worth, and distances are multiples of it. */
-    static final int INTERVAL = 256;
     /** A long prompt is kept at so many places at most, and at fewer where they would fill half the cache. */
     static final int SNAPSHOTS_MAX = 8;
 
@@ -23,6 +21,7 @@ final class PrefixPlan {
     private final int[] prompt;
     private final int end;
     private final int last; // where it is kept at the latest without being asked for
+    private final int unit; // shorter beginnings are read faster than they are worth, and distances are multiples of it
     private final int interval;
     private final int sharedCount; // tokens that another prompt begins with, too
     private int due; // the token count of the next snapshot; beyond the end if there is none
@@ -42,7 +41,8 @@ final class PrefixPlan {
         boolean goesBack = end < prompt.length || !StateLayout.foldsBetween(end - 1, end);
         last = goesBack ? end : end - 1;
         int snapshots = Math.clamp(use.cache().roomCount() / 2, 1, SNAPSHOTS_MAX);
-        interval = INTERVAL * Math.ceilDiv(end, INTERVAL * snapshots);
+        unit = use.cache().interval();
+        interval = unit * Math.ceilDiv(end, unit * snapshots);
         sharedCount = use.isExplicit() ? 0 : use.cache().sharedCount(use.scope(), prompt);
         due = next(from);
     }
@@ -58,11 +58,11 @@ final class PrefixPlan {
     }
 
     private int nextImplicit(int from) {
-        if (from >= last || end < INTERVAL || use.isExplicit()) {
+        if (from >= last || end < unit || use.isExplicit()) {
             return Integer.MAX_VALUE;
         }
         int next = (from / interval + 1) * interval;
-        if (next > last - INTERVAL / 2) {
+        if (next > last - unit / 2) {
             next = last; // the last two would be nearly the same
         }
         return sharedCount >= SHARED_MIN && sharedCount > from && sharedCount < next ? sharedCount : next;

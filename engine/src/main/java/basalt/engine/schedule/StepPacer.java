@@ -3,11 +3,12 @@ package basalt.engine.schedule;
 import basalt.engine.Checks;
 
 /**
- * Chooses how many prompt tokens a step takes, so that a step with running streams takes about as long as asked.
+ * Chooses how many prompt tokens a step takes, so that running streams are not slowed down by more than is asked for.
  * Confined to the engine thread.
  *
- * <p>It learns two prices from the steps done: a step that only decodes, by its number of rows, and a prompt token on
- * top of that; both as moving averages.
+ * <p>It learns prices from the steps done: of a step that only decodes, by its number of rows, as a moving average; and
+ * what prompt tokens cost on top of that, as a straight line through moving averages: a part that any number costs, as a
+ * pass over the weights does, and a part for each.
  */
 final class StepPacer {
     /** Prompt tokens of a step at least, so that prefill always goes on. */
@@ -15,8 +16,13 @@ final class StepPacer {
     /** Prompt tokens beside running streams while nothing is known of the speed. */
     static final int CHUNK_TOKENS_UNKNOWN = 32;
 
-    /** What prompts may add to a step, as a part of its decoding, even where that alone takes as long as asked. */
-    private static final double PREFILL_SHARE_MIN = 0.25;
+    /**
+     * What prompts may add to a step, as a multiple of its decoding, even where that alone takes as long as asked: with
+     * it the gap between two tokens of a stream stays below three steps, and prompts are read about as fast as can be.
+     */
+    private static final double PREFILL_SHARE = 1.5;
+    /** What prompts may always add to a step where nothing is asked for. */
+    private static final double PREFILL_NANOS_MIN = 3e6;
 
     private static final double WEIGHT = 0.2; // of the newest measurement
     private static final double UNKNOWN = 0;
@@ -24,8 +30,17 @@ final class StepPacer {
     private final int chunkTokensMax;
     private final double targetNanos;
     private final double[] decodeNanos; // [rows + 1]; UNKNOWN where never seen
-    private double prefillTokenNanos = UNKNOWN;
+    // Of prompts on top of decoding: means of the tokens and the time, their variance and covariance.
+    private double tokensMean = UNKNOWN;
+    private double nanosMean;
+    private double tokensVariance;
+    private double covariance;
 
+    /**
+     * Knows nothing yet.
+     *
+     * @param targetNanos of a step with prompts; 0 leaves it to the time of a step without
+     */
     StepPacer(int rowCountMax, int chunkTokensMax, double targetNanos) {
         this.chunkTokensMax = chunkTokensMax;
         this.targetNanos = targetNanos;
@@ -38,43 +53,80 @@ final class StepPacer {
             return chunkTokensMax;
         }
         double tokens = CHUNK_TOKENS_UNKNOWN;
-        if (prefillTokenNanos > UNKNOWN) {
+        if (tokensMean > UNKNOWN) {
             double decode = decodeNanos(decodeRowCount);
-            tokens = Math.max(targetNanos - decode, PREFILL_SHARE_MIN * decode) / prefillTokenNanos;
+            double least = targetNanos > 0 ? targetNanos - decode : PREFILL_NANOS_MIN;
+            double each = nanosEach();
+            tokens = (Math.max(least, PREFILL_SHARE * decode) - (nanosMean - each * tokensMean)) / each;
         }
         return (int) Math.clamp(tokens, Math.min(CHUNK_TOKENS_MIN, chunkTokensMax), chunkTokensMax);
+    }
+
+    /** What one more token costs: at most what it does on average, and not much less than that, which is noise. */
+    private double nanosEach() {
+        double average = nanosMean / tokensMean;
+        return tokensVariance > 0 ? Math.clamp(covariance / tokensVariance, average / 8, average) : average;
     }
 
     /** Learns from a step. */
     void measured(int decodeRowCount, int prefillTokenCount, long nanos) {
         Checks.argument(nanos >= 0, "nanos", nanos);
         if (prefillTokenCount == 0) {
-            decodeNanos[decodeRowCount] = average(decodeNanos[decodeRowCount], (double) nanos);
-        } else if (prefillTokenCount >= CHUNK_TOKENS_MIN) {
-            double prefill = Math.max(1, nanos - decodeNanos(decodeRowCount));
-            prefillTokenNanos = average(prefillTokenNanos, prefill / prefillTokenCount);
+            double old = decodeNanos[decodeRowCount];
+            decodeNanos[decodeRowCount] = old == UNKNOWN ? nanos : old + WEIGHT * (nanos - old);
+        } else if (prefillTokenCount >= CHUNK_TOKENS_MIN && knows(decodeRowCount)) {
+            learn(prefillTokenCount, Math.max(1, nanos - decodeNanos(decodeRowCount)));
         }
     }
 
-    private static double average(double old, double value) {
-        return old == UNKNOWN ? value : old + WEIGHT * (value - old);
+    /** Whether steps of about so many rows were seen without prompts. */
+    private boolean knows(int rowCount) {
+        int off = rowCount / 8;
+        for (int rows = rowCount - off; rows <= Math.min(rowCount + off, decodeNanos.length - 1); rows++) {
+            if (rows == 0 || decodeNanos[rows] > UNKNOWN) {
+                return true;
+            }
+        }
+        return false;
     }
 
-    /** Price of a step with so many rows, from the nearest smaller number seen, or else the nearest larger. */
+    private void learn(int tokens, double nanos) {
+        if (tokensMean == UNKNOWN) {
+            tokensMean = tokens;
+            nanosMean = nanos;
+            return;
+        }
+        double dTokens = tokens - tokensMean;
+        double dNanos = nanos - nanosMean;
+        tokensMean += WEIGHT * dTokens;
+        nanosMean += WEIGHT * dNanos;
+        tokensVariance = (1 - WEIGHT) * (tokensVariance + WEIGHT * dTokens * dTokens);
+        covariance = (1 - WEIGHT) * (covariance + WEIGHT * dTokens * dNanos);
+    }
+
+    /**
+     * Price of a step with so many rows: on the line between the nearest numbers that were seen. With more than all of
+     * them, a step takes longer by as much as it has more rows, at most; with fewer, as long.
+     */
     private double decodeNanos(int rowCount) {
         if (rowCount == 0) {
             return 0;
         }
-        for (int rows = rowCount; rows > 0; rows--) {
-            if (decodeNanos[rows] > UNKNOWN) {
-                return decodeNanos[rows];
-            }
+        int below = rowCount;
+        while (below > 0 && decodeNanos[below] == UNKNOWN) {
+            below--;
         }
-        for (int rows = rowCount + 1; rows < decodeNanos.length; rows++) {
-            if (decodeNanos[rows] > UNKNOWN) {
-                return decodeNanos[rows];
-            }
+        int above = rowCount;
+        while (above < decodeNanos.length && decodeNanos[above] == UNKNOWN) {
+            above++;
         }
-        return UNKNOWN;
+        if (above == decodeNanos.length) {
+            return below == 0 ? UNKNOWN : decodeNanos[below] * rowCount / below;
+        }
+        if (below == 0 || below == above) {
+            return decodeNanos[above];
+        }
+        double share = (double) (rowCount - below) / (above - below);
+        return decodeNanos[below] + share * (decodeNanos[above] - decodeNanos[below]);
     }
 }

@@ -30,7 +30,11 @@ public final class PrefixCache {
     private static final int REST_MINUTES = 10;
     private static final long REST_NANOS = TimeUnit.MINUTES.toNanos(REST_MINUTES);
 
+    /** Tokens between two states of a prompt at least, where nothing else is asked for. */
+    public static final int INTERVAL = 256;
+
     private final long bytesMax;
+    private final int interval;
     private final LongSupplier nanoTime;
     private final ReentrantLock lock = new ReentrantLock();
     /** By use, the oldest first. */
@@ -86,13 +90,25 @@ public final class PrefixCache {
 
     /** An empty cache of states that take so many bytes at most. */
     public PrefixCache(long bytesMax) {
-        this(bytesMax, System::nanoTime);
+        this(bytesMax, INTERVAL);
+    }
+
+    /**
+     * An empty cache.
+     *
+     * @param bytesMax that its states take at most
+     * @param interval tokens between two states of a prompt at least, but where it is asked for one
+     */
+    public PrefixCache(long bytesMax, int interval) {
+        this(bytesMax, interval, System::nanoTime);
     }
 
     /** The same with a clock. */
-    PrefixCache(long bytesMax, LongSupplier nanoTime) {
+    PrefixCache(long bytesMax, int interval, LongSupplier nanoTime) {
         Checks.argument(bytesMax >= 0, "bytesMax", bytesMax);
+        Checks.argument(interval > 0, "interval", interval);
         this.bytesMax = bytesMax;
+        this.interval = interval;
         this.nanoTime = nanoTime;
     }
 
@@ -102,6 +118,11 @@ public final class PrefixCache {
                 + layout.tensors().stream()
                         .mapToLong(tensor -> (long) Float.BYTES * tensor.elementCount())
                         .sum();
+    }
+
+    /** Tokens between two states of a prompt at least. */
+    public int interval() {
+        return interval;
     }
 
     /** Whether it can hold anything. */

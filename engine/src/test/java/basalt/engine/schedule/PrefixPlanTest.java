@@ -30,7 +30,11 @@ class PrefixPlanTest {
 
     /** Where the states of a prompt are kept by a cache that has room for so many. */
     private static List<Integer> kept(int room, int[] prompt) {
-        var cache = new PrefixCache(room * (LAYOUT.bytes() + 4L * PROMPT));
+        return kept(room, prompt, PrefixCache.INTERVAL);
+    }
+
+    private static List<Integer> kept(int room, int[] prompt, int interval) {
+        var cache = new PrefixCache(room * (LAYOUT.bytes() + 4L * PROMPT), interval);
         cache.put(new PrefixCache.Scope("tenant", "other"), new int[] {1}, image(1));
         var plan =
                 new PrefixPlan(PrefixUse.of(cache, new PrefixCache.Scope("tenant", "scope")), prompt, 0, prompt.length);
@@ -48,6 +52,12 @@ class PrefixPlanTest {
     @Test
     void promptIsKeptAtEvenDistancesAndAtItsEnd() {
         assertEquals(List.of(256, 512, 768, 1_024, 1_280, 1_536, 1_792, 2_000), kept(100, new int[PROMPT]));
+    }
+
+    @Test
+    void distanceIsThatOfTheCache() {
+        assertEquals(List.of(700, 1_400, 2_000), kept(100, new int[PROMPT], 700));
+        assertEquals(List.of(), kept(100, new int[PROMPT], 2_001));
     }
 
     @Test

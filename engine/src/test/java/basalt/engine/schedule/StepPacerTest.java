@@ -43,19 +43,60 @@ class StepPacerTest {
     void neverStopsPrefillHoweverSlowTheDevice() {
         var pacer = new StepPacer(32, 512, TARGET_NANOS);
         pacer.measured(8, 0, 200_000_000);
-        pacer.measured(8, 100, 900_000_000);
+        pacer.measured(8, 100, 90_000_000_000L);
 
         assertEquals(StepPacer.CHUNK_TOKENS_MIN, pacer.chunkTokens(8));
-        assertEquals(StepPacer.CHUNK_TOKENS_MIN, pacer.chunkTokens(20));
+        assertEquals(StepPacer.CHUNK_TOKENS_MIN, pacer.chunkTokens(9));
     }
 
     @Test
     void promptsGoOnBesideDecodingThatIsSlowerThanTheTarget() {
         var pacer = new StepPacer(32, 512, TARGET_NANOS);
         pacer.measured(8, 0, 200_000_000); // 200 ms for eight rows
-        pacer.measured(0, 100, 50_000_000); // 0.5 ms a token
+        pacer.measured(0, 100, 100_000_000); // 1 ms a token
 
-        assertEquals(100, pacer.chunkTokens(8));
+        assertEquals(300, pacer.chunkTokens(8));
+    }
+
+    @Test
+    void leftAloneItTakesThreeMillisOrOneAndAHalfTimesTheDecoding() {
+        var pacer = new StepPacer(32, 4_096, 0);
+        pacer.measured(1, 0, 1_000_000); // 1 ms for one row
+        pacer.measured(32, 0, 10_000_000); // 10 ms for 32 rows
+        pacer.measured(0, 100, 1_000_000); // 10 us a token
+
+        assertEquals(300, pacer.chunkTokens(1));
+        assertEquals(1_500, pacer.chunkTokens(32));
+    }
+
+    @Test
+    void learnsWhatAnyPromptCosts() {
+        var pacer = new StepPacer(32, 4_096, 0);
+        pacer.measured(32, 0, 4_000_000);
+        for (int step = 0; step < 40; step++) {
+            int tokens = step % 2 == 0 ? 50 : 400;
+            pacer.measured(32, tokens, 4_000_000 + 1_000_000 + tokens * 5_000L); // 1 ms and 5 us a token
+        }
+
+        assertEquals(1_000, pacer.chunkTokens(32), 5); // 6 ms are 1 and 1,000 times 5 us
+    }
+
+    /** As many requests begin at once: no step without prompts is seen before all of them are read. */
+    @Test
+    void burstIsReadInLargeChunksThoughNoSuchStepWasSeen() {
+        var pacer = new StepPacer(512, 2_048, 0);
+        pacer.measured(0, 2_048, 10_000_000);
+        pacer.measured(1, 0, 1_000_000);
+        for (int rows = 40; rows <= 512; rows += 8) {
+            int tokens = pacer.chunkTokens(rows);
+            assertTrue(tokens >= 300, rows + " rows, " + tokens + " tokens");
+            pacer.measured(rows, tokens, 1_000_000 + rows * 7_500L + 1_000_000 + tokens * 4_000L);
+        }
+        pacer.measured(512, 0, 4_840_000);
+
+        assertEquals(1_240, pacer.chunkTokens(512), 300);
+        assertTrue(pacer.chunkTokens(256) < pacer.chunkTokens(512));
+        assertTrue(pacer.chunkTokens(256) > 300);
     }
 
     @Test

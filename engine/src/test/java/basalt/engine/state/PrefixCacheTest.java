@@ -205,7 +205,7 @@ class PrefixCacheTest {
     @Test
     void whatNobodyUsesForLongGoesFirstWhoeverHasIt() {
         var now = new AtomicLong();
-        var cache = new PrefixCache(8 * BYTES, now::get);
+        var cache = new PrefixCache(8 * BYTES, PrefixCache.INTERVAL, now::get);
         for (int i = 0; i < 4; i++) {
             cache.put(B, prompt(i), image(500));
         }

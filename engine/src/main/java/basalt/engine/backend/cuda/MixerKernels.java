@@ -14,6 +14,7 @@ final class MixerKernels {
     private static final int SLICE = 16; // columns of a block of taylor_prefill
     private static final int TAYLOR_PREFILL_THREADS = 256;
     private static final int QUERY_TILE = 64;
+    private static final int CONVOLUTION_TOKENS = 4; // of a block, neighbours of a row
 
     private final Device device;
     private final DeviceModel model;
@@ -131,9 +132,11 @@ final class MixerKernels {
                 .add(2 * channels)
                 .add(m.kernelSize())
                 .add(ringRows)
-                .add(pass.singleCount());
-        device.launch(Kernel.CONVOLUTION, pass.tokenCount(), Math.ceilDiv(channels, 1024), 128, 0, arguments);
+                .add(pass.singleCount())
+                .add(pass.tokenCount());
         var rows = new Rows(pass.singleCount(), pass.rowCount() - pass.singleCount());
+        int blocks = rows.singleCount() + Math.ceilDiv(pass.tokenCount() - rows.singleCount(), CONVOLUTION_TOKENS);
+        device.launch(Kernel.CONVOLUTION, blocks, Math.ceilDiv(channels, 1024), 128, 0, arguments);
         if (rows.longCount() > 0) {
             writeRing(pass, rows, inputBias, new Ring(2 * channels, 0, stateOffsets[index][0], ringRows, channels, 1));
         }

@@ -187,7 +187,7 @@ final class GpuPromotion {
 
     private void saveBeside(int step) {
         if (backend.canBeginSave()) {
-            var _ = backend.beginSave(rowCount + 1);
+            var _ = backend.beginSave(rowCount + 1).thenAccept(SavedState::release);
         }
     }
 
