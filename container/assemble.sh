@@ -59,7 +59,7 @@ arguments() {
 -Xlog:aot*=off
 -Xlog:cds=off
 -XX:-UsePerfData
-$(./basalt vm-options)
+$(./basalt vm-options "$target")
 -XX:CompileCommand=BackgroundCompilation,basalt.engine.backend.cpu.*::*,false
 -XX:CompileCommand=BackgroundCompilation,basalt.engine.backend.cpu.Packing::*,true
 -XX:+UnlockExperimentalVMOptions

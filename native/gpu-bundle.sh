@@ -18,7 +18,7 @@ cp "$root"/bench/target/lib/*.jar "$root"/bench/target/basalt-bench-*.jar "$bund
 cp -R "$root/engine/src/test/resources/golden" "$bundle/engine/src/test/resources"
 cp -R "$root/models/based-10m" "$bundle/models"
 cp "$root/native/gpu-check.sh" "$root/native/gpu-http.sh" "$bundle"
-"$root/basalt" vm-options >"$bundle/vm-options"
+"$root/basalt" vm-options cuda >"$bundle/vm-options"
 cat >"$bundle/check" <<'END'
 #!/bin/sh
 # Checks and measures this machine's GPU; arguments as in gpu-check.sh: [JSON [SECTION...]]

@@ -26,7 +26,7 @@ options=${BASALT_JAVA_OPTS:-}
 unset BASALT_CUBLAS BASALT_JAVA_OPTS # no configuration keys of the server
 
 # The virtual machine's options that Basalt ships with.
-shipped=$(if [ -x "$root/basalt" ]; then "$root/basalt" vm-options; else cat "$root/vm-options"; fi)
+shipped=$(if [ -x "$root/basalt" ]; then "$root/basalt" vm-options "$backend"; else cat "$root/vm-options"; fi)
 
 # Replaces the shell, so that the number of a process in the background is that of the server.
 become() {

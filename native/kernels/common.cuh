@@ -167,7 +167,14 @@ __device__ __forceinline__ float blockMax(float v, float* scratch) {
     return largest;
 }
 
-__device__ __forceinline__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+// The quick functions are as exact as bf16 shows; the exact ones were much of the time of kernels that do little else.
+__device__ __forceinline__ float sigmoid(float x) {
+#if defined(__CUDA_ARCH__) && !defined(BASALT_F32)
+    return __fdividef(1.0f, 1.0f + __expf(-x));
+#else
+    return 1.0f / (1.0f + expf(-x));
+#endif
+}
 __device__ __forceinline__ float silu(float x) { return x * sigmoid(x); }
 
 enum Activation { ACTIVATION_SILU = 0, ACTIVATION_GELU = 1, ACTIVATION_SIGMOID = 2 };

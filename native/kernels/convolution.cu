@@ -1,7 +1,7 @@
 // The gated short convolution of BaseConv, between its two projections.
 #include "common.cuh"
 
-constexpr int CONVOLUTION_TOKENS = 4;  // of a block, but where they are rows of their own; mirrored by MixerKernels
+constexpr int CONVOLUTION_TOKENS = 2;  // of a block, but where they are rows of their own; mirrored by MixerKernels
 
 // What convolution is told.
 struct Convolution {
@@ -109,8 +109,8 @@ __device__ __forceinline__ void convolveNeighbours(const Convolution& p, int t0,
 // convolution: c = Σ_j w_j · a_{t-(K-1)+j}, y = silu(c) · g, for every token; inputs before the row's first token come
 //   from the slot's ring. The first tokens, which are rows of their own, also go into the ring; longer rows use
 //   write_ring.
-// grid (singles + the other tokens / 4 rounded up, C / 1024 rounded up), block 128: eight channels a thread
-// bytes  T·C·(2 + 2 + 2), half as much again for the inputs of neighbours, from the cache
+// grid (singles + the other tokens / 2 rounded up, C / 1024 rounded up), block 128: eight channels a thread
+// bytes  T·C·(2 + 2 + 2), two thirds more for the inputs of neighbours, from the cache
 // bound  memory: not measured
 // ref    backend.cpu.Reference (convolution)
 extern "C" __global__ void __launch_bounds__(128) convolution(

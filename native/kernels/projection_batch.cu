@@ -183,8 +183,6 @@ __device__ __forceinline__ void copyAhead(void* to, const void* from, bool isThe
                  : "memory");
 }
 
-// Without branches, so that several run abreast; as exact as bf16 shows.
-__device__ __forceinline__ float quickSilu(float x) { return __fdividef(x, 1.0f + __expf(-x)); }
 
 // The end of a block: the sums of its share of the tokens, and what follows them. Eight lanes have 64 of the rows of a
 // token, a lane four and the four 32 below them, which are pairs where rows are paired: so other blocks' sums are read by
@@ -369,7 +367,7 @@ struct BatchEnd {
 #pragma unroll
                 for (int c = 0; c < FOUR; c++) {
                     bool isSilu = p.activation == ACTIVATION_SILU;
-                    y[c] = v[0][c] * (isSilu ? quickSilu(v[1][c]) : activate(p.activation, v[1][c]));
+                    y[c] = v[0][c] * (isSilu ? silu(v[1][c]) : activate(p.activation, v[1][c]));
                 }
                 *(uint2*)((bf16*)p.out + to) = packed(y);
             } else {
@@ -423,7 +421,7 @@ struct BatchEnd {
             float sum = __fmaf_rn(of(first, c), of(w.more[c * TAPS / FOUR], c * TAPS % FOUR), of(w.more[TAPS], c));
             sum = __fmaf_rn(of(last, c), of(w.more[(c * TAPS + 1) / FOUR], (c * TAPS + 1) % FOUR), sum);
             sum = __fmaf_rn(rounded(v[0][c]), of(w.more[(c * TAPS + 2) / FOUR], (c * TAPS + 2) % FOUR), sum);
-            y[c] = quickSilu(sum) * rounded(v[1][c]);
+            y[c] = silu(sum) * rounded(v[1][c]);
         }
         *(uint2*)(ringRow(i, 0) + rowOf(lane)) = packed(v[0]);
         *(uint2*)((bf16*)p.out + to) = packed(y);

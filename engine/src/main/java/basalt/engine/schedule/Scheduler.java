@@ -25,18 +25,13 @@ import org.jspecify.annotations.Nullable;
  * no step in flight uses it, and the backend has room to save what it leaves behind.
  */
 final class Scheduler {
-    /**
-     * Prompts that go on after a step and share its tokens at most; more would make the chunks of each inefficiently
-     * small. Those that end in it are not counted, so that many short ones begin at once.
-     */
-    static final int PREFILL_SHARERS_MAX = 4;
-
     private final Backend backend;
     private final AdmissionQueue queue;
     private final Waker waker;
     private final LoopCounters counters;
     private final TurnStates turns;
     private final StepPacer pacer;
+    private final PromptChunks chunks;
     private final HoldEstimate holdEstimate;
     private final Rotation<SequenceGroup> prefilling;
     private final Rotation<Sequence> decoding;
@@ -68,6 +63,7 @@ final class Scheduler {
         holdEstimate = new HoldEstimate(statePool.slotCount());
         counters.holdNanosMean.set(holdEstimate.nanos());
         prefilling = new Rotation<>(statePool.slotCount());
+        chunks = new PromptChunks(prefilling, pacer, rowCountMax, backend.tokenCountMax());
         decoding = new Rotation<>(statePool.slotCount());
         deadlines = new Deadlines(queue, prefilling, decoding);
         steps = new Step[backend.stepsInFlightMax()];
@@ -201,7 +197,7 @@ final class Scheduler {
         if (rowCountMax > reserved || !isPrefillTurn) {
             planDecode(step, Math.max(1, rowCountMax - reserved), nowNanos);
         }
-        planPrefill(step, nowNanos);
+        chunks.plan(step, nowNanos, group -> hasRoom(group.first(), nowNanos));
         if (step.rowCount() == 0 && rowCountMax == reserved) {
             planDecode(step, rowCountMax, nowNanos);
         }
@@ -305,40 +301,6 @@ final class Scheduler {
             }
         }
         decoding.turn(passed);
-    }
-
-    private void planPrefill(Step step, long nowNanos) {
-        int left =
-                Math.min(backend.tokenCountMax() - step.batch().tokenCount(), pacer.chunkTokens(step.decodeRowCount()));
-        int sharers = 0;
-        int passed = 0;
-        int count = prefilling.count();
-        while (passed < count && sharers < PREFILL_SHARERS_MAX && left > 0 && step.rowCount() < rowCountMax) {
-            var group = prefilling.get(passed);
-            int remaining = Math.min(PREFILL_SHARERS_MAX - sharers, count - passed);
-            int share = Math.max((left + remaining - 1) / remaining, Math.min(left, StepPacer.CHUNK_TOKENS_MIN));
-            passed++;
-            if (!group.isSnapshotDue() && hasRoom(group.first(), nowNanos)) {
-                left -= addChunk(step, group, share);
-                sharers += group.isPrefilled() ? 0 : 1;
-            }
-        }
-        prefilling.turn(passed);
-    }
-
-    private int addChunk(Step step, SequenceGroup group, int share) {
-        var sequence = group.first();
-        int from = group.prefillCount();
-        int tokens = Math.min(share, group.prefillEnd() - from);
-        if (group.request().scoresPrompt()) {
-            tokens = Math.min(tokens, sequence.roomCount());
-        }
-        var prefix = group.prefix();
-        int to = prefix == null ? from + tokens : prefix.chunkEnd(from, from + tokens);
-        boolean samples = to == group.promptCount(); // never without tokens to sample: then the last one is left
-        step.addPrefill(sequence, from, to, samples);
-        group.prefilled(to - from);
-        return to - from;
     }
 
     /** Whether the reader leaves room for another token. One who reads nothing for too long loses the slot. */

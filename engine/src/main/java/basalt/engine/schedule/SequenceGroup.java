@@ -199,6 +199,11 @@ final class SequenceGroup {
         return choiceSlotCount;
     }
 
+    /** Whether some of the prompt was read for this request. */
+    boolean hasBegun() {
+        return prefillCount > origin.prefilledCount();
+    }
+
     /**
      * Prompt tokens that the first choice consumes before the others join: all if it is the only one and samples; else
      * all but the last, which each choice consumes in its own slot, or which is only scored.

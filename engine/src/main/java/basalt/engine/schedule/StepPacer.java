@@ -56,15 +56,19 @@ final class StepPacer {
         if (tokensMean > UNKNOWN) {
             double decode = decodeNanos(decodeRowCount);
             double least = targetNanos > 0 ? targetNanos - decode : PREFILL_NANOS_MIN;
-            double each = nanosEach();
-            tokens = (Math.max(least, PREFILL_SHARE * decode) - (nanosMean - each * tokensMean)) / each;
+            tokens = (Math.max(least, PREFILL_SHARE * decode) - nanosOfAny()) / nanosEach();
         }
         return (int) Math.clamp(tokens, Math.min(CHUNK_TOKENS_MIN, chunkTokensMax), chunkTokensMax);
     }
 
+    /** What prompts cost a step however short they are; 0 while nothing is known. */
+    double nanosOfAny() {
+        return tokensMean == UNKNOWN ? 0 : nanosMean - nanosEach() * tokensMean;
+    }
+
     /** What one more token costs: at most what it does on average, and not much less than that, which is noise. */
-    private double nanosEach() {
-        double average = nanosMean / tokensMean;
+    double nanosEach() {
+        double average = tokensMean == UNKNOWN ? 1 : nanosMean / tokensMean;
         return tokensVariance > 0 ? Math.clamp(covariance / tokensVariance, average / 8, average) : average;
     }
 
@@ -108,7 +112,7 @@ final class StepPacer {
      * Price of a step with so many rows: on the line between the nearest numbers that were seen. With more than all of
      * them, a step takes longer by as much as it has more rows, at most; with fewer, as long.
      */
-    private double decodeNanos(int rowCount) {
+    double decodeNanos(int rowCount) {
         if (rowCount == 0) {
             return 0;
         }

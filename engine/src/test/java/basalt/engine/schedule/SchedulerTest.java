@@ -180,7 +180,7 @@ class SchedulerTest {
         assertEquals(80, shortOnes.stats().promptTokenCount());
         assertEquals(10, shortOnes.stats().rowCount());
         assertEquals(SteppedEngine.CONFIG.chunkTokensMax(), longOnes.stats().promptTokenCount());
-        assertEquals(Scheduler.PREFILL_SHARERS_MAX, longOnes.stats().rowCount());
+        assertEquals(PromptChunks.SHARERS_MAX, longOnes.stats().rowCount());
     }
 
     @Test

@@ -14,7 +14,7 @@ final class MixerKernels {
     private static final int SLICE = 16; // columns of a block of taylor_prefill
     private static final int TAYLOR_PREFILL_THREADS = 256;
     private static final int QUERY_TILE = 64;
-    private static final int CONVOLUTION_TOKENS = 4; // of a block, neighbours of a row
+    private static final int CONVOLUTION_TOKENS = 2; // of a block, neighbours of a row
 
     private final Device device;
     private final DeviceModel model;
