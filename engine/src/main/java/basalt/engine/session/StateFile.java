@@ -36,6 +36,7 @@ public final class StateFile {
     private static final int FIXED_BYTES =
             8 + 4 + SHA_BYTES + 8 + 4 + 8 + TokenHistory.DIGEST_BYTES + 4 + 4 + CRC_BYTES;
 
+    private static final String UNUSABLE = "not a state that can be used: ";
     private static final int BF16_SHIFT = 16;
     /** From here on adding one to an f32 changes nothing. */
     private static final long F32_COUNT_MAX = 1L << 24;
@@ -104,9 +105,12 @@ public final class StateFile {
         for (int i = 0; i < tensors.size(); i++) {
             float[] elements = image.tensor(i);
             if (tensors.get(i).type() == ElementType.BF16) {
-                for (float element : elements) {
-                    out.putShort(bf16(element));
+                var words = new short[elements.length];
+                for (int j = 0; j < words.length; j++) {
+                    words[j] = bf16(elements[j]);
                 }
+                out.asShortBuffer().put(words);
+                out.position(out.position() + Short.BYTES * words.length);
             } else {
                 out.asFloatBuffer().put(elements);
                 out.position(out.position() + Float.BYTES * elements.length);
@@ -182,7 +186,7 @@ public final class StateFile {
 
     private static void require(boolean holds, String reason) {
         if (!holds) {
-            throw new InvalidState("not a state that can be used: " + reason);
+            throw new InvalidState(UNUSABLE + reason);
         }
     }
 
@@ -238,15 +242,20 @@ public final class StateFile {
 
     private static void readElements(ByteBuffer in, float[] elements, boolean isBf16, int index) {
         if (isBf16) {
-            for (int i = 0; i < elements.length; i++) {
-                elements[i] = Float.intBitsToFloat(in.getShort() << BF16_SHIFT);
+            var words = new short[elements.length];
+            in.asShortBuffer().get(words);
+            in.position(in.position() + Short.BYTES * words.length);
+            for (int i = 0; i < words.length; i++) {
+                elements[i] = Float.intBitsToFloat(words[i] << BF16_SHIFT);
             }
         } else {
             in.asFloatBuffer().get(elements);
             in.position(in.position() + Float.BYTES * elements.length);
         }
         for (float element : elements) {
-            require(Float.isFinite(element), "tensor " + index + " holds " + element);
+            if (!Float.isFinite(element)) { // millions: no text is made of those that are
+                throw new InvalidState(UNUSABLE + "tensor " + index + " holds " + element);
+            }
         }
     }
 
