@@ -5,8 +5,8 @@
 # usage: gpu-http.sh ROOT JAVA CLASS_PATH FOLDER [CONFIG [BACKEND]]
 # FOLDER keeps the model and what was written; CONFIG is based-1b (default), based-360m, a config.json, or the directory of
 # a checkpoint that is there; BACKEND is cuda (default) or cpu.
-# GPU_HTTP_PARTS: which of rate streams sessions, all unless told otherwise; GPU_HTTP_STREAMS (128 512),
-# GPU_HTTP_SECONDS (8) and GPU_HTTP_LENGTHS (100,100000) make a small run.
+# GPU_HTTP_PARTS: which of rate streams sessions, all unless told otherwise; GPU_HTTP_ANSWER: tokens of an answer (512);
+# GPU_HTTP_STREAMS (128 512), GPU_HTTP_SECONDS (8) and GPU_HTTP_LENGTHS (100,100000) make a small run.
 set -eu
 
 root=$1
@@ -19,6 +19,7 @@ backend=${6:-cuda}
 parts=${GPU_HTTP_PARTS:-rate streams sessions}
 streams=${GPU_HTTP_STREAMS:-128 512}
 seconds=${GPU_HTTP_SECONDS:-8}
+answer=${GPU_HTTP_ANSWER:-512}
 lengths=${GPU_HTTP_LENGTHS:-100,100000}
 here=$(dirname "$0")
 cublas=$(sh "$here/gpu-check.sh" --cublas)
@@ -105,7 +106,7 @@ for part in $parts; do
             ;;
         streams)
             serve --batch-max "$(echo "$streams" | tr ' ' '\n' | sort -n | tail -n 1)"
-            load="--prompt-tokens 50 --max-tokens 256 --check false"
+            load="--prompt-tokens 50 --max-tokens $answer --check false"
             # shellcheck disable=SC2086 # options are words
             bench serve "$url" --streams "$(echo "$streams" | cut -d ' ' -f 1)" --seconds "$seconds" $load >"$folder/warm-up.log"
             for count in $streams; do

@@ -91,7 +91,32 @@ public final class GpuCheck {
                 best = Math.max(best, bytes / (double) device.nanosBetween(start, end));
             }
             add("probe", device.name() + " read GB/s", Math.round(best));
+            add("probe", "a launch / a product, us of the calling thread", callMicros(device, buffer, sink));
         }
+    }
+
+    private static String callMicros(JcudaDevice device, long buffer, long sink) {
+        int calls = 500; // fewer than a stream takes at once
+        var arguments = new KernelArguments();
+        double launch = Double.MAX_VALUE;
+        double product = Double.MAX_VALUE;
+        for (int round = 0; round < 20; round++) {
+            device.synchronize();
+            long start = System.nanoTime();
+            for (int i = 0; i < calls; i++) {
+                arguments.clear().add(buffer).add(0L).add(sink);
+                device.launch(Kernel.READ_PROBE, 1, 1, 512, 0, arguments);
+            }
+            launch = Math.min(launch, (System.nanoTime() - start) / 1e3 / calls);
+            device.synchronize();
+            start = System.nanoTime();
+            for (int i = 0; i < calls; i++) {
+                device.multiply(
+                        new Device.Product(buffer, buffer + (1 << 20), buffer + (2 << 20), 64, 64, 64, false, false));
+            }
+            product = Math.min(product, (System.nanoTime() - start) / 1e3 / calls);
+        }
+        return String.format("%.1f / %.1f", launch, product);
     }
 
     private void goldens(List<String> names) {
@@ -116,13 +141,14 @@ public final class GpuCheck {
 
     /**
      * Every kernel of a golden's model a few times: what a sanitizer gets through. Two prompts, then steps of so many
-     * rows that they go through each kind of projection, with the convolution's step among what follows it.
+     * rows that they go through each kind of projection, with the convolution's step among what follows it; the last one
+     * beside another prompt.
      */
     private void small(String golden) {
         int[] steps = {12, 66, 2}; // rows; in the second the second row folds, then the first
         int rows = 66;
         try (var checkpoint = Checkpoint.open(Golden.open(golden).directory())) {
-            var options = new CudaBackend.Options(rows, rows, 80, false, ElementType.BF16);
+            var options = new CudaBackend.Options(rows + 1, rows, 80, false, ElementType.BF16);
             var device = new JcudaDevice(0, ElementType.BF16);
             try (var backend = CudaBackend.open(device, checkpoint.config(), checkpoint.weights(), options)) {
                 var batch = new Batch(rows, 80);
@@ -148,9 +174,15 @@ public final class GpuCheck {
                     }
                     begun = Math.max(begun, count);
                 }
+                backend.zero(rows);
+                backend.configure(rows, new RowSampling(params, 1, 0, new int[0], 0, 1 << 30, -1, new int[0]));
+                batch.add(rows, new int[37], 0, 37, true);
                 backend.enqueue(batch);
                 backend.await(result);
-                add("small", golden, "two prompts and steps of " + Arrays.toString(steps) + " rows");
+                add(
+                        "small",
+                        golden,
+                        "two prompts, steps of " + Arrays.toString(steps) + " rows, the last beside a prompt");
             }
         }
     }
