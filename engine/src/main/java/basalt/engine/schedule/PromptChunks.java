@@ -1,7 +1,5 @@
 package basalt.engine.schedule;
 
-import java.util.function.Predicate;
-
 /**
  * Chooses which prompts a step reads, and how much of each. Confined to the engine thread.
  *
@@ -24,20 +22,25 @@ final class PromptChunks {
     private final StepPacer pacer;
     private final int rowCountMax;
     private final int tokenCountMax;
+    private final Readers readers;
 
-    PromptChunks(Rotation<SequenceGroup> prompts, StepPacer pacer, int rowCountMax, int tokenCountMax) {
+    /** Those of the answers. */
+    interface Readers {
+        /** Whether one leaves room for another token. */
+        boolean haveRoom(Sequence sequence, long nowNanos);
+    }
+
+    PromptChunks(
+            Rotation<SequenceGroup> prompts, StepPacer pacer, int rowCountMax, int tokenCountMax, Readers readers) {
         this.prompts = prompts;
         this.pacer = pacer;
         this.rowCountMax = rowCountMax;
         this.tokenCountMax = tokenCountMax;
+        this.readers = readers;
     }
 
-    /**
-     * Adds chunks to a step that has its decoding rows.
-     *
-     * @param canGoOn asked of each prompt whose turn it is
-     */
-    void plan(Step step, long nowNanos, Predicate<SequenceGroup> canGoOn) {
+    /** Adds chunks to a step that has its decoding rows. */
+    void plan(Step step, long nowNanos) {
         if (isWorthWaiting(step.decodeRowCount(), nowNanos)) {
             return;
         }
@@ -50,7 +53,7 @@ final class PromptChunks {
             int remaining = Math.min(SHARERS_MAX - sharers, count - passed);
             int share = Math.max((left + remaining - 1) / remaining, Math.min(left, StepPacer.CHUNK_TOKENS_MIN));
             passed++;
-            if (!group.isSnapshotDue() && canGoOn.test(group)) {
+            if (!group.isSnapshotDue() && readers.haveRoom(group.first(), nowNanos)) {
                 left -= addChunk(step, group, share);
                 sharers += group.isPrefilled() ? 0 : 1;
             }

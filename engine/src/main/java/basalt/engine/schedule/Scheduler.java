@@ -63,7 +63,7 @@ final class Scheduler {
         holdEstimate = new HoldEstimate(statePool.slotCount());
         counters.holdNanosMean.set(holdEstimate.nanos());
         prefilling = new Rotation<>(statePool.slotCount());
-        chunks = new PromptChunks(prefilling, pacer, rowCountMax, backend.tokenCountMax());
+        chunks = new PromptChunks(prefilling, pacer, rowCountMax, backend.tokenCountMax(), this::hasRoom);
         decoding = new Rotation<>(statePool.slotCount());
         deadlines = new Deadlines(queue, prefilling, decoding);
         steps = new Step[backend.stepsInFlightMax()];
@@ -197,7 +197,7 @@ final class Scheduler {
         if (rowCountMax > reserved || !isPrefillTurn) {
             planDecode(step, Math.max(1, rowCountMax - reserved), nowNanos);
         }
-        chunks.plan(step, nowNanos, group -> hasRoom(group.first(), nowNanos));
+        chunks.plan(step, nowNanos);
         if (step.rowCount() == 0 && rowCountMax == reserved) {
             planDecode(step, rowCountMax, nowNanos);
         }

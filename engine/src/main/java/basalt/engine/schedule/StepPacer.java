@@ -7,8 +7,8 @@ import basalt.engine.Checks;
  * Confined to the engine thread.
  *
  * <p>It learns prices from the steps done: of a step that only decodes, by its number of rows, as a moving average; and
- * what prompt tokens cost on top of that, as a straight line through moving averages: a part that any number costs, as a
- * pass over the weights does, and a part for each.
+ * what prompt tokens cost on top of that, as a line through moving averages: a part that any number costs, as a pass
+ * over the weights does, and a part for each.
  */
 final class StepPacer {
     /** Prompt tokens of a step at least, so that prefill always goes on. */

@@ -17,7 +17,7 @@ class PromptChunksTest {
     private final StatePool pool = new StatePool(new FakeBackend(SteppedEngine.OPTIONS.withSlots(ROWS, ROWS)));
     private final StepPacer pacer = new StepPacer(ROWS, TOKENS, 0);
     private final Rotation<SequenceGroup> prompts = new Rotation<>(ROWS);
-    private final PromptChunks chunks = new PromptChunks(prompts, pacer, ROWS, TOKENS);
+    private final PromptChunks chunks = new PromptChunks(prompts, pacer, ROWS, TOKENS, (sequence, now) -> true);
 
     PromptChunksTest() {
         for (int rows = 1; rows <= ROWS; rows++) {
@@ -45,7 +45,7 @@ class PromptChunksTest {
             step.addDecode(running.first());
             pool.release(Objects.requireNonNull(running.first().slot()));
         }
-        chunks.plan(step, nowNanos, group -> true);
+        chunks.plan(step, nowNanos);
         return step.prefillTokenCount();
     }
 

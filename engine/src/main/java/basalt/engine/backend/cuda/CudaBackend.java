@@ -19,9 +19,10 @@ import java.util.Arrays;
 import java.util.concurrent.CompletableFuture;
 
 /**
- * The model on an NVIDIA GPU. States of all slots, positions, last tokens and random numbers live on the device; a
- * step whose rows all decode is one graph launch, chosen by their number; one with rows of several tokens among them is
- * launched kernel by kernel, and reads the weights once for both kinds. Two steps may be in flight: results come back through mapped memory. Confined to the engine thread.
+ * The model on an NVIDIA GPU. States of all slots, positions, last tokens and random numbers live on the device; a step
+ * whose rows all decode is one graph launch, chosen by their number; one with rows of several tokens among them is
+ * launched kernel by kernel, and reads the weights once for both kinds. Two steps may be in flight: results come back
+ * through mapped memory. Confined to the engine thread.
  */
 public final class CudaBackend implements Backend {
     private static final int STEPS_IN_FLIGHT = 2;

@@ -289,7 +289,7 @@ final class MixerKernels {
     }
 
     /**
-     * Where the last tokens of each long row go: from columns of {@code wide} to element [groups, rows, width] of a slot.
+     * Where the last tokens of a long row go: from columns of {@code wide} to element [groups, rows, width] of a slot.
      */
     private record Ring(int stride, int firstColumn, long offset, int rows, int width, int groups) {}
 

@@ -54,10 +54,8 @@ final class GpuBench {
                 int tokensMax = isPrefill ? count : Math.max(count, 512);
                 var options =
                         new CudaBackend.Options(rowsMax + 1, rowsMax, tokensMax, isDeterministic, ElementType.BF16);
-                long start = System.nanoTime();
                 var device = new SelectingDevice(new JcudaDevice(0, ElementType.BF16));
                 try (var backend = CudaBackend.open(device, config, weights, options)) {
-                    System.out.printf("# opened in %.1f s%n", (System.nanoTime() - start) / 1e9);
                     String name = model + (isDeterministic ? " deterministic" : "");
                     if (isPrefill) {
                         prefill(backend, name, count);

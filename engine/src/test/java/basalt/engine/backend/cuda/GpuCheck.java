@@ -141,8 +141,8 @@ public final class GpuCheck {
 
     /**
      * Every kernel of a golden's model a few times: what a sanitizer gets through. Two prompts, then steps of so many
-     * rows that they go through each kind of projection, with the convolution's step among what follows it; the last one
-     * beside another prompt.
+     * rows that they go through each kind of projection, with the convolution's step among what follows it; the last
+     * one beside another prompt.
      */
     private void small(String golden) {
         int[] steps = {12, 66, 2}; // rows; in the second the second row folds, then the first
