@@ -73,7 +73,7 @@ class ServerConfigTest {
         ServerConfig config = load("--batch-max", "64");
 
         assertEquals(new Steps(64, 128), config.compute().steps().or(Steps.CPU));
-        assertEquals(new Steps(64, 512), config.compute().steps().or(Steps.CUDA));
+        assertEquals(new Steps(64, 2_048), config.compute().steps().or(Steps.CUDA));
         assertEquals(64, config.engine().batchRowsMax());
         assertEquals(512, config.engine().chunkTokensMax());
     }
