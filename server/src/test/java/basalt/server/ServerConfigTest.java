@@ -75,7 +75,7 @@ class ServerConfigTest {
         assertEquals(new Steps(64, 128), config.compute().steps().or(Steps.CPU));
         assertEquals(new Steps(64, 2_048), config.compute().steps().or(Steps.CUDA));
         assertEquals(64, config.engine().batchRowsMax());
-        assertEquals(512, config.engine().chunkTokensMax());
+        assertEquals(2_048, config.engine().chunkTokensMax());
     }
 
     @Test
