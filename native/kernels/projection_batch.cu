@@ -183,7 +183,6 @@ __device__ __forceinline__ void copyAhead(void* to, const void* from, bool isThe
                  : "memory");
 }
 
-
 // The end of a block: the sums of its share of the tokens, and what follows them. Eight lanes have 64 of the rows of a
 // token, a lane four and the four 32 below them, which are pairs where rows are paired: so other blocks' sums are read by
 // whole lines of 128 bytes. What else it reads, warps that do not multiply have copied into shared memory during the

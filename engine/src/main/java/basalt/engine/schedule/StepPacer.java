@@ -17,14 +17,18 @@ final class StepPacer {
     static final int CHUNK_TOKENS_UNKNOWN = 32;
 
     /**
-     * What prompts may add to a step, as a multiple of its decoding, even where that alone takes as long as asked: with
-     * it the gap between two tokens of a stream stays below three steps, and prompts are read about as fast as can be.
+     * What prompts may add to a step, as a multiple of its decoding, where nothing is asked for: with it the gap between
+     * two tokens of a stream stays below three steps, and prompts are read about as fast as can be.
      */
     private static final double PREFILL_SHARE = 1.5;
+    /** The same where a length is asked for, even if decoding alone takes that long. */
+    private static final double PREFILL_SHARE_MIN = 0.25;
     /** What prompts may always add to a step where nothing is asked for. */
     private static final double PREFILL_NANOS_MIN = 3e6;
 
     private static final double WEIGHT = 0.2; // of the newest measurement
+    private static final double DECODE_PART_MIN = 0.2; // of a step with prompts, where that is all that is known
+    private static final double GROWTH_MAX = 2; // of the price of more rows than were ever seen
     private static final double UNKNOWN = 0;
 
     private final int chunkTokensMax;
@@ -55,8 +59,10 @@ final class StepPacer {
         double tokens = CHUNK_TOKENS_UNKNOWN;
         if (tokensMean > UNKNOWN) {
             double decode = decodeNanos(decodeRowCount);
-            double least = targetNanos > 0 ? targetNanos - decode : PREFILL_NANOS_MIN;
-            tokens = (Math.max(least, PREFILL_SHARE * decode) - nanosOfAny()) / nanosEach();
+            double prompts = targetNanos > 0
+                    ? Math.max(targetNanos - decode, PREFILL_SHARE_MIN * decode)
+                    : Math.max(PREFILL_NANOS_MIN, PREFILL_SHARE * decode);
+            tokens = (prompts - nanosOfAny()) / nanosEach();
         }
         return (int) Math.clamp(tokens, Math.min(CHUNK_TOKENS_MIN, chunkTokensMax), chunkTokensMax);
     }
@@ -78,8 +84,14 @@ final class StepPacer {
         if (prefillTokenCount == 0) {
             double old = decodeNanos[decodeRowCount];
             decodeNanos[decodeRowCount] = old == UNKNOWN ? nanos : old + WEIGHT * (nanos - old);
-        } else if (prefillTokenCount >= CHUNK_TOKENS_MIN && knows(decodeRowCount)) {
-            learn(prefillTokenCount, Math.max(1, nanos - decodeNanos(decodeRowCount)));
+        } else if (prefillTokenCount >= CHUNK_TOKENS_MIN) {
+            if (knows(decodeRowCount)) {
+                learn(prefillTokenCount, Math.max(1, nanos - decodeNanos(decodeRowCount)));
+            } else if (tokensMean > UNKNOWN) {
+                // While prompts always wait no step is without them: then their price tells that of the rows.
+                double prompts = nanosOfAny() + nanosEach() * prefillTokenCount;
+                decodeNanos[decodeRowCount] = Math.max(nanos - prompts, nanos * DECODE_PART_MIN);
+            }
         }
     }
 
@@ -100,6 +112,10 @@ final class StepPacer {
             nanosMean = nanos;
             return;
         }
+        if (Math.abs(tokens - tokensMean) < 1) { // tells nothing of the slope
+            nanosMean += WEIGHT * (nanos - nanosMean);
+            return;
+        }
         double dTokens = tokens - tokensMean;
         double dNanos = nanos - nanosMean;
         tokensMean += WEIGHT * dTokens;
@@ -110,7 +126,7 @@ final class StepPacer {
 
     /**
      * Price of a step with so many rows: on the line between the nearest numbers that were seen. With more than all of
-     * them, a step takes longer by as much as it has more rows, at most; with fewer, as long.
+     * them, a step takes longer by as much as it has more rows, twice as long at most; with fewer, as long.
      */
     double decodeNanos(int rowCount) {
         if (rowCount == 0) {
@@ -125,7 +141,7 @@ final class StepPacer {
             above++;
         }
         if (above == decodeNanos.length) {
-            return below == 0 ? UNKNOWN : decodeNanos[below] * rowCount / below;
+            return below == 0 ? UNKNOWN : decodeNanos[below] * Math.min((double) rowCount / below, GROWTH_MAX);
         }
         if (below == 0 || below == above) {
             return decodeNanos[above];

@@ -232,6 +232,10 @@ public final class PrefixCache {
         lock.lock();
         try {
             var key = new Key(scope, length, hashes(tokens, List.of(length))[0]);
+            var same = entries.get(key);
+            if (same != null && same.state == state) {
+                return;
+            }
             remove(key);
             entries.put(key, new Entry(tokens, state, size, nanoTime.getAsLong()));
             lengths.computeIfAbsent(scope, absent -> new TreeMap<>()).merge(length, 1, Integer::sum);

@@ -53,9 +53,9 @@ class StepPacerTest {
     void promptsGoOnBesideDecodingThatIsSlowerThanTheTarget() {
         var pacer = new StepPacer(32, 512, TARGET_NANOS);
         pacer.measured(8, 0, 200_000_000); // 200 ms for eight rows
-        pacer.measured(0, 100, 100_000_000); // 1 ms a token
+        pacer.measured(0, 100, 50_000_000); // 0.5 ms a token
 
-        assertEquals(300, pacer.chunkTokens(8));
+        assertEquals(100, pacer.chunkTokens(8));
     }
 
     @Test
@@ -79,6 +79,29 @@ class StepPacerTest {
         }
 
         assertEquals(1_000, pacer.chunkTokens(32), 5); // 6 ms are 1 and 1,000 times 5 us
+    }
+
+    @Test
+    void targetHoldsWhereDecodingLeavesRoomBelowIt() {
+        var pacer = new StepPacer(32, 512, TARGET_NANOS);
+        pacer.measured(8, 0, 40_000_000); // 40 ms of 50
+        pacer.measured(0, 100, 10_000_000); // 0.1 ms a token
+
+        assertEquals(100, pacer.chunkTokens(8));
+    }
+
+    /** A burst of long prompts on a server just started: the price of rows follows from that of prompts. */
+    @Test
+    void learnsWhatRowsCostWhilePromptsAlwaysWait() {
+        var pacer = new StepPacer(32, 160, 0);
+        pacer.measured(0, 160, 16_000_000); // 0.1 ms a token
+        for (int rows = 1; rows <= 32; rows++) {
+            int tokens = pacer.chunkTokens(rows);
+            pacer.measured(rows, tokens, 4_000_000 + rows * 250_000L + tokens * 100_000L);
+        }
+
+        assertEquals(160, pacer.chunkTokens(32), 20); // one and a half times 12 ms is more
+        assertEquals(75, pacer.chunkTokens(4), 15); // of 5 ms
     }
 
     /** As many requests begin at once: no step without prompts is seen before all of them are read. */

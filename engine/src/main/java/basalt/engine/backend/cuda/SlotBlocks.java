@@ -248,6 +248,9 @@ final class SlotBlocks implements AutoCloseable {
     private MemorySegment beginReading(SlotBlock state) {
         lock.lock();
         try {
+            if (state.memory().byteSize() == 0) { // or a copy of nothing would leave in its place what was there before
+                throw new IllegalStateException("released");
+            }
             state.addReaders(1);
             return state.memory();
         } finally {
