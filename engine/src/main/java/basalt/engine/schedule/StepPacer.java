@@ -17,8 +17,8 @@ final class StepPacer {
     static final int CHUNK_TOKENS_UNKNOWN = 32;
 
     /**
-     * What prompts may add to a step, as a multiple of its decoding, where nothing is asked for: with it the gap between
-     * two tokens of a stream stays below three steps, and prompts are read about as fast as can be.
+     * What prompts may add to a step, as a multiple of its decoding, where nothing is asked for: with it the gap
+     * between two tokens of a stream stays below three steps, and prompts are read about as fast as can be.
      */
     private static final double PREFILL_SHARE = 1.5;
     /** The same where a length is asked for, even if decoding alone takes that long. */

@@ -233,7 +233,7 @@ public final class PrefixCache {
         try {
             var key = new Key(scope, length, hashes(tokens, List.of(length))[0]);
             var same = entries.get(key);
-            if (same != null && same.state == state) {
+            if (same != null && same.state.equals(state)) {
                 return;
             }
             remove(key);
