@@ -95,7 +95,7 @@ final class StepPacer {
         }
     }
 
-    /** Whether steps of about so many rows were seen without prompts. */
+    /** Whether the price of about so many rows is known. */
     private boolean knows(int rowCount) {
         int off = rowCount / 8;
         for (int rows = rowCount - off; rows <= Math.min(rowCount + off, decodeNanos.length - 1); rows++) {

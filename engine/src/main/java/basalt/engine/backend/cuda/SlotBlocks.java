@@ -58,6 +58,7 @@ final class SlotBlocks implements AutoCloseable {
     private final LinkedHashMap<MemorySegment, WeakReference<SlotBlock>> used = new LinkedHashMap<>(16, 0.75f, true);
 
     private int countMax;
+    private boolean hasReleased; // some that hold nothing any more
     private boolean isRefilling;
     private boolean isClosed;
 
@@ -166,6 +167,7 @@ final class SlotBlocks implements AutoCloseable {
             state.move(MemorySegment.NULL, false);
             if (reference != null) {
                 reference.clear();
+                hasReleased = true;
                 refill();
             }
         } finally {
@@ -269,7 +271,9 @@ final class SlotBlocks implements AutoCloseable {
 
     /** Lets the thread see to free blocks. Call only when holding lock. */
     private void refill() {
-        if (countMax > 0 && free.size() < FREE_MIN && !isRefilling && !isClosed) {
+        boolean isEasy = hasReleased || all.size() < countMax; // more than few can be had without moving states
+        boolean isNeeded = free.size() < (isEasy ? FREE_MIN : FREE_LOW);
+        if (countMax > 0 && isNeeded && !isRefilling && !isClosed) {
             isRefilling = true;
             thread.execute(this::fill);
         }
@@ -307,6 +311,7 @@ final class SlotBlocks implements AutoCloseable {
             if (isFull()) {
                 return false;
             }
+            hasReleased = false;
             for (var entry : used.entrySet()) {
                 if (entry.getValue().get() == null) {
                     dead.add(entry.getKey());
