@@ -267,11 +267,11 @@ final class ImageKeeper implements AutoCloseable {
         }
     }
 
-    /** Takes a state out of memory unless the session has gone on. */
+    /** Takes a state out of memory unless the session has gone on, or another thread has taken it. */
     private void drop(Session session, @Nullable SessionState state) {
         session.lock.lock();
         try {
-            if (session.state() == state) {
+            if (state != null && session.state() == state) {
                 session.state(null);
                 memory.remove(session);
                 counters.demotions.increment();
