@@ -31,7 +31,8 @@ final class ConfigKeys {
             ConfigKey.whole("port", 8080, 0, 65_535, "port to listen on; 0 takes a free one");
     static final ConfigKey<Long> OPS_PORT = ConfigKey.whole(
             "ops-port", -1, -1, 65_535, "second port for health and metrics alone; -1 is off, 0 takes a free one");
-    static final ConfigKey<BackendKind> BACKEND = ConfigKey.choice("backend", BackendKind.AUTO, "what computes");
+    static final ConfigKey<BackendKind> BACKEND = ConfigKey.choice(
+            "backend", BackendKind.AUTO, "what computes; fake answers with random text, for measurements");
     static final ConfigKey<Long> SLOTS =
             ConfigKey.whole("slots", 0, 0, 1_000_000, "sequences held at once; 0 chooses by memory, 32 on a CPU");
     static final ConfigKey<Long> THREADS = ConfigKey.whole("threads", 0, 0, 1_024, "CPU workers; 0 takes all cores");
@@ -74,7 +75,8 @@ final class ConfigKeys {
             "0B",
             0,
             1L << 40,
-            "memory of all bodies that are being read at a time; 0B takes an eighth of the heap");
+            "memory of all bodies that are being read, and of states that are being sent, at a time;"
+                    + " 0B takes an eighth of the heap");
     static final ConfigKey<Long> CONNECTIONS_MAX = ConfigKey.whole(
             "connections-max", 0, 0, 1_000_000, "open connections at most; 0 takes what file descriptors allow");
     static final ConfigKey<Duration> HEAD_TIMEOUT = ConfigKey.time(
