@@ -250,10 +250,13 @@ final class ImageKeeper implements AutoCloseable {
             if (memory.bytes() <= config.memoryBytesMax()) {
                 return;
             }
-            if (!writings.contains(session) && session.lock.tryLock()) {
+            if (session.lock.tryLock()) {
                 SessionState state;
                 Writing writing;
                 try {
+                    if (writings.contains(session)) {
+                        continue; // until its image is kept there is none but in memory
+                    }
                     state = session.state();
                     writing = begin(session);
                 } finally {
