@@ -290,7 +290,8 @@ class SessionCpuPropertyTest {
         try (var checkpoint = Checkpoint.open(MODEL);
                 var engine = start(checkpoint, random)) {
             int[] prompt = engine.tokenizer().orElseThrow().encode("Once upon a time");
-            var request = request(prompt, 200, random, List.of());
+            // More than wait for their reader, so that the turn has not ended before it is forked.
+            var request = request(prompt, 300, random, List.of());
             var uninterrupted = whole(engine, prompt, request);
             var start = SessionState.EMPTY.append(prompt);
 

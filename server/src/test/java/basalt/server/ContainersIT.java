@@ -149,6 +149,11 @@ class ContainersIT {
         return server.logs().lines().filter(line -> line.contains("WARN")).collect(Collectors.joining("\n"));
     }
 
+    /** The engine of the containers has what a server says a moment later. */
+    private static void awaitLog(Container server, String text) {
+        TestServer.await(text, () -> server.logs().contains(text));
+    }
+
     @Test
     void modelByNameOutlivesTheContainerInAVolume() throws Exception {
         String volume = "models-" + Container.freePort();
@@ -157,7 +162,7 @@ class ContainersIT {
             Container first =
                     Container.startWithCache(volume, "BASALT_MODEL=owner/name", "HF_ENDPOINT=" + hub.endpoint());
             started.add(first);
-            assertTrue(first.logs().contains("event=downloaded model=owner/name"), first::logs);
+            awaitLog(first, "event=downloaded model=owner/name");
             text = text(first.json("POST", "/v1/completions", completion("\"prompt\":\"The old house\"", 20)));
             first.remove();
         }
@@ -178,7 +183,7 @@ class ContainersIT {
             cached = Math.min(cached, start("BASALT_WARM_UP=0s").readyMillis());
             Container without = start("BASALT_WARM_UP=0s", "JDK_JAVA_OPTIONS=-XX:AOTMode=off");
             plain = Math.min(plain, without.readyMillis());
-            assertTrue(warnings(without).contains("event=start_cache_unused"), () -> without.logs());
+            TestServer.await("warning", () -> warnings(without).contains("event=start_cache_unused"));
         }
         LOG.log(System.Logger.Level.INFO, "event=start_cache millis={0} without={1}", cached, plain);
 
@@ -195,8 +200,7 @@ class ContainersIT {
         String whole = text(server.json("POST", "/v1/completions", completion("\"prompt\":\"The old house\"", 20)));
 
         assertTrue(whole.length() > 20, whole);
-        String log = server.logs();
-        assertTrue(log.contains("event=backend backend=cpu reason=\"no NVIDIA driver"), log);
+        awaitLog(server, "event=backend backend=cpu reason=\"no NVIDIA driver");
         Container.podman("cp", server.name() + ":/opt/basalt/lib", folder.toString());
         try (var jars = Files.newDirectoryStream(folder.resolve("lib"), "basalt-native-*.jar");
                 var kernels = new JarFile(jars.iterator().next().toFile())) {

@@ -72,7 +72,11 @@ class SessionSoakIT {
     }
 
     private HttpResponse<String> send(String method, String path, String body) throws IOException {
-        var request = HttpRequest.newBuilder(URI.create("http://127.0.0.1:" + port + path))
+        return send(port, method, path, body);
+    }
+
+    private HttpResponse<String> send(int to, String method, String path, String body) throws IOException {
+        var request = HttpRequest.newBuilder(URI.create("http://127.0.0.1:" + to + path))
                 .header("Content-Type", "application/json")
                 .timeout(Duration.ofSeconds(PATIENCE_SECONDS))
                 .method(method, HttpRequest.BodyPublishers.ofString(body));
@@ -160,14 +164,16 @@ class SessionSoakIT {
         for (var run : runs) {
             run.get();
         }
-        // One more each, during which the server is killed.
+        // One more each, during which the server is killed; one that comes late must not reach the next server.
+        int killed = port;
         for (int i = 0; i < CLIENTS; i++) {
             var one = known.get(i);
             one.unsure = List.of(11, 12, 13);
             one.unsureMax = 8;
+            String body = turn(session(one, one.unsure), one.unsureMax);
             Thread.ofVirtual().start(() -> {
                 try {
-                    send("POST", "/v1/completions", turn(session(one, one.unsure), one.unsureMax));
+                    send(killed, "POST", "/v1/completions", body);
                 } catch (IOException e) {
                     return; // as expected: the server is gone
                 }

@@ -9,6 +9,7 @@ import basalt.server.api.ProblemException;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.atomic.AtomicBoolean;
 import org.junit.jupiter.api.Test;
 
 /** How tenants share the streams that are kept. */
@@ -76,6 +77,28 @@ class ReplayStreamsTest {
         others.forEach(this::isKept);
         many.subList(0, 44).forEach(this::isGone);
         many.subList(44, 50).forEach(this::isKept);
+    }
+
+    @Test
+    void streamWithoutReaderEndsWhenItsTimeIsOverAndNotBefore() {
+        for (Duration window : List.of(Duration.ofHours(1), Duration.ofNanos(1))) {
+            var ended = new AtomicBoolean();
+            var kept = new ReplayStreams(new HttpConfig.Resume(window, 1_000, 1), false);
+            var stream = kept.open("a tenant");
+            stream.onClose(() -> ended.set(true));
+            stream.reader(0).close();
+            boolean isOver = window.toNanos() == 1;
+            long left = System.nanoTime();
+            while (System.nanoTime() - left <= 1) {
+                Thread.onSpinWait();
+            }
+
+            kept.expire();
+
+            assertEquals(isOver, ended.get());
+            assertEquals(isOver ? 0 : 1, kept.count());
+            kept.close();
+        }
     }
 
     @Test
