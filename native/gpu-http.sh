@@ -5,8 +5,9 @@
 # usage: gpu-http.sh ROOT JAVA CLASS_PATH FOLDER [CONFIG [BACKEND]]
 # FOLDER keeps the model and what was written; CONFIG is based-1b (default), based-360m, a config.json, or the directory of
 # a checkpoint that is there; BACKEND is cuda (default) or cpu.
-# GPU_HTTP_PARTS: which of rate streams sessions, all unless told otherwise; GPU_HTTP_ANSWER: tokens of an answer (512);
-# GPU_HTTP_STREAMS (128 512), GPU_HTTP_SECONDS (8) and GPU_HTTP_LENGTHS (100,100000) make a small run.
+# GPU_HTTP_PARTS: which of rate streams sessions, all three unless told otherwise, and soak, for a small model: sessions of a
+# server that is killed in between; GPU_HTTP_SOAK is its size (--sessions 10000 --seconds 60). GPU_HTTP_ANSWER: tokens of
+# an answer (512); GPU_HTTP_STREAMS (128 512), GPU_HTTP_SECONDS (8) and GPU_HTTP_LENGTHS (100,100000) make a small run.
 set -eu
 
 root=$1
@@ -22,6 +23,8 @@ seconds=${GPU_HTTP_SECONDS:-8}
 answer=${GPU_HTTP_ANSWER:-512}
 lengths=${GPU_HTTP_LENGTHS:-100,100000}
 here=$(dirname "$0")
+sessions=$folder/sessions
+model=
 cublas=$(sh "$here/gpu-check.sh" --cublas)
 options=${BASALT_JAVA_OPTS:-}
 unset BASALT_CUBLAS BASALT_JAVA_OPTS # no configuration keys of the server
@@ -29,11 +32,14 @@ unset BASALT_CUBLAS BASALT_JAVA_OPTS # no configuration keys of the server
 # The virtual machine's options that Basalt ships with.
 shipped=$(if [ -x "$root/basalt" ]; then "$root/basalt" vm-options "$backend"; else cat "$root/vm-options"; fi)
 
-# Replaces the shell, so that the number of a process in the background is that of the server.
+# Replaces the shell, so that the number of a process in the background is that of the server. As text, because the soak
+# starts servers by itself.
+export root java class_path cublas options shipped model sessions
+# shellcheck disable=SC2016 # expanded where it runs
+launch='"$java" --add-modules jdk.incubator.vector --enable-native-access=ALL-UNNAMED $shipped "-Dbasalt.home=$root" \
+    ${cublas:+"-Dbasalt.cublas.folder=$cublas"} $options -cp "$class_path"'
 become() {
-    # shellcheck disable=SC2086 # options are words
-    exec "$java" --add-modules jdk.incubator.vector --enable-native-access=ALL-UNNAMED $shipped "-Dbasalt.home=$root" \
-        ${cublas:+"-Dbasalt.cublas.folder=$cublas"} $options -cp "$class_path" "$@"
+    eval "exec $launch \"\$@\""
 }
 
 bench() {
@@ -127,11 +133,19 @@ for part in $parts; do
                     memory) set -- --session-slots 0 --sessions-memory-max 2GiB ;;
                     disk) set -- --session-slots 0 --sessions-memory-max 0B ;;
                 esac
-                rm -rf "$folder/sessions"
-                serve --sessions-dir "$folder/sessions" --prefix-cache-max 2GiB "$@"
+                rm -rf "$sessions"
+                serve --sessions-dir "$sessions" --prefix-cache-max 2GiB "$@"
                 bench sessions "$url" --lengths "$lengths" --tails 1 --turns 10 >"$folder/warm-up.log"
                 bench sessions "$url" --lengths "$lengths"
             done
+            ;;
+        soak)
+            stop
+            rm -rf "$sessions"
+            # shellcheck disable=SC2086 # options are words
+            bench soak ${GPU_HTTP_SOAK:-} --directory "$sessions" --server "$launch basalt.server.Main serve \
+                --model \"\$model\" --backend $backend --port 0 --deterministic --slots 32 --sessions-memory-max 16MiB \
+                --sessions-disk-max 32MiB --sessions-dir \"\$sessions\""
             ;;
         *)
             echo "gpu-http: no part $part" >&2

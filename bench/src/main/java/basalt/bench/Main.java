@@ -17,6 +17,7 @@ public final class Main {
           bare      a server that only writes events, to compare streams with
           long      one long prompt and answer: memory, speed, loss against position
           sessions  what a known past saves: turns, shared beginnings, forks
+          soak      sessions of a server that it starts, and kills in between
           recall    numbers that a running server finds again in its prompt
           jmh       single operations; options are those of JMH, such as a pattern of names
 
@@ -54,6 +55,7 @@ public final class Main {
                         new SessionBench(rest, out).run();
                         return true;
                     }),
+            "soak", new Kind(SoakBench.USAGE, (rest, out) -> new SoakBench(rest, out).run()),
             "recall", new Kind(RecallBench.USAGE, (rest, out) -> new RecallBench(rest, out).run()));
 
     private Main() {}

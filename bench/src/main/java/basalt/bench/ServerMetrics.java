@@ -16,7 +16,7 @@ final class ServerMetrics implements AutoCloseable {
     /** Long: making the answer costs the server 5 ms, which at four a second was 2 % of a core. */
     private static final long PERIOD_NANOS = 1_000_000_000;
 
-    private static final String SLOTS_BUSY = "basalt_slots_busy";
+    static final String SLOTS_BUSY = "basalt_slots_busy";
     private static final String STEPS = "basalt_steps_total";
     private static final String STEP_ROWS = "basalt_step_rows_total";
 

@@ -89,16 +89,27 @@ final class ConfigSources {
             }
             int equals = arg.indexOf('=');
             String name = arg.substring(2, equals < 0 ? arg.length() : equals);
-            if (equals < 0 && i + 1 == args.size()) {
+            boolean isLast = i + 1 == args.size();
+            String text;
+            if (equals >= 0) {
+                text = arg.substring(equals + 1);
+            } else if (isSwitch(name) && (isLast || args.get(i + 1).startsWith("--"))) {
+                text = "true";
+            } else if (isLast) {
                 throw new StartException(
                         "--" + known(name, arg, "--") + " needs a value: --" + name + " " + bounds(name));
+            } else {
+                text = args.get(++i);
             }
-            String text = equals < 0 ? args.get(++i) : arg.substring(equals + 1);
             if (flags.put(name, text) != null) {
                 throw new StartException("--" + name + " is given twice");
             }
         }
         return flags;
+    }
+
+    private boolean isSwitch(String name) {
+        return keys.stream().anyMatch(key -> key.name().equals(name) && key.kind() instanceof ConfigKey.Switch);
     }
 
     private String bounds(String name) {

@@ -20,6 +20,7 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 class ServerConfigTest {
     private static final Path HOME = Path.of("home");
@@ -186,6 +187,15 @@ class ServerConfigTest {
 
         assertEquals(20, config.engine().stepTargetMillis());
         assertEquals("x", config.modelName());
+    }
+
+    @ParameterizedTest
+    @ValueSource(
+            strings = {"--deterministic", "--deterministic --port 1", "--port 1 --deterministic", "--deterministic=true"
+            })
+    void switchThatStandsAloneIsOn(String args) {
+        assertTrue(load(args.split(" ", -1)).compute().cuda().isDeterministic());
+        assertEquals("--deterministic = \"on\": must be true or false", failure(Map.of(), "--deterministic", "on"));
     }
 
     @ParameterizedTest

@@ -1,7 +1,8 @@
 package basalt.engine.state;
 
 /**
- * What a saved state was before its last tokens. All that differs is their count.
+ * What a saved state was before its last tokens. All that differs is their count. Its release keeps the later state,
+ * which others may hold.
  *
  * @param later the state as it was saved
  */
