@@ -85,7 +85,7 @@ class SoakBenchTest {
         String command = "sh -c 'find \"" + folder
                 + "\" -name \"*.journal\" -exec truncate -s -8 {} +; exec \"$@\"' sh " + server();
 
-        assertFalse(run("--server", command, "--sessions", "4", "--seconds", "1", "--kills", "1"));
+        assertFalse(run("--server", command, "--sessions", "" + SESSIONS, "--seconds", "1", "--kills", "1"));
 
         assertTrue(out.toString(StandardCharsets.UTF_8).contains("tokens after a kill instead of"), out::toString);
     }
