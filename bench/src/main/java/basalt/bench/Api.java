@@ -40,4 +40,14 @@ record Api(URI server) {
     JsonNode json(String method, String path, String json) throws IOException {
         return JSON.readTree(bytes(method, path, json.getBytes(StandardCharsets.UTF_8)));
     }
+
+    /** Tokens that the server's model knows. */
+    int vocabSize() throws IOException {
+        return json("GET", "/v1/models", "")
+                .path("data")
+                .path(0)
+                .path("meta")
+                .path("n_vocab")
+                .asInt();
+    }
 }

@@ -43,12 +43,7 @@ final class SessionBench {
         flags = Flags.parse(arguments, FLAGS);
         this.out = out;
         api = new Api(ServeBench.server(flags));
-        vocabSize = api.json("GET", "/v1/models", "")
-                .path("data")
-                .path(0)
-                .path("meta")
-                .path("n_vocab")
-                .asInt();
+        vocabSize = api.vocabSize();
     }
 
     void run() throws IOException {

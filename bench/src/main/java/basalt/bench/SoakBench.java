@@ -87,12 +87,7 @@ final class SoakBench {
     boolean run() throws IOException {
         long began = System.nanoTime();
         try {
-            vocabSize = api.json("GET", "/v1/models", "")
-                    .path("data")
-                    .path(0)
-                    .path("meta")
-                    .path("n_vocab")
-                    .asInt();
+            vocabSize = api.vocabSize();
             create(flags.number("sessions", 10_000, 1));
             int parts = Math.max(1, killCount);
             long nanos = Duration.ofSeconds(flags.number("seconds", 60, 1)).toNanos() / parts;
