@@ -7,7 +7,6 @@ import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -28,8 +27,8 @@ final class SoakBench {
     static final String USAGE = """
         basalt bench soak --server COMMAND: whether sessions outlive vanishing clients and kills of their server
 
-        Starts a server and takes random turns of its sessions, greedily. Every fourth client vanishes within its turn,
-        and during the last turns the server is killed (SIGKILL) and started again. In the end each session must have
+        Starts a server and takes random turns of its sessions, greedily. From every fourth turn its client vanishes,
+        and within turns the server is killed (SIGKILL) and started again. In the end each session must have
         the tokens of all turns that were answered, and go on as a prompt of all its tokens goes on; no slot may be
         busy. Exits with 1 where that is not so. On a GPU the server needs --deterministic. Such as
 
@@ -61,6 +60,8 @@ final class SoakBench {
     private final String command;
     private final int clientCount;
     private final int killCount;
+    private final int sessionCount;
+    private final int seconds;
     private final List<SoakSession> sessions = new ArrayList<>();
     private final Queue<String> wrong = new ConcurrentLinkedQueue<>();
     private final AtomicInteger committed = new AtomicInteger();
@@ -79,6 +80,8 @@ final class SoakBench {
         }
         clientCount = flags.number("clients", 8, 1);
         killCount = flags.number("kills", 2, 0);
+        sessionCount = flags.number("sessions", 10_000, 1);
+        seconds = flags.number("seconds", 60, 1);
         server = SoakServer.start(command);
         api = new Api(server.uri());
     }
@@ -88,9 +91,9 @@ final class SoakBench {
         long began = System.nanoTime();
         try {
             vocabSize = api.vocabSize();
-            create(flags.number("sessions", 10_000, 1));
+            create();
             int parts = Math.max(1, killCount);
-            long nanos = Duration.ofSeconds(flags.number("seconds", 60, 1)).toNanos() / parts;
+            long nanos = TimeUnit.SECONDS.toNanos(seconds) / parts;
             for (int part = 0; part < parts; part++) {
                 turns(part, nanos);
                 if (killCount > 0) {
@@ -106,8 +109,8 @@ final class SoakBench {
         return wrong.isEmpty();
     }
 
-    private void create(int count) throws IOException {
-        for (int i = 0; i < count; i++) {
+    private void create() throws IOException {
+        for (int i = 0; i < sessionCount; i++) {
             sessions.add(new SoakSession(
                     api.json("POST", "/v1/sessions", "{}").path("id").asText()));
         }
@@ -119,14 +122,11 @@ final class SoakBench {
 
     /** Lets each client do its work, and waits for all. */
     private void together(Work work) throws IOException {
-        var runs = new ArrayList<Future<Void>>();
+        var runs = new ArrayList<Future<?>>();
         try (var clients = Executors.newVirtualThreadPerTaskExecutor()) {
             for (int i = 0; i < clientCount; i++) {
                 int client = i;
-                runs.add(clients.submit(() -> {
-                    work.run(client);
-                    return null;
-                }));
+                runs.add(clients.submit(() -> work.run(client)));
             }
         }
         for (var run : runs) {
@@ -234,7 +234,7 @@ final class SoakBench {
         var random = new Random(part);
         var began = new ArrayList<Thread>();
         for (var session : sessions.subList(0, Math.min(clientCount, sessions.size()))) {
-            session.unsure(prompt(random));
+            session.cut(prompt(random));
             String body = request(session, session.unsure(), CUT_TOKENS);
             began.add(Thread.ofVirtual().start(() -> {
                 try {
@@ -275,7 +275,7 @@ final class SoakBench {
             session.append(alone(session.tokens(), CUT_TOKENS));
             committed.incrementAndGet();
         }
-        session.unsure();
+        session.settled();
         if (count != session.tokens().length) {
             wrong.add(session.id + ": " + count + " tokens after a kill instead of " + session.tokens().length);
         }
@@ -346,7 +346,7 @@ final class SoakBench {
         }
     }
 
-    private void report(int continued, double seconds) {
+    private void report(int continued, double taken) {
         wrong.stream().limit(20).forEach(line -> out.println("wrong: " + line));
         out.printf(
                 Locale.ROOT,
@@ -357,6 +357,6 @@ final class SoakBench {
                 killCount,
                 continued,
                 wrong.size(),
-                seconds);
+                taken);
     }
 }

@@ -3,7 +3,7 @@ package basalt.bench;
 import java.util.Arrays;
 import java.util.concurrent.locks.ReentrantLock;
 
-/** A session and what its client knows of it. Use only when holding its lock. */
+/** A session and what its clients know of it. Those that may meet in it hold its lock. */
 final class SoakSession {
     final ReentrantLock lock = new ReentrantLock();
     final String id;
@@ -25,12 +25,18 @@ final class SoakSession {
         System.arraycopy(more, 0, tokens, count, more.length);
     }
 
-    /** The prompt of a turn that is committed or not, as far as the client knows; none is empty. */
+    /** Notes a turn whose answer will be lost with the server. */
+    void cut(int... prompt) {
+        unsure = prompt;
+    }
+
+    /** The prompt of the turn that was cut, which is committed or not; empty if there is none. */
     int[] unsure() {
         return unsure;
     }
 
-    void unsure(int... prompt) {
-        unsure = prompt;
+    /** Notes that it is known what became of the turn that was cut. */
+    void settled() {
+        unsure = new int[0];
     }
 }
