@@ -100,6 +100,13 @@ __device__ __forceinline__ Eight zeroEight() {
     return v;
 }
 
+__device__ __forceinline__ void storeEight(element* p, const Eight& v) {
+    *(uint4*)p = v.low;
+#ifdef BASALT_F32
+    *((uint4*)p + 1) = v.high;
+#endif
+}
+
 // Copies of 16 bytes into shared memory that go on while the thread does.
 #ifdef __CUDACC__
 __device__ __forceinline__ void startCopy(void* to, const void* from) {

@@ -5,7 +5,7 @@ constexpr int CONVOLUTION_TOKENS = 2;  // of a block, but where they are rows of
 
 // What convolution is told.
 struct Convolution {
-    const int *activeSlots, *rowStarts, *tokenRows;
+    const int *activeSlots, *rowStarts, *rowCounts, *tokenRows;
     const long long* rowPositions;
     const element *projected, *inputBias, *taps, *tapsBias;
     unsigned char* state;
@@ -77,6 +77,34 @@ __device__ void convolveToken(const Convolution& p, int t, int c0) {
     if (t < p.singleCount) storeEight(ring + (long long)ringRow * p.channels, current);
 }
 
+// The last inputs of a row into the ring. Only the row's first K - 1 tokens read it, so whoever has done them may.
+__device__ __forceinline__ void writeRing(const Convolution& p, int row, int c0) {
+    constexpr int BATCH = 3;  // loads under way
+    int slot = p.activeSlots[row];
+    if (slot < 0) return;
+    int count = p.rowCounts[row], written = min(count, p.ringRows);
+    int ringRow = (int)((p.rowPositions[row] + count - written) % p.ringRows);
+    element* ring = tensorOf<element>(p.state, p.slotBytes, slot, p.offset) + c0;
+    const element* from = p.projected + (long long)(p.rowStarts[row] + count - written) * p.stride + c0;
+    Eight bias = p.inputBias ? loadEight(p.inputBias + c0) : zeroEight();
+#pragma unroll 1
+    for (int r = 0; r < written; r += BATCH) {
+        Eight a[BATCH];
+#pragma unroll
+        for (int n = 0; n < BATCH; n++)
+            if (r + n < written) a[n] = loadEight(from + (long long)(r + n) * p.stride);
+#pragma unroll
+        for (int n = 0; n < BATCH; n++) {
+            if (r + n >= written) continue;
+            float input[8];
+#pragma unroll
+            for (int i = 0; i < 8; i++) input[i] = p.inputBias ? a[n].at(i) + bias.at(i) : a[n].at(i);
+            storeEight(ring + (long long)ringRow * p.channels, input);
+            ringRow = ringRow + 1 < p.ringRows ? ringRow + 1 : 0;
+        }
+    }
+}
+
 // Neighbours of one row with two tokens of it before them, three taps and no bias: each input is read once for all.
 __device__ __forceinline__ void convolveNeighbours(const Convolution& p, int t0, int c0) {
     constexpr int N = CONVOLUTION_TOKENS;
@@ -107,16 +135,16 @@ __device__ __forceinline__ void convolveNeighbours(const Convolution& p, int t0,
 }
 
 // convolution: c = Σ_j w_j · a_{t-(K-1)+j}, y = silu(c) · g, for every token; inputs before the row's first token come
-//   from the slot's ring. The first tokens, which are rows of their own, also go into the ring; longer rows use
-//   write_ring.
+//   from the slot's ring, into which the row's last ones go.
 // grid (singles + the other tokens / 2 rounded up, C / 1024 rounded up), block 128: eight channels a thread
 // bytes  T·C·(2 + 2 + 2), two thirds more for the inputs of neighbours, from the cache
 // bound  memory: not measured
 // ref    backend.cpu.Reference (convolution)
-extern "C" __global__ void __launch_bounds__(128) convolution(
+extern "C" __global__ void __launch_bounds__(128, 7) convolution(
     const int* __restrict__ activeSlots,         // [B]
     const long long* __restrict__ rowPositions,  // [B]
     const int* __restrict__ rowStarts,           // [B]
+    const int* __restrict__ rowCounts,           // [B]
     const int* __restrict__ tokenRows,           // [T]
     const element* __restrict__ projected,       // [T, stride]: a in [0, C), g in [C, 2C)
     const element* __restrict__ inputBias,       // [2C] or null
@@ -128,8 +156,8 @@ extern "C" __global__ void __launch_bounds__(128) convolution(
     awaitPredecessor();
     int c0 = ((int)blockIdx.y * 128 + (int)threadIdx.x) * 8;
     if (c0 >= channels) return;
-    Convolution p = {activeSlots, rowStarts, tokenRows, rowPositions, projected, inputBias, taps, tapsBias, state,
-                     slotBytes, offset, y, channels, stride, kernelSize, ringRows, singleCount};
+    Convolution p = {activeSlots, rowStarts, rowCounts, tokenRows, rowPositions, projected, inputBias, taps, tapsBias,
+                     state, slotBytes, offset, y, channels, stride, kernelSize, ringRows, singleCount};
     int block = (int)blockIdx.x;
     if (block < singleCount) {
         convolveToken(p, block, c0);
@@ -143,5 +171,14 @@ extern "C" __global__ void __launch_bounds__(128) convolution(
         if (activeSlots[row] >= 0) convolveNeighbours(p, t0, c0);
         return;
     }
-    for (int t = t0; t < end; t++) convolveToken(p, t, c0);
+#pragma unroll 1
+    for (int t = t0; t < end; t++) {
+        row = tokenRows[t];
+        int inRow = t - rowStarts[row];
+        if (inRow >= 1 && inRow < kernelSize - 1) continue;  // read the ring: with the row's first
+        int last = t + (inRow > 0 ? 0 : min(max(kernelSize - 1, 1), rowCounts[row]) - 1);
+#pragma unroll 1
+        for (int n = t; n <= last; n++) convolveToken(p, n, c0);
+        if (inRow == 0) writeRing(p, row, c0);
+    }
 }

@@ -94,35 +94,34 @@ extern "C" __global__ void __launch_bounds__(256) gather(
         pickedSquares[to * squareCount + i] = squares[from * squareCount + i];
 }
 
-// write_ring: the last tokens of each row into a ring of its slot, after all readers of what they overwrite.
-// grid (B·tokens, G), tokens = the fewer of ring rows and the longest row's tokens; block 128
-// bytes  B·tokens·G·w·4
-// bound  memory: not measured
+// write_ring: keys and values of the last tokens of each row into their rings, after all readers of what they overwrite.
+// grid (B·tokens), tokens = the fewer of ring rows and the longest row's tokens; block 128: eight elements a thread
+// bytes  B·tokens·G·(w + v)·4
+// bound  latency: not measured
 // ref    StateLayout: the token of position p in row p mod ring
 extern "C" __global__ void __launch_bounds__(128) write_ring(
     const int* __restrict__ activeSlots,         // [B]
     const long long* __restrict__ rowPositions,  // [B]
     const int* __restrict__ rowStarts,           // [B]
     const int* __restrict__ rowCounts,           // [B]
-    const element* __restrict__ source,          // [T, stride], from column first on [G, w]
-    const element* __restrict__ bias,            // [G·w] added first, or null
+    const element* __restrict__ source,          // [T, stride], from column first on keys [G, w], then values [G, v]
     int stride, int first,
-    unsigned char* __restrict__ state, long long slotBytes, long long offset,  // element [G, ring, w]
-    int ringRows, int width, int tokens) {
+    unsigned char* __restrict__ state, long long slotBytes,
+    long long keysOffset,                        // element [G, ring, w]
+    long long valuesOffset,                      // element [G, ring, v]
+    int ringRows, int groups, int keyWidth, int valueWidth, int tokens) {
     awaitPredecessor();
-    int row = (int)blockIdx.x / tokens, g = (int)blockIdx.y;
-    int slot = activeSlots[row];
+    int row = (int)blockIdx.x / tokens, slot = activeSlots[row];
     int inRow = rowCounts[row] - tokens + (int)blockIdx.x % tokens;
     if (slot < 0 || inRow < 0) return;
     int ringRow = (int)((rowPositions[row] + inRow) % ringRows);
-    element* ring = tensorOf<element>(state, slotBytes, slot, offset) + ((long long)g * ringRows + ringRow) * width;
-    const element* p = source + (long long)(rowStarts[row] + inRow) * stride + first + (long long)g * width;
-    for (int i = (int)threadIdx.x; i < width; i += (int)blockDim.x) {
-        if (bias) {
-            store(&ring[i], widen(p[i]) + widen(bias[g * width + i]));
-        } else {
-            ring[i] = p[i];
-        }
+    const element* from = source + (long long)(rowStarts[row] + inRow) * stride + first;
+    int keys = groups * keyWidth;
+    for (int i = (int)threadIdx.x * 8; i < keys + groups * valueWidth; i += (int)blockDim.x * 8) {
+        bool isKey = i < keys;
+        int width = isKey ? keyWidth : valueWidth, at = isKey ? i : i - keys;
+        element* ring = tensorOf<element>(state, slotBytes, slot, isKey ? keysOffset : valuesOffset);
+        storeEight(ring + ((long long)(at / width) * ringRows + ringRow) * width + at % width, loadEight(from + i));
     }
 }
 

@@ -2,7 +2,7 @@
 #include "matrix.cuh"
 
 // rotate: rotary embedding of queries and keys, in place.
-// grid (T), block 256
+// grid (T), block 256: eight pairs a thread, or one where r is no multiple of 16
 // bytes  T·(H + Hkv)·r·4
 // bound  memory: not measured
 // ref    backend.cpu.Reference (window attention)
@@ -14,9 +14,39 @@ extern "C" __global__ void __launch_bounds__(256) rotate(
     awaitPredecessor();
     int half = rotaryDim / 2;
     const float* angles = rotary + (long long)blockIdx.x * rotaryDim;
+    element* token = qkv + (long long)blockIdx.x * stride;
+    if (half % 8 == 0 && headWidth % 8 == 0) {
+        for (int n = (int)threadIdx.x * 8; n < heads * half; n += (int)blockDim.x * 8) {
+            int pair = n % half;
+            element* head = token + n / half * headWidth;
+            element* first = head + (isInterleaved ? 2 * pair : pair);
+            element* second = first + (isInterleaved ? 8 : half);
+            Eight a = loadEight(first), b = loadEight(second);
+            float cosine[8], sine[8], v[16];
+#pragma unroll
+            for (int i = 0; i < 2; i++) {
+                *(float4*)&cosine[4 * i] = *(const float4*)(angles + pair + 4 * i);
+                *(float4*)&sine[4 * i] = *(const float4*)(angles + half + pair + 4 * i);
+            }
+            auto at = [&](int i) { return i < 8 ? a.at(i) : b.at(i - 8); };
+#pragma unroll
+            for (int i = 0; i < 8; i++) {
+                if (isInterleaved) {
+                    v[2 * i] = at(2 * i) * cosine[i] - at(2 * i + 1) * sine[i];
+                    v[2 * i + 1] = at(2 * i) * sine[i] + at(2 * i + 1) * cosine[i];
+                } else {
+                    v[i] = at(i) * cosine[i] - at(8 + i) * sine[i];
+                    v[8 + i] = at(i) * sine[i] + at(8 + i) * cosine[i];
+                }
+            }
+            storeEight(first, v);
+            storeEight(second, v + 8);
+        }
+        return;
+    }
     for (int n = (int)threadIdx.x; n < heads * half; n += (int)blockDim.x) {
         int pair = n % half;
-        element* head = qkv + (long long)blockIdx.x * stride + n / half * headWidth;
+        element* head = token + n / half * headWidth;
         element* first = head + (isInterleaved ? 2 * pair : pair);
         element* second = isInterleaved ? first + 1 : first + half;
         float a = widen(*first), b = widen(*second), cosine = angles[pair], sine = angles[half + pair];

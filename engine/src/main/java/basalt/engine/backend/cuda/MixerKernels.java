@@ -119,6 +119,7 @@ final class MixerKernels {
                 .add(buffers.activeSlots())
                 .add(buffers.rowPositions())
                 .add(pass.rowStarts())
+                .add(pass.rowCounts())
                 .add(pass.tokenRows())
                 .add(buffers.wide())
                 .add(inputBias)
@@ -134,12 +135,9 @@ final class MixerKernels {
                 .add(ringRows)
                 .add(pass.singleCount())
                 .add(pass.tokenCount());
-        var rows = new Rows(pass.singleCount(), pass.rowCount() - pass.singleCount());
-        int blocks = rows.singleCount() + Math.ceilDiv(pass.tokenCount() - rows.singleCount(), CONVOLUTION_TOKENS);
+        int singles = pass.singleCount();
+        int blocks = singles + Math.ceilDiv(pass.tokenCount() - singles, CONVOLUTION_TOKENS);
         device.launch(Kernel.CONVOLUTION, blocks, Math.ceilDiv(channels, 1024), 128, 0, arguments);
-        if (rows.longCount() > 0) {
-            writeRing(pass, rows, inputBias, new Ring(2 * channels, 0, stateOffsets[index][0], ringRows, channels, 1));
-        }
     }
 
     private void taylor(Pass pass, int index, Mixer.TaylorAttention m, int rowCount) {
@@ -238,10 +236,9 @@ final class MixerKernels {
         device.launch(Kernel.STORE_NORMS, rows.longCount(), 1, 256, 0, arguments);
         int f = m.featureDim();
         int e = m.headWidth();
-        int stride = heads * (2 * f + e);
-        int fold = StateLayout.FOLD_INTERVAL;
-        writeRing(pass, rows, 0, new Ring(stride, heads * f, offsets[2], fold, f, heads));
-        writeRing(pass, rows, 0, new Ring(stride, 2 * heads * f, offsets[3], fold, e, heads));
+        int first = heads * f;
+        var rings = new Rings(heads * (2 * f + e), first, offsets[2], offsets[3], StateLayout.FOLD_INTERVAL, f, e);
+        writeRings(pass, rows, heads, rings);
     }
 
     private void prefillWindow(Pass pass, int index, Mixer.WindowAttention m, Rows rows) {
@@ -284,29 +281,32 @@ final class MixerKernels {
         };
         int tiles = Math.ceilDiv(pass.rowTokensMax(), QUERY_TILE);
         device.launch(kernel, tiles, rows.longCount() * heads, 128, 0, arguments);
-        writeRing(pass, rows, 0, new Ring(stride, heads * e, offsets[0], ringRows, e, keyHeads));
-        writeRing(pass, rows, 0, new Ring(stride, (heads + keyHeads) * e, offsets[1], ringRows, e, keyHeads));
+        writeRings(pass, rows, keyHeads, new Rings(stride, heads * e, offsets[0], offsets[1], ringRows, e, e));
     }
 
     /**
-     * Where the last tokens of a long row go: from columns of {@code wide} to element [groups, rows, width] of a slot.
+     * Where keys and values of the last tokens of a long row go: from columns of {@code wide}, keys of all groups
+     * before their values, to element [groups, rows, width] of a slot each.
      */
-    private record Ring(int stride, int firstColumn, long offset, int rows, int width, int groups) {}
+    private record Rings(
+            int stride, int firstColumn, long keysOffset, long valuesOffset, int rows, int keyWidth, int valueWidth) {}
 
-    private void writeRing(Pass pass, Rows rows, long bias, Ring ring) {
-        int tokens = Math.min(pass.rowTokensMax(), ring.rows());
+    private void writeRings(Pass pass, Rows rows, int groups, Rings rings) {
+        int tokens = Math.min(pass.rowTokensMax(), rings.rows());
         arguments.clear();
         addRows(pass, rows.singleCount())
                 .add(buffers.wide())
-                .add(bias)
-                .add(ring.stride())
-                .add(ring.firstColumn())
+                .add(rings.stride())
+                .add(rings.firstColumn())
                 .add(state)
                 .add(slotMemory.bytes())
-                .add(ring.offset())
-                .add(ring.rows())
-                .add(ring.width())
+                .add(rings.keysOffset())
+                .add(rings.valuesOffset())
+                .add(rings.rows())
+                .add(groups)
+                .add(rings.keyWidth())
+                .add(rings.valueWidth())
                 .add(tokens);
-        device.launch(Kernel.WRITE_RING, rows.longCount() * tokens, ring.groups(), 128, 0, arguments);
+        device.launch(Kernel.WRITE_RING, rows.longCount() * tokens, 1, 128, 0, arguments);
     }
 }

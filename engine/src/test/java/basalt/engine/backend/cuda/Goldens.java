@@ -30,6 +30,8 @@ final class Goldens {
     private static final int SLOT = 3;
     private static final int[] CHUNKS = {40, 5};
     private static final int[] MIXED_CHUNKS = {40, 5, 1, 33};
+    private static final int[] SINGLE_CHUNKS = {1};
+    private static final int[] OTHER_CHUNKS = {7, 2, 30, 3}; // of a row after it, at odd places too
 
     private Goldens() {}
 
@@ -129,14 +131,14 @@ final class Goldens {
         backend.configure(slot, new RowSampling(SamplingParams.GREEDY, 1, 0, new int[0], 0, 1000, -1, new int[0]));
     }
 
-    /** Two rows that decode, from the middle of the text and from its beginning, with one between them that is read. */
+    /** Two rows that decode, from the middle of the text and from its beginning, and two that are read beside them. */
     private static Errors runMixed(
             CudaBackend backend, ModelConfig config, Golden.Case c, double[][] reference, Errors before) {
         var errors = before;
         int[] tokens = c.inputIds()[0];
-        int[] slots = {SLOT, SLOT + 1, SLOT + 2};
-        int[] counts = {tokens.length / 2, 0, 0};
-        int[] picks = {0, 2, 1}; // rows of one token come first
+        int[] slots = {SLOT, SLOT + 1, SLOT + 2, SLOT + 3};
+        int[] counts = {tokens.length / 2, 0, 0, 0};
+        int[] picks = {0, 2, 1, 3}; // rows of one token come first
         var batch = new Batch(ROWS_MAX, TOKENS_MAX);
         var result = new StepResult(ROWS_MAX, TOKENS_MAX);
         for (int slot : slots) {
@@ -152,8 +154,8 @@ final class Goldens {
         for (int step = 0; counts[1] < tokens.length && counts[0] < tokens.length; step++) {
             batch.clear();
             for (int row = 0; row < slots.length; row++) {
-                int count =
-                        row == 1 ? Math.min(MIXED_CHUNKS[step % MIXED_CHUNKS.length], tokens.length - counts[1]) : 1;
+                int[] chunks = row == 1 ? MIXED_CHUNKS : row == 3 ? OTHER_CHUNKS : SINGLE_CHUNKS;
+                int count = Math.min(chunks[step % chunks.length], tokens.length - counts[row]);
                 batch.add(slots[row], tokens, counts[row], counts[row] + count, true);
                 counts[row] += count;
             }

@@ -94,8 +94,7 @@ final class LongTaylor {
                     .add(normsOffset())
                     .add(HEADS * D);
             device.launch(Kernel.STORE_NORMS, 1, 1, 256, 0, arguments);
-            writeRing(HEADS * F, keysOffset(), F, Math.min(count, FOLD));
-            writeRing(2 * HEADS * F, valuesOffset(), E, Math.min(count, FOLD));
+            writeRings(Math.min(count, FOLD));
             device.synchronize();
         }
         return error();
@@ -129,7 +128,7 @@ final class LongTaylor {
                 .add(1e-12f);
     }
 
-    private void writeRing(int firstColumn, long offset, int width, int count) {
+    private void writeRings(int count) {
         arguments
                 .clear()
                 .add(row)
@@ -137,16 +136,18 @@ final class LongTaylor {
                 .add(row + 16)
                 .add(row + 32)
                 .add(tokens)
-                .add(0L)
                 .add(STRIDE)
-                .add(firstColumn)
+                .add(HEADS * F)
                 .add(state)
                 .add(0L)
-                .add(offset)
+                .add(keysOffset())
+                .add(valuesOffset())
                 .add(FOLD)
-                .add(width)
+                .add(HEADS)
+                .add(F)
+                .add(E)
                 .add(count);
-        device.launch(Kernel.WRITE_RING, count, HEADS, 128, 0, arguments);
+        device.launch(Kernel.WRITE_RING, count, 1, 128, 0, arguments);
     }
 
     private double error() {
