@@ -4,7 +4,6 @@ import basalt.engine.EngineException;
 import basalt.engine.state.SessionState;
 import java.util.ArrayList;
 import java.util.Collection;
-import java.util.Comparator;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Optional;
@@ -307,9 +306,7 @@ final class ImageKeeper implements AutoCloseable {
         if (bytes <= bytesMax) {
             return;
         }
-        var eldest = sessions.stream()
-                .sorted(Comparator.comparingLong(Session::usedMillis))
-                .toList();
+        var eldest = Session.eldestFirst(sessions.stream());
         for (var session : eldest) {
             if (bytes <= bytesMax) {
                 return;

@@ -1,8 +1,11 @@
 package basalt.engine.session;
 
 import basalt.engine.state.SessionState;
+import java.util.Comparator;
+import java.util.List;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /** One session of a {@link SessionStore}. What changes is guarded by its lock. */
@@ -207,6 +210,16 @@ final class Session {
 
     long usedMillis() {
         return usedMillis;
+    }
+
+    private record Use(Session session, long millis) {}
+
+    /** By when they were last used, as it is now: turns that end meanwhile change no order. */
+    static List<Session> eldestFirst(Stream<Session> sessions) {
+        return sessions.map(session -> new Use(session, session.usedMillis))
+                .sorted(Comparator.comparingLong(Use::millis))
+                .map(Use::session)
+                .toList();
     }
 
     /** Whether its life is over, which it never is while a turn runs. */

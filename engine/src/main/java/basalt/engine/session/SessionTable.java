@@ -255,8 +255,7 @@ final class SessionTable {
         }
         if (shared.isPresent() && sessions.size() >= config.sessionsMax()) {
             int excess = sessions.size() - config.sessionsMax() + 1;
-            sessions.values().stream()
-                    .sorted(Comparator.comparingLong(Session::usedMillis))
+            Session.eldestFirst(sessions.values().stream()).stream()
                     .limit(excess)
                     .forEach(session -> ifIdle(session, this::forget));
         }
