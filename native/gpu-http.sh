@@ -113,9 +113,9 @@ for part in $parts; do
         streams)
             serve --batch-max "$(echo "$streams" | tr ' ' '\n' | sort -n | tail -n 1)"
             load="--prompt-tokens 50 --max-tokens $answer --check false"
-            # shellcheck disable=SC2086 # options are words
-            bench serve "$url" --streams "$(echo "$streams" | cut -d ' ' -f 1)" --seconds "$seconds" $load >"$folder/warm-up.log"
             for count in $streams; do
+                # shellcheck disable=SC2086 # options are words
+                bench serve "$url" --streams "$count" --seconds "$seconds" $load --arrivals 10 >"$folder/warm-up.log"
                 for arrivals in 0 10; do
                     began=$(cut -d ' ' -f 1 /proc/uptime)
                     thread_times >"$folder/before"

@@ -15,18 +15,16 @@ import basalt.engine.state.StateImage;
 import basalt.engine.state.StateLayout;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
-import java.util.Arrays;
 import java.util.concurrent.CompletableFuture;
 
 /**
  * The model on an NVIDIA GPU. States of all slots, positions, last tokens and random numbers live on the device; a step
- * whose rows all decode is one graph launch, chosen by their number; one with rows of several tokens among them is
- * launched kernel by kernel, and reads the weights once for both kinds. Two steps may be in flight: results come back
- * through mapped memory. Confined to the engine thread.
+ * is one graph launch, chosen by the number of its rows and tokens; one with rows of several tokens among those that
+ * decode reads the weights once for both kinds. Two steps may be in flight: results come back through mapped memory.
+ * Confined to the engine thread.
  */
 public final class CudaBackend implements Backend {
     private static final int STEPS_IN_FLIGHT = 2;
-    private static final int[] BUCKETS = {1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512};
     /** Left free beside the slots, for the driver's graphs and what the library allocates. */
     private static final long RESERVED_BYTES = 768L << 20;
 
@@ -41,8 +39,8 @@ public final class CudaBackend implements Backend {
     private final Forward forward;
     private final Pass decode;
     private final Pass mixed;
-    private final int[] buckets; // rows, ascending
-    private final int[] graphs; // [buckets]
+    private final RowBuckets buckets;
+    private final PassGraphs graphs;
     private final SlotBlocks blocks;
     private final SlotSaver saver;
     private final SlotLoader loader;
@@ -85,9 +83,12 @@ public final class CudaBackend implements Backend {
         slotMemory = new SlotMemory(layout);
         var uploader = new WeightUploader(device, options.type());
         var model = DeviceModel.upload(device, uploader, config, weights);
-        var buffers = StepBuffers.allocate(device, model, options.type(), rowCountMax, tokenCountMax);
+        int passRows = PassGraphs.rowCountMax(rowCountMax);
+        int passTokens = PassGraphs.tokenCountMax(rowCountMax, tokenCountMax);
+        var buffers = StepBuffers.allocate(
+                device, model, options.type(), new StepBuffers.Sizes(rowCountMax, passRows, passTokens));
         decode = new Pass(device, rowCountMax, rowCountMax, STEPS_IN_FLIGHT + 1);
-        mixed = new Pass(device, rowCountMax, tokenCountMax, STEPS_IN_FLIGHT + 1);
+        mixed = new Pass(device, passRows, passTokens, STEPS_IN_FLIGHT + 1);
         blocks = new SlotBlocks(device, slotMemory, layout, options.hostBytesMax());
         saver = new SlotSaver(device, blocks);
         loader = new SlotLoader(device, blocks);
@@ -103,13 +104,12 @@ public final class CudaBackend implements Backend {
         for (int i = 0; i < steps.length; i++) {
             steps[i] = new StepInFlight(device, rowCountMax, tokenCountMax);
         }
-        var limits = new Forward.Limits(options.type(), rowCountMax, tokenCountMax, options.isDeterministic());
+        var limits =
+                new Forward.Limits(options.type(), rowCountMax, tokenCountMax, passTokens, options.isDeterministic());
         forward = new Forward(device, model, buffers, slotMemory, controls, state, limits);
-        buckets = bucketsUpTo(rowCountMax);
-        graphs = new int[buckets.length];
-        for (int i = 0; i < buckets.length; i++) {
-            graphs[i] = capture(buckets[i]);
-        }
+        buckets = new RowBuckets(rowCountMax);
+        graphs = new PassGraphs(
+                device, forward, buckets, decode, steps[0].results().address());
         device.synchronize();
         blocks.start();
     }
@@ -173,24 +173,16 @@ public final class CudaBackend implements Backend {
         return (int) Math.min(fitting, Integer.MAX_VALUE / 1024);
     }
 
-    private static int[] bucketsUpTo(int rowCountMax) {
-        int below =
-                (int) Arrays.stream(BUCKETS).filter(rows -> rows < rowCountMax).count();
-        int[] result = Arrays.copyOf(BUCKETS, below + 1);
-        result[below] = rowCountMax;
-        return result;
-    }
-
-    /** Records the graph of a step of so many rows, having run it once; returns its number. */
+    /** Records the graph of a decode step of so many rows, having run it once, for a test to replay; returns it. */
     int capture(int rows) {
         decode.clear(steps[0].results().address());
-        decode.pad(rows);
-        decode.upload();
-        forward.run(decode); // the library chooses its kernels before the recording
-        device.synchronize();
-        device.beginCapture();
-        forward.run(decode);
-        return device.endCapture();
+        decode.padSingles(rows, true);
+        return graphs.record(decode);
+    }
+
+    /** Lets graphs of steps with prompts be recorded anew, for a test that changes what is launched. */
+    void forgetGraphs() {
+        graphs.forget();
     }
 
     /** Uploads a decode step of the first slots, for graphs that a test replays by itself. */
@@ -351,31 +343,30 @@ public final class CudaBackend implements Backend {
         device.bind();
         var step = steps[enqueuedSteps % STEPS_IN_FLIGHT];
         step.clear();
-        boolean isDecode = true;
+        int longCount = 0;
+        boolean isScoring = false;
         for (int row = 0; row < batch.rowCount(); row++) {
             int slot = batch.slot(row);
             int count = batch.tokenCount(row);
             step.add(slot, epochs[slot], count);
             tokenCounts[slot] += count;
-            isDecode &= isSingle(batch, row);
+            longCount += isSingle(batch, row) ? 0 : 1;
+            isScoring |= batch.scoreCount(row) >= 0;
         }
         device.record(step.startEvent());
-        var pass = isDecode ? decode : mixed;
+        var pass = longCount == 0 ? decode : mixed;
+        boolean isPadded = PassGraphs.canPad(longCount, isScoring);
         pass.clear(step.results().address());
         addRows(pass, batch, true);
-        if (isDecode) {
-            int bucket = 0;
-            while (buckets[bucket] < pass.rowCount()) {
-                bucket++;
-            }
-            pass.pad(buckets[bucket]);
-            pass.upload();
-            device.replay(graphs[bucket]);
-        } else {
-            addRows(pass, batch, false);
-            pass.upload();
-            forward.run(pass);
+        if (isPadded) {
+            pass.padSingles(buckets.atLeast(pass.rowCount()), longCount == 0);
         }
+        addRows(pass, batch, false);
+        if (isPadded && longCount > 0) {
+            graphs.padLong(pass);
+        }
+        pass.upload();
+        graphs.run(pass);
         device.record(step.endEvent());
         enqueuedSteps++;
     }

@@ -65,6 +65,9 @@ interface Device extends AutoCloseable {
     /** Starts all that a graph recorded. */
     void replay(int graph);
 
+    /** Forgets a graph; one that runs ends first. */
+    void release(int graph);
+
     /** Makes an event. */
     int createEvent();
 

@@ -50,7 +50,9 @@ final class Forward {
         int most = batched > 0 ? batched : PROJECT_TOKENS_MAX;
         projectTokensMax = !canProject ? 0 : limits.isDeterministic() ? Integer.MAX_VALUE : most;
         activation = activation(config);
-        var batch = batched > 0 ? new BatchProjections(device, model, buffers, rowCountMax, tokenCountMax) : null;
+        var batch = batched > 0
+                ? new BatchProjections(device, model, buffers, rowCountMax, limits.passTokenCountMax())
+                : null;
         projectKernels = new ProjectKernels(device, config, buffers, slotMemory, state, arguments, batch);
         mixerKernels = new MixerKernels(device, model, buffers, slotMemory, state, limits.isDeterministic(), arguments);
     }
@@ -58,9 +60,13 @@ final class Forward {
     /**
      * Sizes that kernels are told.
      *
+     * @param rowCountMax rows of the results
+     * @param tokenCountMax tokens of the results
+     * @param passTokenCountMax tokens of a padded pass
      * @param isDeterministic whether the bits of a row must depend on its own tokens alone
      */
-    record Limits(ElementType type, int rowCountMax, int tokenCountMax, boolean isDeterministic) {}
+    record Limits(
+            ElementType type, int rowCountMax, int tokenCountMax, int passTokenCountMax, boolean isDeterministic) {}
 
     /** N. */
     int vocabSize() {
@@ -108,7 +114,7 @@ final class Forward {
             score(pass, from, count);
         }
         if (pass.pickCount() > 0) {
-            boolean isEveryToken = pass.pickCount() == pass.tokenCount() && isProjecting;
+            boolean isEveryToken = pass.isDecode() && isProjecting;
             head(pass.tokenCount(), isEveryToken ? 0 : pass.picks(), pass.pickCount(), isProjecting);
         }
         sample(pass);

@@ -34,6 +34,7 @@ import jcuda.jcublas.cublasGemmAlgo;
 import jcuda.jcublas.cublasHandle;
 import jcuda.jcublas.cublasOperation;
 import jcuda.runtime.cudaStream_t;
+import org.jspecify.annotations.Nullable;
 
 /** A GPU through JCuda and cuBLAS. */
 final class JcudaDevice implements Device {
@@ -64,7 +65,7 @@ final class JcudaDevice implements Device {
     private final int multiprocessorCount;
     private final List<Memory> allocations = new ArrayList<>();
     private final List<Pointer> hostAllocations = new ArrayList<>();
-    private final List<CUgraphExec> graphs = new ArrayList<>();
+    private final List<@Nullable CUgraphExec> graphs = new ArrayList<>();
     private final List<CUevent> events = new ArrayList<>();
     private long nextTensorMap;
     private int tensorMapsLeft;
@@ -345,6 +346,11 @@ final class JcudaDevice implements Device {
         check("cuGraphInstantiate", JCudaDriver.cuGraphInstantiate(executable, graph, 0));
         check("cuGraphDestroy", JCudaDriver.cuGraphDestroy(graph));
         check("cuGraphUpload", JCudaDriver.cuGraphUpload(executable, stream));
+        int free = graphs.indexOf(null);
+        if (free >= 0) {
+            graphs.set(free, executable);
+            return free;
+        }
         graphs.add(executable);
         return graphs.size() - 1;
     }
@@ -352,6 +358,11 @@ final class JcudaDevice implements Device {
     @Override
     public void replay(int graph) {
         check("cuGraphLaunch", JCudaDriver.cuGraphLaunch(graphs.get(graph), stream));
+    }
+
+    @Override
+    public void release(int graph) {
+        check("cuGraphExecDestroy", JCudaDriver.cuGraphExecDestroy(graphs.set(graph, null)));
     }
 
     @Override
@@ -433,7 +444,7 @@ final class JcudaDevice implements Device {
         JCudaDriver.cuStreamSynchronize(downloads);
         JCudaDriver.cuStreamSynchronize(stream);
         JCublas2.cublasDestroy(cublas);
-        graphs.forEach(graph -> JCudaDriver.cuGraphExecDestroy(graph));
+        graphs.stream().filter(Objects::nonNull).forEach(graph -> JCudaDriver.cuGraphExecDestroy(graph));
         events.forEach(event -> JCudaDriver.cuEventDestroy(event));
         allocations.forEach(memory -> JCudaDriver.cuMemFree(memory));
         hostAllocations.forEach(memory -> JCudaDriver.cuMemFreeHost(memory));

@@ -10,6 +10,7 @@ import java.lang.foreign.ValueLayout;
  * the engine thread.
  */
 final class Pass {
+    private static final int LENGTH_MIN = 64;
     private static final int HEADER_BYTES = 16; // the address of the results, and what keeps arrays aligned
 
     private final Device device;
@@ -26,6 +27,7 @@ final class Pass {
     private int scoreCount;
     private int rowTokensMax;
     private int singleCount;
+    private boolean isPadded;
 
     Pass(Device device, int rowCountMax, int tokenCountMax, int stagingCount) {
         this.device = device;
@@ -51,6 +53,7 @@ final class Pass {
         scoreCount = 0;
         rowTokensMax = 0;
         singleCount = 0;
+        isPadded = false;
     }
 
     /**
@@ -88,18 +91,59 @@ final class Pass {
         set(scoreTokens(), scoreCount++, resultToken);
     }
 
-    /** Adds rows that do nothing until there are so many; each counts one token and one pick. */
-    void pad(int count) {
+    /** Adds rows of one token that do nothing until there are so many. */
+    void padSingles(int count, boolean arePicked) {
         while (rowCount < count) {
-            int row = addRow(-1, 1, -1, true, false);
-            addToken(row, 0);
+            addToken(addRow(-1, 1, -1, arePicked, false), 0);
         }
+    }
+
+    /**
+     * Adds rows that do nothing and picks until there are so many, so that the pass has one of few shapes; the last row
+     * takes all tokens that are missing.
+     */
+    void padLong(int rows, int tokens, int picks) {
+        while (rowCount < rows) {
+            int count = rowCount + 1 < rows ? 1 : tokens - tokenCount;
+            int row = addRow(-1, count, -1, false, false);
+            for (int i = 0; i < count; i++) {
+                addToken(row, 0);
+            }
+        }
+        while (pickCount < picks) {
+            set(picks(), pickCount++, 0);
+        }
+        rowTokensMax = roundedLength(rowTokensMax);
+        isPadded = true;
+    }
+
+    /** The next power of 4, 64 at least: empty blocks cost less than more shapes. */
+    private static int roundedLength(int count) {
+        int result = LENGTH_MIN;
+        while (result < count) {
+            result *= 4;
+        }
+        return result;
     }
 
     /** Sends the arrays to the device. */
     void upload() {
         long end = scoreCount > 0 ? bytes : scorePicks() - address;
         device.upload(address, current, 0, end);
+    }
+
+    /** Whether its longer rows were padded. */
+    boolean isPadded() {
+        return isPadded;
+    }
+
+    /** Whether every row is of one token, and sampled after. */
+    boolean isDecode() {
+        return singleCount == rowCount && pickCount == rowCount && scoreCount == 0;
+    }
+
+    PassGraphs.Shape shape() {
+        return new PassGraphs.Shape(rowCount, singleCount, tokenCount, rowTokensMax, pickCount);
     }
 
     int rowCount() {

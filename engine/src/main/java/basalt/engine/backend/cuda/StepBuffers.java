@@ -4,7 +4,7 @@ import basalt.engine.model.ElementType;
 import basalt.engine.model.Mixer;
 import basalt.engine.model.ModelConfig;
 
-/** Device memory that a pass works in, sized for the largest one. Shapes: T tokens, R rows. */
+/** Device memory that a pass works in, sized for the largest one. Shapes: T tokens, R rows, P picked tokens. */
 record StepBuffers(
         long activeSlots, // i32 [R]
         long rowPositions, // i64 [R]
@@ -14,17 +14,20 @@ record StepBuffers(
         long squares, // f32 [T, squareCount], parts of Σ r²
         long wide, // element [T, widest], what an input projection leaves
         long narrow, // element [T, narrowest], what an output projection reads
-        long headX, // element [R, d]
-        long headSquares, // f32 [R, squareCount]
+        long headX, // element [P, d]
+        long headSquares, // f32 [P, squareCount]
         long newNorms, // f32 [R, most H·D], between taylor_prefill and store_norms
-        long logits, // f32 [R, Npad]
-        long adjusted, // f32 [R, Npad]
+        long logits, // f32 [P, Npad]
+        long adjusted, // f32 [P, Npad]
         int squareCount) { // of the kernels for few tokens
-    static StepBuffers allocate(
-            Device device, DeviceModel model, ElementType type, int rowCountMax, int tokenCountMax) {
+    /** P, R and T at most. */
+    record Sizes(int picks, int rows, int tokens) {}
+
+    static StepBuffers allocate(Device device, DeviceModel model, ElementType type, Sizes sizes) {
         ModelConfig config = model.config();
-        long rows = rowCountMax;
-        long tokens = tokenCountMax;
+        long picks = sizes.picks();
+        long rows = sizes.rows();
+        long tokens = sizes.tokens();
         int width = config.width();
         int wide = 2 * config.mlp().innerWidth();
         int narrow = config.mlp().innerWidth();
@@ -44,7 +47,7 @@ record StepBuffers(
                 .orElse(0);
         int squareCount = Math.ceilDiv(width, Math.ceilDiv(width, device.multiprocessorCount()));
         int squaresMax = Math.max(squareCount, BatchProjections.squareCount(width));
-        long logitsBytes = 4 * rows * config.paddedVocabSize();
+        long logitsBytes = 4 * picks * config.paddedVocabSize();
         return new StepBuffers(
                 device.allocate(4 * rows),
                 device.allocate(8 * rows),
@@ -54,8 +57,8 @@ record StepBuffers(
                 device.allocate(4 * tokens * squaresMax),
                 device.allocate(type.bytes() * tokens * wide),
                 device.allocate(type.bytes() * tokens * narrow),
-                device.allocate(type.bytes() * rows * width),
-                device.allocate(4 * rows * squaresMax),
+                device.allocate(type.bytes() * picks * width),
+                device.allocate(4 * picks * squaresMax),
                 device.allocate(4 * rows * Math.max(norms, 1)),
                 device.allocate(logitsBytes),
                 device.allocate(logitsBytes),

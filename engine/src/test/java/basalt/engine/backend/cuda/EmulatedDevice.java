@@ -36,6 +36,7 @@ final class EmulatedDevice implements Device {
     private final EmulatedStreams streams;
     private @Nullable List<Runnable> recording;
     private boolean canPin = true;
+    private int replayCount;
 
     /** The library that an emulated device of a type needs, if the build made it. */
     static Optional<Path> library(ElementType type) {
@@ -223,7 +224,24 @@ final class EmulatedDevice implements Device {
 
     @Override
     public void replay(int graph) {
-        add(() -> graphs.get(graph).forEach(Runnable::run));
+        replayCount++;
+        var launches = graphs.get(graph);
+        add(() -> launches.forEach(Runnable::run));
+    }
+
+    /** Graphs that were recorded. */
+    int graphCount() {
+        return graphs.size();
+    }
+
+    /** Graphs that were started. */
+    int replayCount() {
+        return replayCount;
+    }
+
+    @Override
+    public void release(int graph) {
+        graphs.set(graph, List.of());
     }
 
     @Override

@@ -200,6 +200,7 @@ final class GpuBench {
         backend.await(result);
         for (var kind : device.launchCounts().entrySet()) {
             device.select(Optional.of(kind.getKey()));
+            backend.forgetGraphs();
             long best = Long.MAX_VALUE;
             for (int i = 0; i < 3; i++) {
                 backend.enqueue(batch);

@@ -131,6 +131,11 @@ final class SelectingDevice implements Device {
     }
 
     @Override
+    public void release(int graph) {
+        device.release(graph);
+    }
+
+    @Override
     public int createEvent() {
         return device.createEvent();
     }
