@@ -53,6 +53,15 @@ interface Device extends AutoCloseable {
     /** Starts a kernel in clusters of blocks. */
     void launchClusters(Kernel kernel, Clusters clusters, KernelArguments arguments);
 
+    /** From here on, launches wait for all that was started before, and may run beside those after the branch's end. */
+    void beginBranch();
+
+    /** Launches go to the stream again. */
+    void endBranch();
+
+    /** What is started from here on waits for the branches that have ended. */
+    void joinBranches();
+
     /** Starts {@code y (+)= x · Wᵀ} by the vendor's library. */
     void multiply(Product product);
 

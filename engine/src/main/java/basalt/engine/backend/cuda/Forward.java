@@ -161,6 +161,7 @@ final class Forward {
             mixerKernels.mix(pass, index, 0);
         }
         projectKernels.residual(layer.output(), layer.norm2(), tokens);
+        device.joinBranches();
         projectKernels.gate(layer.fc1(), tokens);
         projectKernels.residual(layer.fc2(), next, tokens);
     }
@@ -181,6 +182,7 @@ final class Forward {
         mixerKernels.mix(pass, index, isBiasLate ? layer.input().bias() : 0);
         multiply(layer.output(), buffers.narrow(), buffers.residual(), tokens, true);
         normalize(tokens, 0, layer.output().bias(), layer.norm2(), buffers.x());
+        device.joinBranches();
         multiply(layer.fc1(), buffers.x(), buffers.wide(), tokens, false);
         int inner = config.mlp().innerWidth();
         arguments

@@ -3,18 +3,13 @@ package basalt.engine.backend.cuda;
 import basalt.engine.EngineException.DeviceFailure;
 import basalt.engine.EngineException.InsufficientMemory;
 import basalt.engine.model.ElementType;
-import java.io.IOException;
-import java.io.InputStream;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SymbolLookup;
-import java.lang.foreign.ValueLayout;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
-import java.util.EnumMap;
 import java.util.List;
-import java.util.Map;
 import java.util.Objects;
 import jcuda.Pointer;
 import jcuda.driver.CUcontext;
@@ -39,8 +34,6 @@ import org.jspecify.annotations.Nullable;
 /** A GPU through JCuda and cuBLAS. */
 final class JcudaDevice implements Device {
     private static final long WORKSPACE_BYTES = 64L << 20;
-    private static final int FUNCTION_DYNAMIC_SHARED_BYTES = 8; // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-    private static final int FUNCTION_SHARED_CARVEOUT = 9; // CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT
     private static final int HOST_PORTABLE_MAPPED = 3; // CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP
     private static final int STREAM_NON_BLOCKING = 1;
     private static final int TENSOR_MAPS_AT_ONCE = 512;
@@ -54,7 +47,8 @@ final class JcudaDevice implements Device {
     private final Stream stream = new Stream();
     private final Stream uploads = new Stream();
     private final Stream downloads = new Stream();
-    private final Map<Kernel, Long> functions = new EnumMap<>(Kernel.class); // CUfunction
+    private final Stream branch = new Stream();
+    private final KernelModule kernels;
     private final cublasHandle cublas = new cublasHandle();
     private final Pointer one = Pointer.to(new float[] {1});
     private final Pointer zero = Pointer.to(new float[] {0});
@@ -62,11 +56,16 @@ final class JcudaDevice implements Device {
     private final DriverFunctions driver;
     private final DriverFunctions uploader;
     private final DriverFunctions downloader;
+    private final DriverFunctions brancher;
+    private final int forkEvent;
+    private final int joinEvent;
     private final int multiprocessorCount;
     private final List<Memory> allocations = new ArrayList<>();
     private final List<Pointer> hostAllocations = new ArrayList<>();
     private final List<@Nullable CUgraphExec> graphs = new ArrayList<>();
     private final List<CUevent> events = new ArrayList<>();
+    private DriverFunctions launcher;
+    private boolean isBranchOpen; // for the stream to wait for
     private long nextTensorMap;
     private int tensorMapsLeft;
 
@@ -93,11 +92,16 @@ final class JcudaDevice implements Device {
         check("cuStreamCreate", JCudaDriver.cuStreamCreate(stream, STREAM_NON_BLOCKING));
         check("cuStreamCreate", JCudaDriver.cuStreamCreate(uploads, STREAM_NON_BLOCKING));
         check("cuStreamCreate", JCudaDriver.cuStreamCreate(downloads, STREAM_NON_BLOCKING));
+        check("cuStreamCreate", JCudaDriver.cuStreamCreate(branch, STREAM_NON_BLOCKING));
         driver = new DriverFunctions(arena, stream.handle(), true);
         uploader = new DriverFunctions(arena, uploads.handle(), false);
         downloader = new DriverFunctions(arena, downloads.handle(), false);
+        brancher = new DriverFunctions(arena, branch.handle(), true);
+        launcher = driver;
+        forkEvent = createEvent();
+        joinEvent = createEvent();
         requireSharedMemory();
-        loadKernels();
+        kernels = new KernelModule(name, driver, arena, type);
         checkCublas("cublasCreate", JCublas2.cublasCreate(cublas));
         checkCublas("cublasSetStream", JCublas2.cublasSetStream(cublas, new cudaStream_t(stream)));
         Pointer workspace = new Address(allocate(WORKSPACE_BYTES));
@@ -149,42 +153,6 @@ final class JcudaDevice implements Device {
                             + " 8.0, 9.0 and 10.0 have: use such a card, or --backend cpu",
                     name, available, needed));
         }
-    }
-
-    private void loadKernels() {
-        String resource = type == ElementType.BF16 ? "/META-INF/basalt/bf16.fatbin" : "/META-INF/basalt/f32.fatbin";
-        try (InputStream in = JcudaDevice.class.getResourceAsStream(resource)) {
-            if (in == null) {
-                throw new DeviceFailure(
-                        "this build has no CUDA kernels (" + resource + "): build where nvcc is, or take a release");
-            }
-            // Not by JCuda's cuModuleLoadFatBinary: it reports success and leaves the handle null.
-            byte[] bytes = in.readAllBytes();
-            MemorySegment image = arena.allocate(bytes.length, 64);
-            MemorySegment.copy(bytes, 0, image, ValueLayout.JAVA_BYTE, 0, bytes.length);
-            check("cuModuleLoadData", driver.loadModule(image));
-        } catch (IOException e) {
-            throw new DeviceFailure("cannot read " + resource, e);
-        }
-        long module = driver.handle();
-        for (Kernel kernel : Kernel.values()) {
-            if (kernel.isBf16Only() && type != ElementType.BF16) {
-                continue;
-            }
-            var symbol = arena.allocateFrom(kernel.symbol());
-            check("cuModuleGetFunction " + kernel.symbol(), driver.functionOf(module, symbol));
-            long function = driver.handle();
-            setAttribute(kernel, function, FUNCTION_DYNAMIC_SHARED_BYTES, kernel.sharedBytesMax());
-            if (kernel.isStreaming()) {
-                // A block of the next kernel can only join the last of this one where there is memory for both.
-                setAttribute(kernel, function, FUNCTION_SHARED_CARVEOUT, 100);
-            }
-            functions.put(kernel, function);
-        }
-    }
-
-    private void setAttribute(Kernel kernel, long function, int attribute, int value) {
-        check("cuFuncSetAttribute " + kernel.symbol(), driver.setAttribute(function, attribute, value));
     }
 
     @Override
@@ -261,13 +229,8 @@ final class JcudaDevice implements Device {
 
     @Override
     public void launch(Kernel kernel, int gridX, int gridY, int threads, int sharedBytes, KernelArguments arguments) {
-        int status = driver.launchKernel(
-                Objects.requireNonNull(functions.get(kernel)),
-                gridX,
-                gridY,
-                threads,
-                sharedBytes,
-                arguments.pointers());
+        int status = launcher.launchKernel(
+                kernels.function(kernel), gridX, gridY, threads, sharedBytes, arguments.pointers());
         if (status != CUresult.CUDA_SUCCESS) {
             check(kernel.symbol() + " grid (" + gridX + ", " + gridY + ") block " + threads, status);
         }
@@ -296,10 +259,31 @@ final class JcudaDevice implements Device {
 
     @Override
     public void launchClusters(Kernel kernel, Clusters clusters, KernelArguments arguments) {
-        int status =
-                driver.launchClusters(Objects.requireNonNull(functions.get(kernel)), clusters, arguments.pointers());
+        int status = driver.launchClusters(kernels.function(kernel), clusters, arguments.pointers());
         if (status != CUresult.CUDA_SUCCESS) {
             check(kernel.symbol() + " " + clusters, status);
+        }
+    }
+
+    @Override
+    public void beginBranch() {
+        record(forkEvent);
+        check("cuStreamWaitEvent", JCudaDriver.cuStreamWaitEvent(branch, events.get(forkEvent), 0));
+        launcher = brancher;
+    }
+
+    @Override
+    public void endBranch() {
+        launcher = driver;
+        check("cuEventRecord", JCudaDriver.cuEventRecord(events.get(joinEvent), branch));
+        isBranchOpen = true;
+    }
+
+    @Override
+    public void joinBranches() {
+        if (isBranchOpen) {
+            hold(joinEvent);
+            isBranchOpen = false;
         }
     }
 
@@ -448,6 +432,7 @@ final class JcudaDevice implements Device {
         events.forEach(event -> JCudaDriver.cuEventDestroy(event));
         allocations.forEach(memory -> JCudaDriver.cuMemFree(memory));
         hostAllocations.forEach(memory -> JCudaDriver.cuMemFreeHost(memory));
+        JCudaDriver.cuStreamDestroy(branch);
         JCudaDriver.cuStreamDestroy(uploads);
         JCudaDriver.cuStreamDestroy(downloads);
         JCudaDriver.cuStreamDestroy(stream);

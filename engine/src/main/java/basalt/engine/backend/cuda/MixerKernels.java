@@ -68,29 +68,50 @@ final class MixerKernels {
         };
     }
 
-    /** From the input projection in {@code wide} to what the output projection reads in {@code narrow}. */
+    /**
+     * From the input projection in {@code wide} to what the output projection reads in {@code narrow}. Branches may
+     * still read {@code wide}: join them before it is written.
+     */
     void mix(Pass pass, int index, long inputBias) {
         switch (model.layers().get(index).mixer()) {
             case Mixer.Convolution m -> convolve(pass, index, m, inputBias);
             case Mixer.TaylorAttention m -> {
                 var rows = rows(pass, canPrefill(m));
-                if (rows.singleCount() > 0) {
-                    taylor(pass, index, m, rows.singleCount());
-                }
-                if (rows.longCount() > 0) {
-                    prefillTaylor(pass, index, m, rows);
-                }
+                mixBoth(
+                        rows,
+                        () -> taylor(pass, index, m, rows.singleCount()),
+                        () -> prefillTaylor(pass, index, m, rows),
+                        () -> storeTaylor(pass, index, m, rows));
             }
             case Mixer.WindowAttention m -> {
                 var rows = rows(pass, canPrefill(m));
-                if (rows.singleCount() > 0) {
-                    window(pass, index, m, rows.singleCount());
-                }
-                if (rows.longCount() > 0) {
-                    prefillWindow(pass, index, m, rows);
-                }
+                mixBoth(
+                        rows,
+                        () -> window(pass, index, m, rows.singleCount()),
+                        () -> prefillWindow(pass, index, m, rows),
+                        () -> storeWindow(pass, index, m, rows));
             }
         }
+    }
+
+    /** Both kinds of rows side by side, since they share nothing; storing goes on beside what follows. */
+    private void mixBoth(Rows rows, Runnable singles, Runnable longs, Runnable storing) {
+        if (rows.longCount() == 0) {
+            singles.run();
+            return;
+        }
+        if (rows.singleCount() == 0) {
+            longs.run();
+        } else {
+            device.beginBranch();
+            longs.run();
+            device.endBranch();
+            singles.run();
+            device.joinBranches();
+        }
+        device.beginBranch();
+        storing.run();
+        device.endBranch();
     }
 
     /** The first rows of a pass, which go token by token, and those after them. */
@@ -224,6 +245,10 @@ final class MixerKernels {
                 TAYLOR_PREFILL_THREADS,
                 Kernel.TAYLOR_PREFILL.sharedBytesMax(),
                 arguments);
+    }
+
+    private void storeTaylor(Pass pass, int index, Mixer.TaylorAttention m, Rows rows) {
+        long[] offsets = stateOffsets[index];
         int heads = m.headCount();
         arguments
                 .clear()
@@ -281,7 +306,16 @@ final class MixerKernels {
         };
         int tiles = Math.ceilDiv(pass.rowTokensMax(), QUERY_TILE);
         device.launch(kernel, tiles, rows.longCount() * heads, 128, 0, arguments);
-        writeRings(pass, rows, keyHeads, new Rings(stride, heads * e, offsets[0], offsets[1], ringRows, e, e));
+    }
+
+    private void storeWindow(Pass pass, int index, Mixer.WindowAttention m, Rows rows) {
+        long[] offsets = stateOffsets[index];
+        int heads = m.headCount();
+        int keyHeads = m.keyHeadCount();
+        int e = m.headWidth();
+        int ringRows = m.reach() + StateLayout.ROLLBACK_TOKENS;
+        var rings = new Rings((heads + 2 * keyHeads) * e, heads * e, offsets[0], offsets[1], ringRows, e, e);
+        writeRings(pass, rows, keyHeads, rings);
     }
 
     /**

@@ -34,7 +34,8 @@ final class EmulatedDevice implements Device {
     private final Map<Kernel, MemorySegment> symbols = new EnumMap<>(Kernel.class);
     private final List<List<Runnable>> graphs = new ArrayList<>();
     private final EmulatedStreams streams;
-    private @Nullable List<Runnable> recording;
+    private @Nullable List<Runnable> recording; // calls of streams
+    private boolean isInBranch;
     private boolean canPin = true;
     private int replayCount;
 
@@ -115,11 +116,32 @@ final class EmulatedDevice implements Device {
     }
 
     private void add(Runnable work) {
+        boolean isInBranch = this.isInBranch;
+        issue(() -> streams.addStep(work, isInBranch));
+    }
+
+    private void issue(Runnable call) {
         if (recording == null) {
-            streams.addStep(work);
+            call.run();
         } else {
-            recording.add(work);
+            recording.add(call);
         }
+    }
+
+    @Override
+    public void beginBranch() {
+        isInBranch = true;
+        issue(streams::beginBranch);
+    }
+
+    @Override
+    public void endBranch() {
+        isInBranch = false;
+    }
+
+    @Override
+    public void joinBranches() {
+        issue(streams::joinBranches);
     }
 
     @Override
@@ -225,8 +247,7 @@ final class EmulatedDevice implements Device {
     @Override
     public void replay(int graph) {
         replayCount++;
-        var launches = graphs.get(graph);
-        add(() -> launches.forEach(Runnable::run));
+        graphs.get(graph).forEach(Runnable::run);
     }
 
     /** Graphs that were recorded. */

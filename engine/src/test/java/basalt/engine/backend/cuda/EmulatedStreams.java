@@ -13,14 +13,15 @@ import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The streams of an emulated device: that of the steps and one of copies for each direction. Each does its work in
- * order; which of them goes on is bound by events alone, and else by an {@link Order} that a device could take, too.
- * Safe for use by any number of threads.
+ * The streams of an emulated device: that of the steps, that of their branches and one of copies for each direction.
+ * Each does its work in order; which of them goes on is bound by events alone, and else by an {@link Order} that a
+ * device could take, too. Safe for use by any number of threads.
  */
 final class EmulatedStreams {
     private final Set<Wait> leftOut;
     private final ReentrantLock lock = new ReentrantLock(); // guards all that follows
     private final Stream steps = new Stream();
+    private final Stream branches = new Stream();
     private final Map<Device.Direction, Stream> aside = new EnumMap<>(Device.Direction.class);
     private final List<Stream> hasty = new ArrayList<>(); // these do their work as soon as they may
     private final List<Mark> events = new ArrayList<>();
@@ -30,9 +31,9 @@ final class EmulatedStreams {
     enum Order {
         /** Nothing. */
         LATE,
-        /** The steps; copies aside come late. */
+        /** The steps; branches and copies aside come late. */
         STEPS_FIRST,
-        /** Copies aside; the steps come late. */
+        /** Branches and copies aside; the steps come late. */
         COPIES_FIRST
     }
 
@@ -77,12 +78,32 @@ final class EmulatedStreams {
         switch (order) {
             case LATE -> {}
             case STEPS_FIRST -> hasty.add(steps);
-            case COPIES_FIRST -> hasty.addAll(aside.values());
+            case COPIES_FIRST -> {
+                hasty.addAll(aside.values());
+                hasty.add(branches);
+            }
         }
     }
 
-    void addStep(Runnable action) {
-        add(steps, new Work(null, null, action));
+    void addStep(Runnable action, boolean isInBranch) {
+        add(isInBranch ? branches : steps, new Work(null, null, action));
+    }
+
+    void beginBranch() {
+        follow(branches, steps);
+    }
+
+    void joinBranches() {
+        follow(steps, branches);
+    }
+
+    private void follow(Stream stream, Stream other) {
+        lock.lock();
+        try {
+            add(stream, new Work(new Mark(other, other.added), null, () -> {}));
+        } finally {
+            lock.unlock();
+        }
     }
 
     void addAside(Device.Direction direction, MemorySegment lent, Runnable action) {
@@ -246,6 +267,7 @@ final class EmulatedStreams {
         lock.lock();
         try {
             aside.values().forEach(stream -> reach(new Mark(stream, stream.added)));
+            reach(new Mark(branches, branches.added));
             synchronize();
         } finally {
             lock.unlock();

@@ -59,6 +59,21 @@ final class SelectingDevice implements Device {
     }
 
     @Override
+    public void beginBranch() {
+        device.beginBranch();
+    }
+
+    @Override
+    public void endBranch() {
+        device.endBranch();
+    }
+
+    @Override
+    public void joinBranches() {
+        device.joinBranches();
+    }
+
+    @Override
     public void multiply(Product product) {
         if (takes("cublas " + product.m() + "x" + product.n() + "x" + product.k())) {
             device.multiply(product);
