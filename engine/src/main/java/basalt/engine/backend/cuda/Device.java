@@ -68,7 +68,11 @@ interface Device extends AutoCloseable {
     /** From here on, launches and products are recorded instead of run. */
     void beginCapture();
 
-    /** Ends the recording; returns the number of the graph. */
+    /**
+     * Ends the recording; returns the number of the graph.
+     *
+     * @throws basalt.engine.EngineException.InsufficientMemory if there is no room for it; the device goes on
+     */
     int endCapture();
 
     /** Starts all that a graph recorded. */

@@ -327,8 +327,12 @@ final class JcudaDevice implements Device {
         var graph = new CUgraph();
         check("cuStreamEndCapture", JCudaDriver.cuStreamEndCapture(stream, graph));
         var executable = new CUgraphExec();
-        check("cuGraphInstantiate", JCudaDriver.cuGraphInstantiate(executable, graph, 0));
+        int status = JCudaDriver.cuGraphInstantiate(executable, graph, 0);
         check("cuGraphDestroy", JCudaDriver.cuGraphDestroy(graph));
+        if (status == CUresult.CUDA_ERROR_OUT_OF_MEMORY) {
+            throw new InsufficientMemory(name + " has no memory for one more graph");
+        }
+        check("cuGraphInstantiate", status);
         check("cuGraphUpload", JCudaDriver.cuGraphUpload(executable, stream));
         int free = graphs.indexOf(null);
         if (free >= 0) {

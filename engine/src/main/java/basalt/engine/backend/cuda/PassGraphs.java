@@ -1,5 +1,6 @@
 package basalt.engine.backend.cuda;
 
+import basalt.engine.EngineException.InsufficientMemory;
 import java.util.LinkedHashMap;
 
 /**
@@ -9,6 +10,8 @@ import java.util.LinkedHashMap;
  * engine thread.
  */
 final class PassGraphs {
+    private static final System.Logger LOG = System.getLogger(PassGraphs.class.getName());
+
     /** Graphs of mixed passes that are kept; the one replayed longest ago goes first. */
     private static final int SHAPES_MAX = 256;
     /** A pass with fewer rows of several tokens is padded; others are launched kernel by kernel. */
@@ -23,6 +26,8 @@ final class PassGraphs {
     private final int rowCountMax;
     private final int[] decodes; // graphs [buckets]
     private final LinkedHashMap<Shape, Recording> recordings = new LinkedHashMap<>(16, 0.75f, true);
+
+    private boolean hasRoom = true; // for more graphs
 
     /** All that the launches of a pass depend on beside what is in its arrays. */
     record Shape(int rowCount, int singleCount, int tokenCount, int rowTokensMax, int pickCount) {}
@@ -130,10 +135,19 @@ final class PassGraphs {
             forward.run(pass);
             return;
         }
-        if (recording.graph == Recording.NONE) {
-            recording.graph = capture(pass);
+        if (recording.graph == Recording.NONE && hasRoom) {
+            try {
+                recording.graph = capture(pass);
+            } catch (InsufficientMemory e) {
+                hasRoom = false;
+                LOG.log(System.Logger.Level.WARNING, "event=graphs_limited reason=\"{0}\"", e.getMessage());
+            }
         }
-        device.replay(recording.graph);
+        if (recording.graph == Recording.NONE) {
+            forward.run(pass);
+        } else {
+            device.replay(recording.graph);
+        }
     }
 
     private void release(Recording recording) {

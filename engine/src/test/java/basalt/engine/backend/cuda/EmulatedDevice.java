@@ -37,6 +37,7 @@ final class EmulatedDevice implements Device {
     private @Nullable List<Runnable> recording; // calls of streams
     private boolean isInBranch;
     private boolean canPin = true;
+    private int graphCountMax = Integer.MAX_VALUE;
     private int replayCount;
 
     /** The library that an emulated device of a type needs, if the build made it. */
@@ -70,6 +71,12 @@ final class EmulatedDevice implements Device {
         for (Kernel kernel : Kernel.values()) {
             symbols.put(kernel, arena.allocateFrom(kernel.symbol()));
         }
+    }
+
+    /** The same with memory for so many graphs. */
+    EmulatedDevice withGraphs(int count) {
+        graphCountMax = count;
+        return this;
     }
 
     /** The same with a host whose memory cannot be pinned. */
@@ -239,6 +246,10 @@ final class EmulatedDevice implements Device {
 
     @Override
     public int endCapture() {
+        if (graphs.size() == graphCountMax) {
+            recording = null;
+            throw new EngineException.InsufficientMemory("emulated: no memory for one more graph");
+        }
         graphs.add(List.copyOf(Objects.requireNonNull(recording)));
         recording = null;
         return graphs.size() - 1;

@@ -96,6 +96,20 @@ final class PassGraphsTest {
     }
 
     @Test
+    void stepsGoOnWithoutRoomForGraphs() {
+        assumeTrue(EmulatedDevice.library(ElementType.F32).isPresent(), "the kernels were not compiled for emulation");
+        var some = new Step(3, List.of(7, 40));
+        int decodes = new RowBuckets(ROWS).count();
+        var device = new EmulatedDevice(ElementType.F32).withGraphs(decodes);
+
+        var steps = run(device, List.of(some, some, some));
+
+        assertArrayEquals(steps.get(0), steps.get(1));
+        assertArrayEquals(steps.get(0), steps.get(2));
+        assertEquals(0, device.replayCount());
+    }
+
+    @Test
     void stepsOfManyLongerRowsHaveRoom() {
         assumeTrue(EmulatedDevice.library(ElementType.F32).isPresent(), "the kernels were not compiled for emulation");
         var lengths = new ArrayList<Integer>();
