@@ -11,8 +11,10 @@ import basalt.engine.state.StateLayout.Role;
  * token by token.
  */
 final class MixerKernels {
-    private static final int SLICE = 16; // columns of a block of taylor_prefill
-    private static final int TAYLOR_PREFILL_THREADS = 256;
+    private static final int SLICE = 16; // columns of a block of taylor_states
+    private static final int OUTPUTS_SLICE = 64; // of taylor_outputs
+    private static final int FEATURE_STEPS = 11;
+    private static final int CHUNK_TOKENS = 128;
     private static final int QUERY_TILE = 64;
     private static final int CONVOLUTION_TOKENS = 2; // of a block, neighbours of a row
 
@@ -234,31 +236,82 @@ final class MixerKernels {
         return hasKernel && type == ElementType.BF16;
     }
 
+    /** Bytes of what taylor_states leaves of a chunk for taylor_outputs: S and z of all heads; 0 if neither is used. */
+    static long taylorStateBytes(Mixer.TaylorAttention m) {
+        return canPrefill(m) ? 512L * m.headCount() * FEATURE_STEPS * (m.headWidth() / 8 + 1) : 0;
+    }
+
+    /** Most chunks of so many rows with so many tokens, if each begins where it has the most. */
+    static int taylorChunkCountMax(int rowCount, int tokenCount) {
+        return (tokenCount + rowCount * (StateLayout.FOLD_INTERVAL + CHUNK_TOKENS - 1)) / CHUNK_TOKENS;
+    }
+
+    private static int taylorChunkCountMax(Pass pass, Rows rows) {
+        int ofLongest = taylorChunkCountMax(1, pass.rowTokensMax());
+        int ofAll = taylorChunkCountMax(rows.longCount(), pass.tokenCount() - rows.singleCount());
+        return Math.min(rows.longCount() * ofLongest, ofAll);
+    }
+
     private void prefillTaylor(Pass pass, int index, Mixer.TaylorAttention m, Rows rows) {
+        int chunks = taylorChunkCountMax(pass, rows);
+        for (int first = 0; first < chunks; first += buffers.taylorChunkCount()) {
+            int count = Math.min(buffers.taylorChunkCount(), chunks - first);
+            findTaylorStates(pass, index, m, rows, first, count);
+            makeTaylorOutputs(index, m, count);
+        }
+    }
+
+    /** For chunks from one on; S in the slots is then as after these. */
+    private void findTaylorStates(
+            Pass pass, int index, Mixer.TaylorAttention m, Rows rows, int firstChunk, int chunkCount) {
         long[] offsets = stateOffsets[index];
-        startTaylor(pass, rows.singleCount(), offsets, m);
-        arguments.add(m.headWidth()).add(buffers.newNorms());
+        arguments.clear();
+        addRows(pass, rows.singleCount())
+                .add(buffers.wide())
+                .add(state)
+                .add(slotMemory.bytes())
+                .add(offsets[0])
+                .add(offsets[1])
+                .add(offsets[2])
+                .add(offsets[3])
+                .add(m.headCount())
+                .add(m.headWidth())
+                .add(firstChunk)
+                .add(chunkCount)
+                .add(buffers.taylorChunks())
+                .add(buffers.taylorStates());
+        int slices = m.headWidth() / SLICE + 1; // the last is z
+        device.launch(Kernel.TAYLOR_STATES, m.headCount() * slices, rows.longCount(), 32 * FEATURE_STEPS, 0, arguments);
+    }
+
+    private void makeTaylorOutputs(int index, Mixer.TaylorAttention m, int chunkCount) {
+        long[] offsets = stateOffsets[index];
+        arguments
+                .clear()
+                .add(buffers.wide())
+                .add(buffers.narrow())
+                .add(state)
+                .add(slotMemory.bytes())
+                .add(offsets[2])
+                .add(offsets[3])
+                .add(m.headCount())
+                .add(m.headWidth())
+                .add((float) (1 / Math.sqrt(m.scaleDim())))
+                .add(m.epsilon())
+                .add(buffers.taylorChunks())
+                .add(buffers.taylorStates());
         device.launch(
-                Kernel.TAYLOR_PREFILL,
-                m.headCount() * m.headWidth() / SLICE,
-                rows.longCount(),
-                TAYLOR_PREFILL_THREADS,
-                Kernel.TAYLOR_PREFILL.sharedBytesMax(),
+                Kernel.TAYLOR_OUTPUTS,
+                chunkCount,
+                m.headCount() * Math.ceilDiv(m.headWidth(), OUTPUTS_SLICE),
+                256,
+                Kernel.TAYLOR_OUTPUTS.sharedBytesMax(),
                 arguments);
     }
 
     private void storeTaylor(Pass pass, int index, Mixer.TaylorAttention m, Rows rows) {
         long[] offsets = stateOffsets[index];
         int heads = m.headCount();
-        arguments
-                .clear()
-                .add(buffers.activeSlots() + (long) Integer.BYTES * rows.singleCount())
-                .add(buffers.newNorms())
-                .add(state)
-                .add(slotMemory.bytes())
-                .add(offsets[1])
-                .add(heads * m.featureCount());
-        device.launch(Kernel.STORE_NORMS, rows.longCount(), 1, 256, 0, arguments);
         int f = m.featureDim();
         int e = m.headWidth();
         int first = heads * f;

@@ -16,10 +16,14 @@ record StepBuffers(
         long narrow, // element [T, narrowest], what an output projection reads
         long headX, // element [P, d]
         long headSquares, // f32 [P, squareCount]
-        long newNorms, // f32 [R, most H·D], between taylor_prefill and store_norms
+        long taylorChunks, // i32 [taylorChunkCount, 4], between taylor_states and taylor_outputs
+        long taylorStates, // bf16 [taylorChunkCount, most H·11·(e/8 + 1)·256], between these too
         long logits, // f32 [P, Npad]
         long adjusted, // f32 [P, Npad]
-        int squareCount) { // of the kernels for few tokens
+        int squareCount, // of the kernels for few tokens
+        int taylorChunkCount) { // of one launch
+    private static final int TAYLOR_CHUNKS_MAX = 40; // a prompt of 4,096 tokens has 33
+
     /** P, R and T at most. */
     record Sizes(int picks, int rows, int tokens) {}
 
@@ -41,10 +45,11 @@ record StepBuffers(
                         case Mixer.WindowAttention m -> m.headCount() * m.headWidth();
                     });
         }
-        int norms = config.mixers().stream()
-                .mapToInt(mixer -> mixer instanceof Mixer.TaylorAttention m ? m.headCount() * m.featureCount() : 0)
+        long taylorStateBytes = config.mixers().stream()
+                .mapToLong(mixer -> mixer instanceof Mixer.TaylorAttention m ? MixerKernels.taylorStateBytes(m) : 0)
                 .max()
                 .orElse(0);
+        int chunks = Math.min(TAYLOR_CHUNKS_MAX, MixerKernels.taylorChunkCountMax(sizes.rows(), sizes.tokens()));
         int squareCount = Math.ceilDiv(width, Math.ceilDiv(width, device.multiprocessorCount()));
         int squaresMax = Math.max(squareCount, BatchProjections.squareCount(width));
         long logitsBytes = 4 * picks * config.paddedVocabSize();
@@ -59,9 +64,11 @@ record StepBuffers(
                 device.allocate(type.bytes() * tokens * narrow),
                 device.allocate(type.bytes() * picks * width),
                 device.allocate(4 * picks * squaresMax),
-                device.allocate(4 * rows * Math.max(norms, 1)),
+                device.allocate(16L * chunks),
+                device.allocate(Math.max(taylorStateBytes * chunks, 1)),
                 device.allocate(logitsBytes),
                 device.allocate(logitsBytes),
-                squareCount);
+                squareCount,
+                chunks);
     }
 }

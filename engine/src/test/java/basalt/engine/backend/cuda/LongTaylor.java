@@ -1,5 +1,6 @@
 package basalt.engine.backend.cuda;
 
+import basalt.engine.model.Mixer;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.SplittableRandom;
@@ -20,8 +21,10 @@ final class LongTaylor {
     private static final int STRIDE = HEADS * (2 * F + E);
     private static final int FOLD = 32;
     private static final int COMPARED = 64; // last tokens
-    private static final int CHUNK = 2_000;
+    private static final int CHUNK = 2_000; // tokens read at once
+    private static final int CHUNKS_MAX = MixerKernels.taylorChunkCountMax(1, CHUNK); // that the kernels make of them
     private static final float SCALE = 0.5f; // 1 / √√f
+    private static final Mixer.TaylorAttention MIXER = new Mixer.TaylorAttention(HEADS, F, E, F, 1e-12f);
 
     private final Device device;
     private final int tokenCount;
@@ -32,7 +35,8 @@ final class LongTaylor {
     private final long outputs; // bf16 [T, HEADS · E]
     private final long row; // i32 slot, start, count, and i64 position
     private final long state; // sums, norms, keys, values
-    private final long newNorms;
+    private final long chunks; // i32 [CHUNKS_MAX, 4]
+    private final long chunkStates; // for each
 
     LongTaylor(Device device, int tokenCount, long seed) {
         this.device = device;
@@ -43,7 +47,8 @@ final class LongTaylor {
         outputs = device.allocate(2L * tokenCount * HEADS * E);
         row = device.allocate(64);
         state = device.allocate(valuesOffset() + 2L * HEADS * FOLD * E);
-        newNorms = device.allocate(4L * HEADS * D);
+        chunks = device.allocate(16L * CHUNKS_MAX);
+        chunkStates = device.allocate(MixerKernels.taylorStateBytes(MIXER) * CHUNKS_MAX);
         var random = new SplittableRandom(seed);
         for (long i = 0; i < (long) tokenCount * STRIDE; i++) {
             boolean isValue = i % STRIDE >= 2 * HEADS * F;
@@ -81,19 +86,9 @@ final class LongTaylor {
         for (int from = 0; from < tokenCount; from += CHUNK) {
             int count = Math.min(CHUNK, tokenCount - from);
             place(from, count);
-            start();
-            arguments.add(E).add(newNorms);
-            device.launch(
-                    Kernel.TAYLOR_PREFILL, HEADS * E / 16, 1, 256, Kernel.TAYLOR_PREFILL.sharedBytesMax(), arguments);
-            arguments
-                    .clear()
-                    .add(row)
-                    .add(newNorms)
-                    .add(state)
-                    .add(0L)
-                    .add(normsOffset())
-                    .add(HEADS * D);
-            device.launch(Kernel.STORE_NORMS, 1, 1, 256, 0, arguments);
+            int chunkCount = MixerKernels.taylorChunkCountMax(1, count);
+            findStates(chunkCount);
+            makeOutputs(chunkCount);
             writeRings(Math.min(count, FOLD));
             device.synchronize();
         }
@@ -126,6 +121,53 @@ final class LongTaylor {
                 .add(HEADS)
                 .add(SCALE)
                 .add(1e-12f);
+    }
+
+    private void findStates(int chunkCount) {
+        arguments
+                .clear()
+                .add(row)
+                .add(row + 48)
+                .add(row + 16)
+                .add(row + 32)
+                .add(tokens)
+                .add(state)
+                .add(0L)
+                .add(0L)
+                .add(normsOffset())
+                .add(keysOffset())
+                .add(valuesOffset())
+                .add(HEADS)
+                .add(E)
+                .add(0)
+                .add(chunkCount)
+                .add(chunks)
+                .add(chunkStates);
+        device.launch(Kernel.TAYLOR_STATES, HEADS * (E / 16 + 1), 1, 352, 0, arguments);
+    }
+
+    private void makeOutputs(int chunkCount) {
+        arguments
+                .clear()
+                .add(tokens)
+                .add(outputs)
+                .add(state)
+                .add(0L)
+                .add(keysOffset())
+                .add(valuesOffset())
+                .add(HEADS)
+                .add(E)
+                .add(SCALE)
+                .add(1e-12f)
+                .add(chunks)
+                .add(chunkStates);
+        device.launch(
+                Kernel.TAYLOR_OUTPUTS,
+                chunkCount,
+                HEADS * Math.ceilDiv(E, 64),
+                256,
+                Kernel.TAYLOR_OUTPUTS.sharedBytesMax(),
+                arguments);
     }
 
     private void writeRings(int count) {
