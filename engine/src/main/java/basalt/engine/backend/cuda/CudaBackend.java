@@ -18,10 +18,10 @@ import java.lang.foreign.ValueLayout;
 import java.util.concurrent.CompletableFuture;
 
 /**
- * The model on an NVIDIA GPU. States of all slots, positions, last tokens and random numbers live on the device; a step
- * is one graph launch, chosen by the number of its rows and tokens; one with rows of several tokens among those that
- * decode reads the weights once for both kinds. Two steps may be in flight: results come back through mapped memory.
- * Confined to the engine thread.
+ * The model on an NVIDIA GPU. States of all slots, positions, last tokens and random numbers live on the device; a
+ * step whose rows all decode is one graph launch, and so is one with rows of several tokens among them once its sizes
+ * have occurred some times; that reads the weights once for both kinds. Two steps may be in flight: results come back
+ * through mapped memory. Confined to the engine thread.
  */
 public final class CudaBackend implements Backend {
     private static final int STEPS_IN_FLIGHT = 2;
@@ -340,6 +340,8 @@ public final class CudaBackend implements Backend {
     @Override
     public void enqueue(Batch batch) {
         Checks.argument(enqueuedSteps - awaitedSteps < STEPS_IN_FLIGHT, "stepsInFlight", STEPS_IN_FLIGHT);
+        Checks.argument(batch.rowCount() > 0 && batch.rowCount() <= rowCountMax, "rowCount", batch.rowCount());
+        Checks.argument(batch.tokenCount() <= tokenCountMax, "tokenCount", batch.tokenCount());
         device.bind();
         var step = steps[enqueuedSteps % STEPS_IN_FLIGHT];
         step.clear();
@@ -353,7 +355,6 @@ public final class CudaBackend implements Backend {
             longCount += isSingle(batch, row) ? 0 : 1;
             isScoring |= batch.scoreCount(row) >= 0;
         }
-        device.record(step.startEvent());
         var pass = longCount == 0 ? decode : mixed;
         boolean isPadded = PassGraphs.canPad(longCount, isScoring);
         pass.clear(step.results().address());
@@ -365,8 +366,10 @@ public final class CudaBackend implements Backend {
         if (isPadded && longCount > 0) {
             graphs.padLong(pass);
         }
+        int graph = graphs.graphOf(pass);
+        device.record(step.startEvent());
         pass.upload();
-        graphs.run(pass);
+        graphs.run(pass, graph);
         device.record(step.endEvent());
         enqueuedSteps++;
     }

@@ -3,9 +3,9 @@ package basalt.engine.backend.cuda;
 import java.lang.foreign.MemorySegment;
 
 /**
- * A GPU: memory, kernels in the order of one stream, graphs of them, and two more streams of copies aside. Confined to
- * one thread at a time, but for {@link #bind}, {@link #await}, and what has {@code aside} in its name or lends memory.
- * Addresses are device addresses; 0 is none.
+ * A GPU: memory, kernels in the order of one stream and its branches, graphs of them, and two more streams of copies
+ * aside. Confined to one thread at a time, but for {@link #bind}, {@link #await}, and what has {@code aside} in its
+ * name or lends memory. Addresses are device addresses; 0 is none.
  *
  * <p>Every method throws {@link basalt.engine.EngineException.DeviceFailure} naming the operation when the device
  * fails.
@@ -53,7 +53,10 @@ interface Device extends AutoCloseable {
     /** Starts a kernel in clusters of blocks. */
     void launchClusters(Kernel kernel, Clusters clusters, KernelArguments arguments);
 
-    /** From here on, launches wait for all that was started before, and may run beside those after the branch's end. */
+    /**
+     * From here on, launches wait for all that was started before, and may run beside those after the branch's end.
+     * Call nothing but {@link #launch} before that.
+     */
     void beginBranch();
 
     /** Launches go to the stream again. */

@@ -73,7 +73,7 @@ final class Forward {
         return config.vocabSize();
     }
 
-    /** f32 [R, Npad], of the last pass. */
+    /** f32 [P, Npad], of the last pass. */
     long logits() {
         return buffers.logits();
     }

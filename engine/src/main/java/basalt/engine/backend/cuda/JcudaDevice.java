@@ -329,11 +329,12 @@ final class JcudaDevice implements Device {
         var executable = new CUgraphExec();
         int status = JCudaDriver.cuGraphInstantiate(executable, graph, 0);
         check("cuGraphDestroy", JCudaDriver.cuGraphDestroy(graph));
-        if (status == CUresult.CUDA_ERROR_OUT_OF_MEMORY) {
-            throw new InsufficientMemory(name + " has no memory for one more graph");
+        requireMemory("cuGraphInstantiate", status);
+        status = JCudaDriver.cuGraphUpload(executable, stream);
+        if (status != CUresult.CUDA_SUCCESS) {
+            JCudaDriver.cuGraphExecDestroy(executable);
         }
-        check("cuGraphInstantiate", status);
-        check("cuGraphUpload", JCudaDriver.cuGraphUpload(executable, stream));
+        requireMemory("cuGraphUpload", status);
         int free = graphs.indexOf(null);
         if (free >= 0) {
             graphs.set(free, executable);
@@ -341,6 +342,14 @@ final class JcudaDevice implements Device {
         }
         graphs.add(executable);
         return graphs.size() - 1;
+    }
+
+    private void requireMemory(String operation, int status) {
+        if (status == CUresult.CUDA_ERROR_OUT_OF_MEMORY) {
+            throw new InsufficientMemory(
+                    name + " has no memory for one more graph: ask for fewer slots or a smaller batch");
+        }
+        check(operation, status);
     }
 
     @Override
@@ -430,6 +439,7 @@ final class JcudaDevice implements Device {
         bind();
         JCudaDriver.cuStreamSynchronize(uploads);
         JCudaDriver.cuStreamSynchronize(downloads);
+        JCudaDriver.cuStreamSynchronize(branch);
         JCudaDriver.cuStreamSynchronize(stream);
         JCublas2.cublasDestroy(cublas);
         graphs.stream().filter(Objects::nonNull).forEach(graph -> JCudaDriver.cuGraphExecDestroy(graph));

@@ -1,23 +1,19 @@
 package basalt.engine.backend.cuda;
 
-import basalt.engine.EngineException.InsufficientMemory;
-import java.util.LinkedHashMap;
-
 /**
- * Runs passes, those of a shape that was seen before by replaying their launches as one graph. A mixed pass is 350 to
- * 400 launches, which take their thread longer than the device needs for few tokens; a replay takes microseconds, and
- * the device loses less between one kernel and the next. Passes are padded so that few shapes occur. Confined to the
- * engine thread.
+ * Runs passes, those of a shape that was seen often enough by replaying their launches as one graph. A mixed pass is
+ * 350 to 400 launches, which take their thread longer than the device needs for few tokens; a replay takes
+ * microseconds, and the device loses less between one kernel and the next. Passes are padded so that few shapes occur.
+ * Confined to the engine thread.
  */
 final class PassGraphs {
-    private static final System.Logger LOG = System.getLogger(PassGraphs.class.getName());
-
-    /** Graphs of mixed passes that are kept; the one replayed longest ago goes first. */
+    /** Of mixed passes. */
     private static final int SHAPES_MAX = 256;
     /** A pass with fewer rows of several tokens is padded; others are launched kernel by kernel. */
     private static final int LONG_ROWS_MAX = 64;
 
     private static final int TOKENS_STEP_MIN = 8;
+    private static final int TOKENS_STEP_MAX = 128; // of the library's tiles, which round more tokens up as well
     private static final int TOKENS_STEPS = 8; // sizes between a power of two and the next
 
     private final Device device;
@@ -25,19 +21,10 @@ final class PassGraphs {
     private final RowBuckets rowBuckets;
     private final int rowCountMax;
     private final int[] decodes; // graphs [buckets]
-    private final LinkedHashMap<Shape, Recording> recordings = new LinkedHashMap<>(16, 0.75f, true);
-
-    private boolean hasRoom = true; // for more graphs
+    private final GraphCache<Shape> cache;
 
     /** All that the launches of a pass depend on beside what is in its arrays. */
     record Shape(int rowCount, int singleCount, int tokenCount, int rowTokensMax, int pickCount) {}
-
-    /** A shape that was seen; its graph once it was seen again. */
-    private static final class Recording {
-        private static final int NONE = -1;
-
-        private int graph = NONE;
-    }
 
     /** Records the graphs of decode passes of every bucket. */
     PassGraphs(Device device, Forward forward, RowBuckets rowBuckets, Pass decode, long results) {
@@ -45,6 +32,7 @@ final class PassGraphs {
         this.forward = forward;
         this.rowBuckets = rowBuckets;
         rowCountMax = rowBuckets.size(rowBuckets.count() - 1);
+        cache = new GraphCache<>(SHAPES_MAX, device::release);
         decodes = new int[rowBuckets.count()];
         for (int i = 0; i < decodes.length; i++) {
             decode.clear(results);
@@ -80,22 +68,21 @@ final class PassGraphs {
 
     /** Sizes after padding; each new row has a token at least, and tokens are only added in new rows. */
     static Sizes padded(int rowCount, int singleCount, int tokenCount) {
-        int longCount = rowCount - singleCount;
-        int rows = singleCount + roundedLongRows(longCount);
-        int tokens = roundedTokens(tokenCount + rows - rowCount);
-        if (rows == rowCount && tokens > tokenCount) {
-            rows = singleCount + roundedLongRows(longCount + 1);
-            tokens = roundedTokens(tokenCount + rows - rowCount);
+        int tokens = roundedTokens(tokenCount);
+        if (tokens == tokenCount) {
+            return new Sizes(rowCount, tokens); // a row more would take tokens up to the next size
         }
-        return new Sizes(rows, tokens);
+        int rows = singleCount + roundedLongRows(rowCount + 1 - singleCount);
+        return new Sizes(rows, roundedTokens(tokenCount + rows - rowCount));
     }
 
     private static int roundedLongRows(int count) {
-        return count <= 2 ? count : Integer.highestOneBit(count - 1) << 1;
+        return Integer.highestOneBit(count - 1) << 1;
     }
 
     private static int roundedTokens(int count) {
-        int step = Math.max(TOKENS_STEP_MIN, Integer.highestOneBit(Math.max(count - 1, 1)) / TOKENS_STEPS);
+        int step = Integer.highestOneBit(Math.max(count - 1, 1)) / TOKENS_STEPS;
+        step = Math.clamp(step, TOKENS_STEP_MIN, TOKENS_STEP_MAX);
         return Math.ceilDiv(count, step) * step;
     }
 
@@ -113,52 +100,28 @@ final class PassGraphs {
         return device.endCapture();
     }
 
-    /** Runs a pass that was uploaded. */
-    void run(Pass pass) {
+    /**
+     * The graph of a pass, or {@link GraphCache#NONE} where it is launched kernel by kernel. Call it before anything of
+     * the pass is started: to record one takes milliseconds.
+     */
+    int graphOf(Pass pass) {
         if (pass.isDecode()) {
-            device.replay(decodes[rowBuckets.indexOf(pass.rowCount())]);
-        } else if (pass.isPadded()) {
-            runMixed(pass);
-        } else {
-            forward.run(pass);
+            return decodes[rowBuckets.indexOf(pass.rowCount())];
         }
+        return pass.isPadded() ? cache.get(pass.shape(), () -> capture(pass)) : GraphCache.NONE;
     }
 
-    private void runMixed(Pass pass) {
-        var shape = pass.shape();
-        var recording = recordings.get(shape);
-        if (recording == null) {
-            recordings.put(shape, new Recording());
-            if (recordings.size() > SHAPES_MAX) {
-                release(recordings.pollFirstEntry().getValue());
-            }
-            forward.run(pass);
-            return;
-        }
-        if (recording.graph == Recording.NONE && hasRoom) {
-            try {
-                recording.graph = capture(pass);
-            } catch (InsufficientMemory e) {
-                hasRoom = false;
-                LOG.log(System.Logger.Level.WARNING, "event=graphs_limited reason=\"{0}\"", e.getMessage());
-            }
-        }
-        if (recording.graph == Recording.NONE) {
+    /** Runs a pass that was uploaded, by its graph if it has one. */
+    void run(Pass pass, int graph) {
+        if (graph == GraphCache.NONE) {
             forward.run(pass);
         } else {
-            device.replay(recording.graph);
-        }
-    }
-
-    private void release(Recording recording) {
-        if (recording.graph != Recording.NONE) {
-            device.release(recording.graph);
+            device.replay(graph);
         }
     }
 
     /** Releases all graphs of mixed passes, for a test that changes what is launched. */
     void forget() {
-        recordings.values().forEach(this::release);
-        recordings.clear();
+        cache.clear();
     }
 }

@@ -28,6 +28,8 @@ import org.jspecify.annotations.Nullable;
  */
 @SuppressWarnings("restricted")
 final class EmulatedDevice implements Device {
+    private static final List<Runnable> RELEASED = List.of();
+
     private final Arena arena = Arena.ofShared();
     private final ElementType type;
     private final MethodHandle launch;
@@ -123,8 +125,10 @@ final class EmulatedDevice implements Device {
     }
 
     private void add(Runnable work) {
-        boolean isInBranch = this.isInBranch;
-        issue(() -> streams.addStep(work, isInBranch));
+        if (isInBranch) {
+            throw new IllegalStateException("a branch takes launches alone");
+        }
+        issue(() -> streams.addStep(work, false));
     }
 
     private void issue(Runnable call) {
@@ -172,7 +176,8 @@ final class EmulatedDevice implements Device {
         for (int i = 0; i < arguments.count(); i++) {
             copy.add(arguments.values().getAtIndex(ValueLayout.JAVA_LONG, i));
         }
-        add(() -> run(kernel, gridX, gridY, threads, sharedBytes, copy));
+        boolean isLaunchInBranch = isInBranch;
+        issue(() -> streams.addStep(() -> run(kernel, gridX, gridY, threads, sharedBytes, copy), isLaunchInBranch));
     }
 
     @Override
@@ -246,12 +251,17 @@ final class EmulatedDevice implements Device {
 
     @Override
     public int endCapture() {
+        var calls = List.copyOf(Objects.requireNonNull(recording));
+        recording = null;
+        int free = graphs.indexOf(RELEASED);
+        if (free >= 0) {
+            graphs.set(free, calls);
+            return free;
+        }
         if (graphs.size() == graphCountMax) {
-            recording = null;
             throw new EngineException.InsufficientMemory("emulated: no memory for one more graph");
         }
-        graphs.add(List.copyOf(Objects.requireNonNull(recording)));
-        recording = null;
+        graphs.add(calls);
         return graphs.size() - 1;
     }
 
@@ -273,7 +283,7 @@ final class EmulatedDevice implements Device {
 
     @Override
     public void release(int graph) {
-        graphs.set(graph, List.of());
+        graphs.set(graph, RELEASED);
     }
 
     @Override
