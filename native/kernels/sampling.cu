@@ -329,7 +329,7 @@ struct Results {
 // sample: closes a step: draws the token of every row that samples, advances positions, freezes rows that are done.
 // grid (B), block 1024; smem 3 KB
 // bytes  N·4 a row that draws from all ids; a filtered one up to twelve times that, from the cache
-// bound  latency: not measured
+// bound  latency: 9.9 us for one row, 28 for 256, greedy (H200, 2026-11-29)
 // ref    backend.cpu.Sampler, exactly
 extern "C" __global__ void __launch_bounds__(SAMPLE_THREADS) sample(
     const float* __restrict__ logits,        // [P, stride]
