@@ -35,14 +35,15 @@ final class FirstSteps {
         var batch = new Batch(backend.rowCountMax(), backend.tokenCountMax());
         var result = new StepResult(backend.rowCountMax(), backend.tokenCountMax());
         var random = new Random(0);
+        int promptTokens = Math.min(PROMPT_TOKENS, backend.tokenCountMax());
         for (int round = 0; !isOver.getAsBoolean(); round++) {
             int rowCount =
-                    Math.min(1 + round % 4, Math.min(backend.rowCountMax(), backend.tokenCountMax() / PROMPT_TOKENS));
+                    Math.min(1 + round % 4, Math.min(backend.rowCountMax(), backend.tokenCountMax() / promptTokens));
             batch.clear();
             for (int slot = 0; slot < rowCount; slot++) {
                 backend.zero(slot);
                 backend.configure(slot, sampling(round));
-                batch.add(slot, random.ints(PROMPT_TOKENS, 0, vocabSize).toArray(), 0, PROMPT_TOKENS, true);
+                batch.add(slot, random.ints(promptTokens, 0, vocabSize).toArray(), 0, promptTokens, true);
             }
             int stepCount = 1 << Math.min(round, 4);
             for (int step = 0; step < stepCount && !isOver.getAsBoolean(); step++) {
