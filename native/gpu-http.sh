@@ -1,7 +1,7 @@
 #!/bin/sh
 # Serves a random model and measures it through HTTP, beside the backend by itself in the same run: decoding of 128 and
-# 512 rows, as many streams with and without ten prompts of 2,000 tokens a second, then sessions from each tier. The
-# load generator runs on the same machine.
+# 512 rows, as many streams with and without ten prompts of 2,000 tokens a second, after a warm-up with them, then sessions
+# from each tier. The load generator runs on the same machine.
 # usage: gpu-http.sh ROOT JAVA CLASS_PATH FOLDER [CONFIG [BACKEND]]
 # FOLDER keeps the model and what was written; CONFIG is based-1b (default), based-360m, a config.json, or the directory of
 # a checkpoint that is there; BACKEND is cuda (default) or cpu.
