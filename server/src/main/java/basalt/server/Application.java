@@ -13,7 +13,6 @@ import java.net.UnknownHostException;
 import java.time.Duration;
 import java.util.OptionalInt;
 import java.util.concurrent.ExecutionException;
-import java.util.concurrent.FutureTask;
 
 /** The server and all its wiring, by constructors. */
 final class Application implements AutoCloseable {
@@ -60,8 +59,8 @@ final class Application implements AutoCloseable {
                 .orElseGet(Tracing::off);
         var gate = new Gate(config.lifecycle().stepTimeout());
         // Beside the loading: each keeps a core busy for a second.
-        var listening = new FutureTask<>(() -> HttpServer.start(config.http(), gate, metrics, tracing));
-        Thread.ofPlatform().daemon().name("http-start").start(listening);
+        StartTask<HttpServer> listening =
+                StartTask.start("http-start", () -> HttpServer.start(config.http(), gate, metrics, tracing));
 
         LoadedModel model = load(config, loader, listening);
         SessionStore sessions = SessionSetup.open(config.sessions(), model);
@@ -83,7 +82,7 @@ final class Application implements AutoCloseable {
         return application;
     }
 
-    private static LoadedModel load(ServerConfig config, LoadedModel.Loader loader, FutureTask<HttpServer> listening)
+    private static LoadedModel load(ServerConfig config, LoadedModel.Loader loader, StartTask<HttpServer> listening)
             throws InterruptedException {
         boolean isLoaded = false;
         try {
@@ -98,7 +97,7 @@ final class Application implements AutoCloseable {
         }
     }
 
-    private static void stop(FutureTask<HttpServer> listening) {
+    private static void stop(StartTask<HttpServer> listening) {
         try {
             result(listening).close();
         } catch (StartException | InterruptedException | OutOfMemoryError e) { // the start's own failure tells more
@@ -132,13 +131,10 @@ final class Application implements AutoCloseable {
         }
     }
 
-    private static HttpServer result(FutureTask<HttpServer> listening) throws InterruptedException {
+    private static HttpServer result(StartTask<HttpServer> listening) throws InterruptedException {
         try {
             return listening.get();
         } catch (ExecutionException e) {
-            if (e.getCause() instanceof OutOfMemoryError cause) {
-                throw cause;
-            }
             throw new StartException("cannot listen: " + e.getCause(), e);
         }
     }

@@ -16,9 +16,7 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
-import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutionException;
-import java.util.concurrent.FutureTask;
 import java.util.function.BooleanSupplier;
 import java.util.stream.Collectors;
 
@@ -56,8 +54,8 @@ record LoadedModel(Engine engine, ServedModel served, Optional<Checkpoint> check
         }
         warnOfUnknown(checkpoint);
         // Beside the packing of the weights and the first steps: each takes a tenth of a second.
-        FutureTask<Text> text = beside("text-start", () -> Text.open(directory, checkpoint.config()));
-        FutureTask<String> fingerprint = beside("fingerprint-start", checkpoint::fingerprint);
+        StartTask<Text> text = StartTask.start("text-start", () -> Text.open(directory, checkpoint.config()));
+        StartTask<String> fingerprint = StartTask.start("fingerprint-start", checkpoint::fingerprint);
         List<Backend> backends = List.of();
         boolean isLoaded = false;
         try {
@@ -101,31 +99,25 @@ record LoadedModel(Engine engine, ServedModel served, Optional<Checkpoint> check
         return Duration.ofNanos(System.nanoTime() - start);
     }
 
-    private static <T> FutureTask<T> beside(String name, Callable<T> work) {
-        var task = new FutureTask<>(work);
-        Thread.ofPlatform().daemon().name(name).start(task);
-        return task;
-    }
-
-    private static <T> T result(FutureTask<T> task) throws InterruptedException {
+    private static <T> T result(StartTask<T> task) throws InterruptedException {
         try {
             return task.get();
+        } catch (OutOfMemoryError e) {
+            throw new EngineException.InsufficientMemory(
+                    "the heap does not hold the tokenizer beside the weights: raise it (-Xmx)", e);
         } catch (ExecutionException e) {
-            switch (e.getCause()) {
-                case EngineException cause -> throw cause;
-                case OutOfMemoryError cause ->
-                    throw new EngineException.InsufficientMemory(
-                            "the heap does not hold the tokenizer beside the weights: raise it (-Xmx)", cause);
-                case null, default -> throw new IllegalStateException(e.getCause());
+            if (e.getCause() instanceof EngineException cause) {
+                throw cause;
             }
+            throw new IllegalStateException(e.getCause());
         }
     }
 
     /** Waits for what reads the weights, so that they can be unmapped. */
-    private static void end(FutureTask<?> task) throws InterruptedException {
+    private static void end(StartTask<?> task) throws InterruptedException {
         try {
             task.get();
-        } catch (ExecutionException e) {
+        } catch (ExecutionException | OutOfMemoryError e) { // the start's own failure tells more
             LOG.log(System.Logger.Level.DEBUG, "event=start_cut reason=\"{0}\"", e.getMessage());
         }
     }

@@ -2,6 +2,7 @@ package basalt.engine.model;
 
 import java.util.List;
 import java.util.Optional;
+import java.util.stream.Stream;
 
 /**
  * The weights of a model by their place. Matrices are [out, in]: y = x Wᵀ + b.
@@ -17,6 +18,15 @@ public record Weights(Tensor embedding, Optional<Tensor> positions, List<Layer> 
     /** Copies the list. */
     public Weights {
         layers = List.copyOf(layers);
+    }
+
+    /** All matrices by which activations are multiplied, the head's last. */
+    public Stream<Linear> linears() {
+        return Stream.concat(
+                layers.stream()
+                        .flatMap(layer -> Stream.concat(
+                                layer.mixer().linears(), layer.mlp().linears())),
+                Stream.of(head));
     }
 
     /**
@@ -43,10 +53,23 @@ public record Weights(Tensor embedding, Optional<Tensor> positions, List<Layer> 
      *
      * @param fc3 only where the MLP is not fused
      */
-    public record MlpWeights(Linear fc1, Optional<Linear> fc3, Linear fc2) {}
+    public record MlpWeights(Linear fc1, Optional<Linear> fc3, Linear fc2) {
+        Stream<Linear> linears() {
+            return Stream.concat(Stream.of(fc1, fc2), fc3.stream());
+        }
+    }
 
     /** Of one layer's mixer. */
     public sealed interface MixerWeights {
+        /** Its matrices. */
+        default Stream<Linear> linears() {
+            return switch (this) {
+                case Convolution w -> Stream.of(w.input(), w.output());
+                case TaylorAttention w -> Stream.of(w.query(), w.key(), w.value(), w.output());
+                case WindowAttention w -> Stream.of(w.input(), w.output());
+            };
+        }
+
         /**
          * Of a {@link Mixer.Convolution}.
          *

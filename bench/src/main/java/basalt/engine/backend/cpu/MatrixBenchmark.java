@@ -33,7 +33,8 @@ public class MatrixBenchmark {
     @Param({"1024x256", "4096x1024"})
     String shape = "";
 
-    private PackedMatrix matrix = Packing.of(new RandomWeights().linear(1, 1));
+    private final Packing packing = new Packing(new WorkerPool(1));
+    private PackedMatrix matrix = packing.of(new RandomWeights().linear(1, 1));
     private PackedMatrix.Operands operands = new PackedMatrix.Operands(new float[0], 0, new float[0], 0);
 
     /** Packs the weights. */
@@ -42,7 +43,7 @@ public class MatrixBenchmark {
         int cross = shape.indexOf('x');
         int out = Integer.parseInt(shape.substring(0, cross));
         int in = Integer.parseInt(shape.substring(cross + 1));
-        matrix = Packing.of(new RandomWeights().linear(out, in));
+        matrix = packing.of(new RandomWeights().linear(out, in));
         var random = new Random(2);
         var x = new float[rowCount * in];
         for (int i = 0; i < x.length; i++) {

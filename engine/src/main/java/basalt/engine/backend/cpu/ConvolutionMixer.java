@@ -44,8 +44,8 @@ final class ConvolutionMixer implements LayerMixer {
     }
 
     /** Pairs of panels, a channel block beside its gate. */
-    static PackedMatrix packInput(Mixer.Convolution m, Weights.MixerWeights.Convolution w) {
-        return Packing.ofPairs(w.input(), 0, w.input(), m.channelCount(), m.channelCount());
+    static PackedMatrix packInput(Mixer.Convolution m, Weights.MixerWeights.Convolution w, Packing packing) {
+        return packing.ofPairs(w.input(), 0, w.input(), m.channelCount(), m.channelCount());
     }
 
     @Override

@@ -71,6 +71,7 @@ public final class CpuBackend implements Backend {
         Checks.argument(rowCountMax > 0 && rowCountMax <= slotCount, "rowCountMax", rowCountMax);
         Checks.argument(tokenCountMax >= rowCountMax, "tokenCountMax", tokenCountMax);
         Checks.argument(threadCount > 0, "threadCount", threadCount);
+        requireRoom(config, weights, slotCount);
         var pool = new WorkerPool(threadCount);
         boolean isOpen = false;
         try {
@@ -78,15 +79,7 @@ public final class CpuBackend implements Backend {
             isOpen = true;
             return backend;
         } catch (OutOfMemoryError e) {
-            throw new EngineException.InsufficientMemory(
-                    String.format(
-                            "a heap of %,d MB does not hold the weights, %,d parameters, beside %d slots of %,d bytes:"
-                                    + " raise it (-Xmx), or use a machine with more memory",
-                            Runtime.getRuntime().maxMemory() >> 20,
-                            config.parameterCount(),
-                            slotCount,
-                            StateLayout.of(config, ElementType.F32).bytes()),
-                    e);
+            throw new EngineException.InsufficientMemory(tooLittle(config, slotCount), e);
         } finally {
             if (!isOpen) {
                 pool.close();
@@ -94,10 +87,35 @@ public final class CpuBackend implements Backend {
         }
     }
 
-    private void requireMemory(int slotCount) {
+    /** Refuses weights before they fill the heap: in that moment all other threads find it full too. */
+    private static void requireRoom(ModelConfig config, Weights weights, int slotCount) {
+        long needed = Packing.bytesMin(weights)
+                + StateLayout.of(config, ElementType.F32).bytes();
+        if (needed > freeHeap()) {
+            System.gc(); // what is free does not count what could be
+        }
+        if (needed > freeHeap()) {
+            throw new EngineException.InsufficientMemory(tooLittle(config, slotCount));
+        }
+    }
+
+    private static String tooLittle(ModelConfig config, int slotCount) {
+        return String.format(
+                "a heap of %,d MB does not hold the weights, %,d parameters, beside %d slots of %,d bytes:"
+                        + " raise it (-Xmx), or use a machine with more memory",
+                Runtime.getRuntime().maxMemory() >> 20,
+                config.parameterCount(),
+                slotCount,
+                StateLayout.of(config, ElementType.F32).bytes());
+    }
+
+    private static long freeHeap() {
         Runtime runtime = Runtime.getRuntime();
-        long free = runtime.maxMemory() - (runtime.totalMemory() - runtime.freeMemory());
-        long available = (long) (free * STATE_SHARE);
+        return runtime.maxMemory() - (runtime.totalMemory() - runtime.freeMemory());
+    }
+
+    private void requireMemory(int slotCount) {
+        long available = (long) (freeHeap() * STATE_SHARE);
         long needed = slotCount * layout.bytes();
         if (needed > available) {
             long fitting = available / layout.bytes();

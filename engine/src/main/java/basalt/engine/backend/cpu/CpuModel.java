@@ -33,9 +33,10 @@ final class CpuModel {
     CpuModel(ModelConfig config, Weights weights, WorkerPool pool, Step step, int tokenCountMax, int headRowsMax) {
         this.pool = pool;
         this.step = step;
+        var packing = new Packing(pool);
         var layers = IntStream.range(0, config.layerCount())
                 .mapToObj(
-                        layer -> PackedLayer.of(config, layer, weights.layers().get(layer)))
+                        layer -> PackedLayer.of(config, layer, weights.layers().get(layer), packing))
                 .toList();
         whole = new LayerStack(config, weights, layers, pool, step, tokenCountMax);
         shares = new StepShares(pool.workerCount(), headRowsMax, tokenCountMax);
@@ -48,7 +49,7 @@ final class CpuModel {
         headInput = Activations.of(headRowsMax, config.width());
         logits = Activations.of(headRowsMax, config.paddedVocabSize());
         var route = new Projection.Route(headInput, headInput, logits);
-        var packed = Packing.of(weights.head());
+        var packed = packing.of(weights.head());
         head = new Projection(pool, packed, null, route, (from, to, rows, worker) -> {});
     }
 

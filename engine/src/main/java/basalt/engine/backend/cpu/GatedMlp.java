@@ -27,11 +27,11 @@ final class GatedMlp {
     }
 
     /** Pairs of panels, values beside their gates. */
-    static PackedMatrix packInput(ModelConfig.Mlp config, Weights.MlpWeights w) {
+    static PackedMatrix packInput(ModelConfig.Mlp config, Weights.MlpWeights w, Packing packing) {
         int inner = config.innerWidth();
         return w.fc3().isPresent()
-                ? Packing.ofPairs(w.fc3().get(), 0, w.fc1(), 0, inner)
-                : Packing.ofPairs(w.fc1(), 0, w.fc1(), inner, inner);
+                ? packing.ofPairs(w.fc3().get(), 0, w.fc1(), 0, inner)
+                : packing.ofPairs(w.fc1(), 0, w.fc1(), inner, inner);
     }
 
     /** Adds the MLP to the residual of all tokens. */

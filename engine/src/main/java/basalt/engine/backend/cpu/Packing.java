@@ -9,21 +9,33 @@ import basalt.engine.model.Weights;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
-import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Packs stored weights into matrices. Runs once, so unlike the kernels it is not compiled early (the launcher's
- * options name this class).
+ * Packs stored weights into matrices, with all workers of a pool. Runs once, so unlike the kernels it is not compiled
+ * early (the launcher's options name this class).
  */
 final class Packing {
-    private Packing() {}
+    private final WorkerPool pool;
+
+    Packing(WorkerPool pool) {
+        this.pool = pool;
+    }
+
+    /** Bytes that the packed matrices of a model take at least. */
+    static long bytesMin(Weights weights) {
+        return weights.linears()
+                .map(Weights.Linear::weight)
+                .mapToLong(weight ->
+                        weight.elementCount() * (weight.type() == ElementType.BF16 ? Short.BYTES : Float.BYTES))
+                .sum();
+    }
 
     /** A column of a packed matrix: a row of some stored matrix. */
     record Column(Weights.Linear linear, int row) {}
 
     /** Columns of whole matrices one after another, without padding between them. */
-    static PackedMatrix of(Weights.Linear... linears) {
+    PackedMatrix of(Weights.Linear... linears) {
         int count = 0;
         for (var linear : linears) {
             count += linear.weight().shape().getFirst();
@@ -42,7 +54,7 @@ final class Packing {
      * Columns in pairs of panels, the first panel of a pair from one matrix, the second from another: what a gated
      * unit needs to finish in one task. Each half is padded to whole panels.
      */
-    static PackedMatrix ofPairs(Weights.Linear first, int firstRow, Weights.Linear second, int secondRow, int width) {
+    PackedMatrix ofPairs(Weights.Linear first, int firstRow, Weights.Linear second, int secondRow, int width) {
         int pairs = (width + PANEL - 1) / PANEL;
         var columns = new @Nullable Column[2 * pairs * PANEL];
         for (int i = 0; i < width; i++) {
@@ -54,7 +66,7 @@ final class Packing {
     }
 
     /** Columns in the given order, null for a column of zeros; padded to whole panels. */
-    private static PackedMatrix of(@Nullable Column[] columns) {
+    private PackedMatrix of(@Nullable Column[] columns) {
         int panelCount = (columns.length + PANEL - 1) / PANEL;
         boolean isBf16 = true;
         boolean hasBias = false;
@@ -79,10 +91,10 @@ final class Packing {
                 : new F32Matrix(inputWidth, panelCount, bias, packF32(columns, inputWidth, panelCount));
     }
 
-    private static int[] packBf16(@Nullable Column[] columns, int inputWidth, int panelCount) {
+    private int[] packBf16(@Nullable Column[] columns, int inputWidth, int panelCount) {
         int lanes = VectorOps.LANES;
         var pairs = new int[Math.multiplyExact(panelCount * inputWidth, lanes)];
-        IntStream.range(0, panelCount).parallel().forEach(panel -> {
+        WorkerPool.Job packPanel = (panel, worker) -> {
             var row = new short[inputWidth];
             for (int i = 0; i < PANEL; i++) {
                 int c = panel * PANEL + i;
@@ -92,7 +104,8 @@ final class Packing {
                 copyRow(columns[c], row);
                 spread(row, pairs, panel * inputWidth * lanes + i % lanes, lanes, i < lanes ? 0 : 16);
             }
-        });
+        };
+        pool.run(packPanel, panelCount);
         return pairs;
     }
 
@@ -117,9 +130,9 @@ final class Packing {
                 row.length);
     }
 
-    private static float[] packF32(@Nullable Column[] columns, int inputWidth, int panelCount) {
+    private float[] packF32(@Nullable Column[] columns, int inputWidth, int panelCount) {
         var floats = new float[Math.multiplyExact(panelCount * inputWidth, PANEL)];
-        IntStream.range(0, panelCount).parallel().forEach(panel -> {
+        WorkerPool.Job packPanel = (panel, worker) -> {
             for (int i = 0; i < PANEL; i++) {
                 int c = panel * PANEL + i;
                 if (c >= columns.length || columns[c] == null) {
@@ -131,7 +144,8 @@ final class Packing {
                     floats[(panel * inputWidth + k) * PANEL + i] = weight.at(start + k);
                 }
             }
-        });
+        };
+        pool.run(packPanel, panelCount);
         return floats;
     }
 }

@@ -84,6 +84,7 @@ final class WorkerPool implements AutoCloseable {
      * Does all tasks of a job and returns when they are done.
      *
      * @throws IllegalStateException if a task failed on another thread
+     * @throws OutOfMemoryError if a task found the heap full there
      */
     void run(Job phaseJob, int taskCount) {
         assert taskCount >= 0 && taskCount <= INDEX_MASK : taskCount;
@@ -105,7 +106,9 @@ final class WorkerPool implements AutoCloseable {
         }
         claimTasks(0);
         while ((int) DONE.getAcquire(this) < taskCount) {
-            if (failure != null) {
+            if (failure instanceof OutOfMemoryError full) {
+                throw full;
+            } else if (failure != null) {
                 throw new IllegalStateException("a worker failed", failure);
             }
             Thread.onSpinWait();
