@@ -3,8 +3,10 @@ package basalt.server.hub;
 import java.io.IOException;
 import java.io.InputStream;
 import java.net.HttpURLConnection;
+import java.net.Proxy;
 import java.net.URI;
 import java.time.Duration;
+import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -14,6 +16,11 @@ import org.jspecify.annotations.Nullable;
 final class HubClient {
     private static final int REDIRECTS_MAX = 5;
     private static final int LISTING_BYTES_MAX = 16 << 20;
+
+    static {
+        // By default the JDK sends no name and password to a proxy before TLS, which is where proxies ask for them.
+        System.getProperties().putIfAbsent("jdk.http.auth.tunneling.disabledSchemes", "");
+    }
 
     private final HubSettings settings;
     private final int timeoutMillis;
@@ -94,7 +101,12 @@ final class HubClient {
     }
 
     private HttpURLConnection send(URI uri, String range) throws IOException {
-        var connection = (HttpURLConnection) uri.toURL().openConnection();
+        Optional<Proxy> proxy = settings.proxies().proxy(uri);
+        var connection = (HttpURLConnection)
+                (proxy.isPresent()
+                        ? uri.toURL().openConnection(proxy.get())
+                        : uri.toURL().openConnection());
+        settings.proxies().authenticator(uri).ifPresent(connection::setAuthenticator);
         connection.setInstanceFollowRedirects(false);
         connection.setConnectTimeout(timeoutMillis);
         connection.setReadTimeout(timeoutMillis);

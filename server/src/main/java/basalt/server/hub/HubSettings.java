@@ -18,20 +18,23 @@ import java.util.regex.Pattern;
  * @param cache directory of all models
  * @param token shown to the endpoint alone, not to where it redirects
  * @param isOffline whether only the cache is used
+ * @param proxies between here and the endpoint, and where it redirects
  */
-public record HubSettings(URI endpoint, Path cache, Optional<String> token, boolean isOffline) {
+public record HubSettings(URI endpoint, Path cache, Optional<String> token, boolean isOffline, HubProxies proxies) {
     private static final String ENDPOINT = "https://huggingface.co";
     private static final int PORT_MAX = 65_535;
     private static final Pattern TOKEN = Pattern.compile("[A-Za-z0-9._~+/=-]*");
 
     /**
      * The settings that the hub's other tools take from the environment: {@code HF_ENDPOINT}, {@code HF_HUB_CACHE},
-     * {@code HF_HOME}, {@code XDG_CACHE_HOME}, {@code HF_TOKEN}, {@code HF_TOKEN_PATH} and {@code HF_HUB_OFFLINE}.
+     * {@code HF_HOME}, {@code XDG_CACHE_HOME}, {@code HF_TOKEN}, {@code HF_TOKEN_PATH}, {@code HF_HUB_OFFLINE}, and
+     * those of {@link HubProxies#of}.
      *
      * @param endpoint stronger than the environment; may be empty
      * @param cache stronger than the environment; may be empty
      * @param isOffline so does the environment ask
-     * @throws HubException if the endpoint is no plain http or https address, or the token cannot be read or sent
+     * @throws HubException if the endpoint is no plain http or https address, the token cannot be read or sent, or a
+     *     proxy is none
      */
     public static HubSettings of(Map<String, String> environment, String endpoint, String cache, boolean isOffline) {
         Path home = home(environment);
@@ -44,7 +47,8 @@ public record HubSettings(URI endpoint, Path cache, Optional<String> token, bool
                 address(address),
                 path(directory),
                 token(environment, home),
-                isOffline || isOn(environment.getOrDefault("HF_HUB_OFFLINE", "")));
+                isOffline || isOn(environment.getOrDefault("HF_HUB_OFFLINE", "")),
+                HubProxies.of(environment));
     }
 
     private static Path home(Map<String, String> environment) {

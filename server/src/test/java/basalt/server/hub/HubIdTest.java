@@ -57,10 +57,16 @@ class HubIdTest {
                 Map.of("HF_HOME", home.toString(), "HF_ENDPOINT", "http://127.0.0.1:9/hub/", "HF_HUB_OFFLINE", "1");
 
         assertEquals(
-                new HubSettings(URI.create("http://127.0.0.1:9/hub"), home.resolve("hub"), Optional.of("secret"), true),
+                new HubSettings(
+                        URI.create("http://127.0.0.1:9/hub"),
+                        home.resolve("hub"),
+                        Optional.of("secret"),
+                        true,
+                        HubProxies.NONE),
                 HubSettings.of(environment, "", "", false));
         assertEquals(
-                new HubSettings(URI.create("https://other"), Path.of("cache"), Optional.of("own"), false),
+                new HubSettings(
+                        URI.create("https://other"), Path.of("cache"), Optional.of("own"), false, HubProxies.NONE),
                 HubSettings.of(Map.of("HF_TOKEN", "own"), "https://other", "cache", false));
     }
 

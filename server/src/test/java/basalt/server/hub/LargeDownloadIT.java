@@ -34,7 +34,7 @@ class LargeDownloadIT {
     }
 
     private static Path fetch(LocalHub hub, Path cache) throws InterruptedException {
-        var settings = new HubSettings(hub.endpoint(), cache, Optional.empty(), false);
+        var settings = new HubSettings(hub.endpoint(), cache, Optional.empty(), false, HubProxies.NONE);
         return new ModelHub(settings, Duration.ofSeconds(5), Duration.ofMillis(1)).fetch(ID);
     }
 
