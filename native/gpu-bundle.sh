@@ -15,6 +15,14 @@ mkdir -p "$bundle/lib" "$bundle/engine/src/test/resources" "$bundle/models"
     --add-modules "$modules"
 cp "$root"/bench/target/lib/*.jar "$root"/bench/target/basalt-bench-*.jar "$bundle/lib"
 "$jdk/bin/jar" --create --file "$bundle/lib/gpu-check.jar" -C "$root/engine/target/test-classes" basalt
+# JCuda's PTX compiler, 24 MB, is never loaded.
+for natives in "$bundle"/lib/jcuda-natives-*.jar; do
+    rm -rf "$bundle/natives"
+    mkdir "$bundle/natives"
+    (cd "$bundle/natives" && "$jdk/bin/jar" --extract --file "$natives" && rm lib/libJNvPTXCompiler-*)
+    "$jdk/bin/jar" --create --file "$natives" -C "$bundle/natives" .
+    rm -r "$bundle/natives"
+done
 cp -R "$root/engine/src/test/resources/golden" "$bundle/engine/src/test/resources"
 cp -R "$root/models/based-10m" "$bundle/models"
 cp "$root/native/gpu-check.sh" "$root/native/gpu-http.sh" "$bundle"
