@@ -3,10 +3,9 @@ package basalt.server.hub;
 import java.io.IOException;
 import java.io.InputStream;
 import java.net.HttpURLConnection;
-import java.net.Proxy;
 import java.net.URI;
 import java.time.Duration;
-import java.util.Optional;
+import java.util.Properties;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -18,8 +17,11 @@ final class HubClient {
     private static final int LISTING_BYTES_MAX = 16 << 20;
 
     static {
+        Properties properties = System.getProperties();
         // By default the JDK sends no name and password to a proxy before TLS, which is where proxies ask for them.
-        System.getProperties().putIfAbsent("jdk.http.auth.tunneling.disabledSchemes", "");
+        properties.putIfAbsent("jdk.http.auth.tunneling.disabledSchemes", "");
+        // And by default it tells them to who is behind the proxy too, if that one asks as a proxy does.
+        properties.putIfAbsent("jdk.http.auth.proxying.disabledSchemes", "Basic,Digest,NTLM,Negotiate,Kerberos");
     }
 
     private final HubSettings settings;
@@ -91,22 +93,21 @@ final class HubClient {
         throw new HubException("the hub redirects " + uri + " more than " + REDIRECTS_MAX + " times");
     }
 
-    private static int status(HttpURLConnection connection, URI uri) throws IOException {
+    private int status(HttpURLConnection connection, URI uri) throws IOException {
         try {
             return connection.getResponseCode();
         } catch (IOException e) {
-            // The name of the host that a redirect led to is seen nowhere else.
-            throw new IOException(uri.getAuthority() + ": " + HubException.reason(e), e);
+            // The name of the host that a redirect led to is seen nowhere else, nor is that of the proxy.
+            String through = settings.proxies()
+                    .proxy(uri)
+                    .map(proxy -> " through the proxy " + proxy)
+                    .orElse("");
+            throw new IOException(uri.getAuthority() + through + ": " + HubException.reason(e), e);
         }
     }
 
     private HttpURLConnection send(URI uri, String range) throws IOException {
-        Optional<Proxy> proxy = settings.proxies().proxy(uri);
-        var connection = (HttpURLConnection)
-                (proxy.isPresent()
-                        ? uri.toURL().openConnection(proxy.get())
-                        : uri.toURL().openConnection());
-        settings.proxies().authenticator(uri).ifPresent(connection::setAuthenticator);
+        HttpURLConnection connection = settings.proxies().connection(uri);
         connection.setInstanceFollowRedirects(false);
         connection.setConnectTimeout(timeoutMillis);
         connection.setReadTimeout(timeoutMillis);
@@ -153,6 +154,14 @@ final class HubClient {
             case 404 ->
                 new HubException("the hub " + settings.endpoint() + " has no model " + id
                         + ": look for a typing error, or give the directory of a checkpoint");
+            case 407 ->
+                new HubException("the proxy "
+                        + settings.proxies()
+                                .proxy(uri)
+                                .map(proxy -> proxy + " ")
+                                .orElse("")
+                        + "refuses who asks (407): give its user and password, as in"
+                        + " HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT");
             case 408, 429, 500, 502, 503, 504 -> throw new IOException("status " + status + " from " + uri.getHost());
             default -> new HubException("the hub answers " + status + " to " + uri.getPath());
         };

@@ -1,51 +1,50 @@
 package basalt.server.hub;
 
-import java.net.Authenticator;
+import java.io.IOException;
+import java.net.HttpURLConnection;
 import java.net.InetAddress;
-import java.net.InetSocketAddress;
-import java.net.PasswordAuthentication;
 import java.net.Proxy;
 import java.net.URI;
-import java.net.URISyntaxException;
+import java.net.URL;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 import java.util.stream.Stream;
-import org.jspecify.annotations.Nullable;
 
 /**
  * Proxies between here and a hub, as the hub's other tools take them from the environment.
  *
- * @param byScheme addresses of proxies by the scheme of what is asked for, {@code http} or {@code https}; with user and
- *     password where one is needed
- * @param direct what is asked without one: names of hosts, which stand for what is below them too, addresses, ranges of
- *     addresses such as 10.0.0.0/8, each with a port if only that is meant, or {@code *}
+ * @param byScheme what names a proxy, by the scheme of what is asked for, {@code http} or {@code https}
+ * @param direct what is asked without one: names of hosts, which stand for what is below them too, addresses, either
+ *     with a port if only that is meant, ranges of addresses such as 10.0.0.0/8, or {@code *}; and this machine
  */
-record HubProxies(Map<String, URI> byScheme, List<String> direct) {
+record HubProxies(Map<String, Variable> byScheme, List<String> direct) {
     /** No proxy but what the virtual machine was told. */
     static final HubProxies NONE = new HubProxies(Map.of(), List.of());
 
-    private static final int PORT_DEFAULT = 80;
     private static final Map<String, Integer> PORTS = Map.of("http", 80, "https", 443);
+
+    /** Read when it matters: what is wrong with it must not stop who needs no proxy. */
+    record Variable(String name, String value) {
+        /** Without the value, which may hold a password. */
+        @Override
+        public String toString() {
+            return name;
+        }
+    }
 
     /**
      * Of {@code HTTPS_PROXY}, {@code HTTP_PROXY}, {@code ALL_PROXY} and {@code NO_PROXY}; in lower case they are
-     * stronger.
-     *
-     * @throws HubException if one is no address of a proxy; it does not show the password
+     * stronger, and what is empty is as if it were not set.
      */
     static HubProxies of(Map<String, String> environment) {
-        var byScheme = new HashMap<String, URI>();
+        var byScheme = new HashMap<String, Variable>();
         for (String scheme : PORTS.keySet()) {
-            Stream.of(scheme + "_proxy", "all_proxy")
-                    .flatMap(name -> Stream.of(name, name.toUpperCase(Locale.ROOT)))
-                    .filter(name -> !environment.getOrDefault(name, "").isBlank())
-                    .findFirst()
-                    .ifPresent(name -> byScheme.put(scheme, address(name, environment.getOrDefault(name, ""))));
+            first(environment, scheme + "_proxy", "all_proxy").ifPresent(variable -> byScheme.put(scheme, variable));
         }
-        String direct = environment.getOrDefault("no_proxy", environment.getOrDefault("NO_PROXY", ""));
+        String direct = first(environment, "no_proxy").map(Variable::value).orElse("");
         return new HubProxies(
                 Map.copyOf(byScheme),
                 Stream.of(direct.toLowerCase(Locale.ROOT).split("[\\s,]+"))
@@ -53,53 +52,40 @@ record HubProxies(Map<String, URI> byScheme, List<String> direct) {
                         .toList());
     }
 
-    private static URI address(String name, String text) {
-        try {
-            var address = new URI(text.contains("://") ? text.strip() : "http://" + text.strip());
-            if ("http".equals(address.getScheme()) && HubSettings.isWeb(address)) {
-                return address;
-            }
-        } catch (URISyntaxException e) {
-            // Said below, without the text, which may hold a password.
-        }
-        throw new HubException(name + " must be like http://HOST:PORT or http://USER:PASSWORD@HOST:PORT, with what is"
-                + " special in a password as %XX: set it so, or unset it");
+    private static Optional<Variable> first(Map<String, String> environment, String... names) {
+        return Stream.of(names)
+                .flatMap(name -> Stream.of(name, name.toUpperCase(Locale.ROOT)))
+                .map(name -> new Variable(name, environment.getOrDefault(name, "")))
+                .filter(variable -> !variable.value().isBlank())
+                .findFirst();
     }
 
-    /** Through which proxy an address is asked; empty for what the virtual machine was told. */
-    Optional<Proxy> proxy(URI uri) {
+    /**
+     * The proxy between here and an address; empty for none, and for what the virtual machine was told.
+     *
+     * @throws HubException if the variable that names it names none; it does not show the password
+     */
+    Optional<HubProxy> proxy(URI uri) {
         return Optional.ofNullable(byScheme.get(uri.getScheme()))
-                .map(address -> isDirect(uri)
-                        ? Proxy.NO_PROXY
-                        : new Proxy(
-                                Proxy.Type.HTTP,
-                                InetSocketAddress.createUnresolved(
-                                        bare(address.getHost()),
-                                        address.getPort() < 0 ? PORT_DEFAULT : address.getPort())));
+                .filter(_ -> !isDirect(uri))
+                .map(variable -> HubProxy.of(variable.name(), variable.value()));
     }
 
-    /** What tells the proxy of an address who asks. */
-    Optional<Authenticator> authenticator(URI uri) {
-        return Optional.ofNullable(byScheme.get(uri.getScheme()))
-                .map(URI::getUserInfo)
-                .map(userInfo -> {
-                    int colon = userInfo.indexOf(':');
-                    String user = colon < 0 ? userInfo : userInfo.substring(0, colon);
-                    return new ProxyLogin(user, colon < 0 ? "" : userInfo.substring(colon + 1));
-                });
-    }
-
-    private static final class ProxyLogin extends Authenticator {
-        private final PasswordAuthentication login;
-
-        ProxyLogin(String user, String password) {
-            login = new PasswordAuthentication(user, password.toCharArray());
+    /**
+     * A connection to an address, through its proxy if there is one.
+     *
+     * @throws HubException as {@link #proxy}
+     */
+    HttpURLConnection connection(URI uri) throws IOException {
+        URL url = uri.toURL();
+        Optional<HubProxy> proxy = proxy(uri);
+        if (proxy.isPresent()) {
+            var connection = (HttpURLConnection) url.openConnection(proxy.get().proxy());
+            proxy.get().introduce(connection);
+            return connection;
         }
-
-        @Override
-        protected @Nullable PasswordAuthentication getPasswordAuthentication() {
-            return getRequestorType() == RequestorType.PROXY ? login : null;
-        }
+        return (HttpURLConnection)
+                (byScheme.containsKey(uri.getScheme()) ? url.openConnection(Proxy.NO_PROXY) : url.openConnection());
     }
 
     private boolean isDirect(URI uri) {

@@ -33,8 +33,7 @@ public record HubSettings(URI endpoint, Path cache, Optional<String> token, bool
      * @param endpoint stronger than the environment; may be empty
      * @param cache stronger than the environment; may be empty
      * @param isOffline so does the environment ask
-     * @throws HubException if the endpoint is no plain http or https address, the token cannot be read or sent, or a
-     *     proxy is none
+     * @throws HubException if the endpoint is no plain http or https address, or the token cannot be read or sent
      */
     public static HubSettings of(Map<String, String> environment, String endpoint, String cache, boolean isOffline) {
         Path home = home(environment);

@@ -18,12 +18,12 @@ import org.junit.jupiter.params.provider.ValueSource;
 class HubProxiesTest {
     private static final URI HUB = URI.create("https://hub.example/api");
 
-    private static Optional<Proxy> proxy(Map<String, String> environment, String uri) {
+    private static Optional<HubProxy> proxy(Map<String, String> environment, String uri) {
         return HubProxies.of(environment).proxy(URI.create(uri));
     }
 
-    private static Optional<Proxy> through(String host, int port) {
-        return Optional.of(new Proxy(Proxy.Type.HTTP, InetSocketAddress.createUnresolved(host, port)));
+    private static Optional<HubProxy> through(String host, int port) {
+        return Optional.of(new HubProxy(host, port, "", ""));
     }
 
     @Test
@@ -35,16 +35,65 @@ class HubProxiesTest {
 
     @ParameterizedTest
     @CsvSource({
-        "http://p.example:3128,          p.example, 3128",
-        "http://p.example,               p.example, 80",
-        "p.example:3128,                 p.example, 3128",
-        "' http://p.example:3128/ ',     p.example, 3128",
-        "http://user:word@p.example:1,   p.example, 1",
-        "http://[::1]:8080,              ::1,       8080"
+        "http://p.example:3128,        p.example,    3128",
+        "http://p.example,             p.example,    80",
+        "p.example:3128,               p.example,    3128",
+        "HTTP://p.example:3128,        p.example,    3128",
+        "' http://p.example:3128/ ',   p.example,    3128",
+        "http://of_containers_1:3128,  of_containers_1, 3128",
+        "http://[::1]:8080,            ::1,          8080"
     })
     void proxyIsThatOfTheVariable(String text, String host, int port) {
+        var proxy = HubProxies.of(Map.of("HTTPS_PROXY", text)).proxy(HUB);
+
+        assertEquals(through(host, port), proxy);
         assertEquals(
-                through(host, port), HubProxies.of(Map.of("HTTPS_PROXY", text)).proxy(HUB));
+                Optional.of(new Proxy(Proxy.Type.HTTP, InetSocketAddress.createUnresolved(host, port))),
+                proxy.map(HubProxy::proxy));
+    }
+
+    @ParameterizedTest
+    @CsvSource({
+        "http://anna@p:1,             anna,   ''",
+        "http://anna:@p:1,            anna,   ''",
+        "http://anna:geheim@p:1,      anna,   geheim",
+        "anna:geheim@p:1,             anna,   geheim",
+        "http://an%20na:s%40f:e@p:1,  an na,  s@f:e",
+        "http://anna:s@f+e@p:1,       anna,   s@f+e",
+        "http://office\\anna:x@p:1,  office\\anna, x"
+    })
+    void proxyIsToldWhoAsks(String text, String user, String password) {
+        var proxies = HubProxies.of(Map.of("HTTPS_PROXY", text));
+
+        assertEquals(Optional.of(new HubProxy("p", 1, user, password)), proxies.proxy(HUB));
+    }
+
+    @Test
+    void textsShowNoPassword() {
+        var proxies = HubProxies.of(Map.of("HTTPS_PROXY", "http://anna:geheim@p:1", "HTTP_PROXY", "anna:geheim@p"));
+
+        assertFalse(proxies.toString().contains("geheim"), proxies.toString());
+        assertEquals(Optional.of("p:1"), proxies.proxy(HUB).map(HubProxy::toString));
+        assertEquals("[::1]:1", new HubProxy("::1", 1, "anna", "geheim").toString());
+    }
+
+    @Test
+    void whatIsWrongWithAProxyThatIsNotNeededIsNotSaid() {
+        var environment = Map.of(
+                "HTTPS_PROXY", "http://p:1", "ALL_PROXY", "socks5://p:1", "HTTP_PROXY", "", "NO_PROXY", "direct");
+
+        assertEquals(through("p", 1), proxy(environment, "https://hub.example"));
+        assertEquals(Optional.empty(), proxy(environment, "http://direct"));
+        assertThrows(HubException.class, () -> proxy(environment, "http://hub.example"));
+    }
+
+    @Test
+    void whatIsEmptyIsAsIfItWereNotSet() {
+        var environment =
+                Map.of("https_proxy", "", "HTTPS_PROXY", "http://p:1", "no_proxy", "", "NO_PROXY", "internal.example");
+
+        assertEquals(through("p", 1), proxy(environment, "https://hub.example"));
+        assertEquals(Optional.empty(), proxy(environment, "https://internal.example"));
     }
 
     @Test
@@ -71,7 +120,7 @@ class HubProxiesTest {
     void namesOfNoProxyAreAskedDirectly(String direct) {
         var proxies = HubProxies.of(Map.of("HTTPS_PROXY", "http://p:1", "NO_PROXY", direct));
 
-        assertEquals(Optional.of(Proxy.NO_PROXY), proxies.proxy(HUB));
+        assertEquals(Optional.empty(), proxies.proxy(HUB));
     }
 
     @ParameterizedTest
@@ -103,16 +152,16 @@ class HubProxiesTest {
         "[fd12::1]:444,   [fd12::1],     false"
     })
     void addressesOfNoProxyAreAskedDirectly(String direct, String host, boolean isDirect) {
-        Optional<Proxy> proxy =
+        Optional<HubProxy> proxy =
                 proxy(Map.of("HTTPS_PROXY", "http://p:1", "no_proxy", direct), "https://" + host + "/api");
 
-        assertEquals(isDirect ? Optional.of(Proxy.NO_PROXY) : through("p", 1), proxy);
+        assertEquals(isDirect ? Optional.empty() : through("p", 1), proxy);
     }
 
     @ParameterizedTest
     @ValueSource(strings = {"http://localhost:1", "http://127.0.0.1:1", "http://127.8.8.8", "http://[::1]:1"})
     void thisMachineIsAskedDirectly(String uri) {
-        assertEquals(Optional.of(Proxy.NO_PROXY), proxy(Map.of("ALL_PROXY", "http://p:1"), uri));
+        assertEquals(Optional.empty(), proxy(Map.of("ALL_PROXY", "http://p:1"), uri));
     }
 
     @ParameterizedTest
@@ -122,14 +171,17 @@ class HubProxiesTest {
                 "socks5://p:1",
                 "http://",
                 "http://u:geheim#1@p:1",
+                "http://u:gehe%im@p:1",
+                "http://u:1/geheim@p:1",
+                "http://u:1?geheim@p:1",
                 "http://p:99999",
-                "p p",
-                "http://p_q:1"
+                "http://p:1/path",
+                "p p"
             })
     void whatIsNoProxyIsRefusedWithoutShowingIt(String text) {
-        String message =
-                String.valueOf(assertThrows(HubException.class, () -> HubProxies.of(Map.of("https_proxy", text)))
-                        .getMessage());
+        String message = String.valueOf(assertThrows(
+                        HubException.class, () -> proxy(Map.of("https_proxy", text), HUB.toString()))
+                .getMessage());
 
         assertTrue(message.startsWith("https_proxy must be like"), message);
         assertFalse(message.contains("geheim"), message);
