@@ -239,8 +239,8 @@ final class SessionTable {
     }
 
     /**
-     * Makes room for one session more. Those of a shared archive can be found again, so the ones used least recently
-     * are forgotten.
+     * Makes room for one session more. Those of a shared archive can be found again, so of those without a turn the
+     * ones used least recently are forgotten.
      *
      * @param owner of the new one
      * @throws EngineException.SessionsFull if there is none
@@ -254,10 +254,11 @@ final class SessionTable {
             dropNoted(owner);
         }
         if (shared.isPresent() && sessions.size() >= config.sessionsMax()) {
-            int excess = sessions.size() - config.sessionsMax() + 1;
-            Session.eldestFirst(sessions.values().stream()).stream()
-                    .limit(excess)
-                    .forEach(session -> ifIdle(session, this::forget));
+            for (var session : Session.eldestFirst(sessions.values().stream())) {
+                if (sessions.size() >= config.sessionsMax()) {
+                    ifIdle(session, this::forget);
+                }
+            }
         }
         if (sessions.size() >= config.sessionsMax()) {
             throw new EngineException.SessionsFull(

@@ -11,6 +11,7 @@ import basalt.engine.Engine;
 import basalt.engine.EngineException;
 import java.time.Duration;
 import java.util.List;
+import java.util.concurrent.atomic.AtomicLong;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 
@@ -87,6 +88,25 @@ class SharedSessionsTest {
         String fork = one.fork(OWNER, id, 1, Duration.ZERO).getFirst();
         int[] history = StoreFixture.concat(StoreFixture.concat(new int[] {1, 2, 9}, answer), 4);
         assertArrayEquals(StoreFixture.expected(history, 4, 5), StoreFixture.answer(other, fork, new int[] {4}, 4, 5));
+    }
+
+    @Test
+    void sessionWhoseTurnRunsIsNotTheOneToForget() throws Exception {
+        var config = new SessionConfig(StoreFixture.FINGERPRINT, 3, 1 << 20, 1 << 20, 1_000);
+        var clock = new AtomicLong();
+        try (var store = SessionStore.open(engine, config, new SharedMemoryArchive(common), clock::incrementAndGet)) {
+            String id = store.create(OWNER, Duration.ZERO);
+            var turn = store.turn(OWNER, id, StoreFixture.request(new int[] {5}, 4, 1), new Patience(Duration.ZERO));
+
+            for (int i = 0; i < 5; i++) {
+                store.create(OWNER, Duration.ZERO);
+            }
+
+            StoreFixture.read(turn);
+            turn.close();
+            assertEquals(1 + 4, store.summary(OWNER, id).tokenCount());
+            assertEquals(6, store.list(OWNER, "", 10).size());
+        }
     }
 
     @Test
