@@ -47,7 +47,7 @@ public final class Main {
             err.println("basalt: " + e.getMessage());
             return 1;
         } catch (OutOfMemoryError e) { // wherever; what was being made is dropped by now
-            err.println("basalt: a heap of " + (Runtime.getRuntime().maxMemory() >> 20)
+            err.println("basalt: a heap with room for " + (Runtime.getRuntime().maxMemory() >> 20)
                     + " MB does not hold all that is to be loaded: raise it (-Xmx), or use a machine with more memory");
             return 1;
         }

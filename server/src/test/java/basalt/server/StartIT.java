@@ -174,7 +174,9 @@ class StartIT {
                 .toList();
         assertEquals(1, process.exitValue());
         assertEquals(1, lines.size(), lines.toString());
-        assertTrue(lines.getFirst().startsWith("basalt: a heap of 23 MB does not hold the weights"), lines.toString());
+        assertTrue(
+                lines.getFirst().startsWith("basalt: a heap with room for 23 MB does not hold the weights"),
+                lines.toString());
     }
 
     @Test

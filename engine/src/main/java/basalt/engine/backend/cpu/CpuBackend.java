@@ -101,7 +101,7 @@ public final class CpuBackend implements Backend {
 
     private static String tooLittle(ModelConfig config, int slotCount) {
         return String.format(
-                "a heap of %,d MB does not hold the weights, %,d parameters, beside %d slots of %,d bytes:"
+                "a heap with room for %,d MB does not hold the weights, %,d parameters, beside %d slots of %,d bytes:"
                         + " raise it (-Xmx), or use a machine with more memory",
                 Runtime.getRuntime().maxMemory() >> 20,
                 config.parameterCount(),
