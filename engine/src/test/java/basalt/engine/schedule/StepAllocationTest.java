@@ -24,11 +24,16 @@ import org.junit.jupiter.api.Timeout;
 class StepAllocationTest {
     private static final int WARM_STEPS = 20_000;
     private static final int STEPS = 20_000;
+    /** Code that is compiled anew may take what it had on the stack to the heap; what each step allocates is in all. */
+    private static final int WINDOWS = 10;
+
+    /** So few that long prompts last, however long the engine goes on while this test is not run. */
+    private static final int CHUNK_TOKENS = 8;
 
     @Test
     @Timeout(240)
     void engineThreadAllocatesNothingPerStep() throws Exception {
-        var config = new EngineConfig(32, 128, 50, 100, 100_000_000, Duration.ofHours(1));
+        var config = new EngineConfig(32, CHUNK_TOKENS, 50, 100, 100_000_000, Duration.ofHours(1));
         var pool = new StatePool(new FakeBackend(SteppedEngine.OPTIONS));
         var bytes = new TokenBytes(new LetterTokenizer(SteppedEngine.VOCAB_SIZE), SteppedEngine.VOCAB_SIZE);
         var model = FakeBackend.modelConfig(SteppedEngine.VOCAB_SIZE, 0, SteppedEngine.END_OF_SEQUENCE);
@@ -43,13 +48,16 @@ class StepAllocationTest {
             long thread = engineThread();
             var threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
 
-            long before = threads.getThreadAllocatedBytes(thread);
-            awaitSteps(front, front.stats().stepCount() + STEPS);
-            long after = threads.getThreadAllocatedBytes(thread);
+            assertTrue(threads.getThreadAllocatedBytes(thread) > 0, "allocation is not measured");
+            long least = Long.MAX_VALUE;
+            for (int i = 0; i < WINDOWS && least > 0; i++) {
+                long before = threads.getThreadAllocatedBytes(thread);
+                awaitSteps(front, front.stats().stepCount() + STEPS);
+                least = Math.min(least, threads.getThreadAllocatedBytes(thread) - before);
+            }
 
-            assertTrue(before > 0, "allocation is not measured");
             assertEquals(generations.size(), front.stats().runningRequestCount());
-            assertEquals(0, after - before);
+            assertEquals(0, least);
             generations.forEach(Generation::close);
         }
     }
