@@ -60,7 +60,7 @@ class RedisArchiveTest {
         proxy = new CutProxy(server.port());
         one = open(RedisServer.url(proxy.port()), LIFE);
         other = open(server.url(), LIFE);
-        redis = RedisClient.create("127.0.0.1", server.port());
+        redis = server.client();
     }
 
     @AfterEach
