@@ -18,6 +18,8 @@ import org.junit.jupiter.api.io.TempDir;
 class DownloadIT {
     private static final Path MODEL = Path.of("..", "models", "based-10m");
     private static final long PART_BYTES = 8 << 20;
+    /** What may be on its way to connections that have just ended; a part that comes again is much more. */
+    private static final long LOST_BYTES_MAX = PART_BYTES / 4;
 
     @TempDir
     private Path folder;
@@ -74,7 +76,9 @@ class DownloadIT {
         }
 
         assertTrue(sent > PART_BYTES, sent + " bytes sent");
-        assertTrue(hub.sentBytes.get() - sent <= bytes - PART_BYTES, () -> hub.sentBytes + " bytes sent in the end");
+        assertTrue(
+                hub.sentBytes.get() - sent <= bytes - PART_BYTES + LOST_BYTES_MAX,
+                () -> hub.sentBytes + " bytes sent in the end");
     }
 
     private static String read(Path log) {

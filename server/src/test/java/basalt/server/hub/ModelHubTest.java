@@ -31,6 +31,8 @@ class ModelHubTest {
     private static final HubId ID = HubId.parse("owner/name").orElseThrow();
     private static final String WEIGHTS = "model.safetensors";
     private static final long LAST_PART_BYTES = 12_345;
+    /** What may be on its way to connections that have just ended; a part that comes again is much more. */
+    private static final long LOST_BYTES_MAX = FileDownload.PART_BYTES / 4;
 
     private final LocalHub hub = new LocalHub();
     private final byte[] weights = random((int) (3 * FileDownload.PART_BYTES + LAST_PART_BYTES));
@@ -131,7 +133,7 @@ class ModelHubTest {
 
         assertArrayEquals(weights, Files.readAllBytes(directory.resolve(WEIGHTS)));
         long sent = hub.sentBytes.get() - sentBefore;
-        assertTrue(sent < weights.length - FileDownload.PART_BYTES + 1_000, () -> sent + " bytes sent again");
+        assertTrue(sent < weights.length - FileDownload.PART_BYTES + LOST_BYTES_MAX, () -> sent + " bytes sent again");
         assertEquals(List.of(), leftovers());
     }
 
