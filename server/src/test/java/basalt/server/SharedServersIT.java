@@ -49,7 +49,9 @@ class SharedServersIT {
     }
 
     private ServerProcess serve(String... args) throws IOException {
-        var server = ServerProcess.start(folder.resolve("log"), args);
+        var all = new ArrayList<>(List.of(args));
+        all.addAll(List.of("--redis-timeout", "20s")); // a machine that stands still is no Redis that is away
+        var server = ServerProcess.start(folder.resolve("log"), all.toArray(String[]::new));
         started.add(server);
         return server;
     }

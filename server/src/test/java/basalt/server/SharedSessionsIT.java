@@ -211,6 +211,7 @@ class SharedSessionsIT {
         one.close();
         backendOfOne = slow();
         one = serve(RedisServer.url(proxy.port()), backendOfOne, "2s");
+        TestServer.await("Redis", () -> metric(one, "basalt_session_store_up").equals("1.0"));
         var running = CompletableFuture.supplyAsync(
                 () -> one.complete(turn(id, "b", 400).replace("\"temperature\"", "\"stream\":true,\"temperature\"")));
         TestServer.await("the turn", () -> one.stats().busySlotCount() > 0);

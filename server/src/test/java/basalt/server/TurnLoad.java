@@ -11,6 +11,7 @@ import java.util.List;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.stream.IntStream;
 
 /**
  * Clients that stream turns, each of a session of its own, until they are stopped. A turn that was refused, or whose
@@ -128,10 +129,15 @@ final class TurnLoad {
         return text.toString();
     }
 
-    /** Waits until each client has, on average, two turns more. */
+    /** Waits until each client has two turns more, the second of which it has begun since. */
     void awaitMore() {
-        int before = committed.get();
-        TestServer.await("more turns", () -> !lost.isEmpty() || committed.get() >= before + 2 * clients.size());
+        int[] before =
+                clients.stream().mapToInt(client -> client.texts().size()).toArray();
+        TestServer.await(
+                "more turns",
+                () -> !lost.isEmpty()
+                        || IntStream.range(0, before.length)
+                                .allMatch(i -> clients.get(i).texts().size() >= before[i] + 2));
     }
 
     /** Lets each client end the turn that it is at. Returns what was lost: nothing, if all went well. */
