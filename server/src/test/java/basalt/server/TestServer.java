@@ -219,9 +219,12 @@ final class TestServer implements AutoCloseable {
         return (System.nanoTime() - began) / 1_000_000;
     }
 
-    /** Waits until no slot is held. */
+    /** Waits until no slot is held and no request is on its way to one. */
     long awaitFree() {
-        return await("all slots free", () -> stats().busySlotCount() == 0 && stats().waitingRequestCount() == 0);
+        return await("all slots free", () -> {
+            EngineStats now = stats();
+            return now.busySlotCount() + now.runningRequestCount() + now.waitingRequestCount() == 0;
+        });
     }
 
     @Override
