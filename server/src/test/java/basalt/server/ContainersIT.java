@@ -40,7 +40,9 @@ class ContainersIT {
     /** Of the time to readiness without the start-up cache, before any warm-up; about a half is usual. */
     private static final double CACHED_SHARE_MAX = 0.8;
 
-    private static final int STARTS = 2;
+    /** Of each, until the difference shows: a machine has busy times. */
+    private static final int STARTS_MAX = 6;
+
     private static final int TURNS = 50;
     private static final int TURN_TOKENS = 12;
     private static final int CLIENTS = 4;
@@ -179,7 +181,7 @@ class ContainersIT {
     void startUpCacheSavesTime() throws Exception {
         long cached = Long.MAX_VALUE;
         long plain = Long.MAX_VALUE;
-        for (int i = 0; i < STARTS; i++) { // in turn, as a machine has busy times
+        for (int i = 0; i < STARTS_MAX && (i == 0 || cached >= CACHED_SHARE_MAX * plain); i++) {
             cached = Math.min(cached, start("BASALT_WARM_UP=0s").readyMillis());
             Container without = start("BASALT_WARM_UP=0s", "JDK_JAVA_OPTIONS=-XX:AOTMode=off");
             plain = Math.min(plain, without.readyMillis());
@@ -289,7 +291,9 @@ class ContainersIT {
         assumeTrue(RedisServer.isInstalled(), RedisServer.whyNot());
         assumeTrue(NginxProxy.isInstalled(), NginxProxy.whyNot());
         try (var redis = RedisServer.start(folder)) {
-            String[] environment = {"BASALT_REDIS_URL=" + redis.url(), "BASALT_DRAIN_DELAY=200ms"};
+            String[] environment = {
+                "BASALT_REDIS_URL=" + redis.url(), "BASALT_REDIS_TIMEOUT=20s", "BASALT_DRAIN_DELAY=200ms"
+            };
             var servers = new ArrayList<>(List.of(start(environment), start(environment)));
             var ids = new ArrayList<String>();
             for (int i = 0; i < CLIENTS; i++) {
