@@ -164,7 +164,7 @@ final class FileDownload {
             try {
                 transfer.run(parts, data);
                 at = to;
-            } catch (DiskFailure e) {
+            } catch (DiskFailure | ProxyRefusal e) {
                 throw e;
             } catch (IOException e) {
                 fruitless = transfer.at > at ? 0 : fruitless + 1;

@@ -155,7 +155,7 @@ final class HubClient {
                 new HubException("the hub " + settings.endpoint() + " has no model " + id
                         + ": look for a typing error, or give the directory of a checkpoint");
             case 407 ->
-                new HubException("the proxy "
+                throw new ProxyRefusal("the proxy "
                         + settings.proxies()
                                 .proxy(uri)
                                 .map(proxy -> proxy + " ")

@@ -89,7 +89,7 @@ public final class ModelHub {
             try {
                 return client.list(id);
             } catch (IOException e) {
-                if (i == LIST_TRIES) {
+                if (i == LIST_TRIES || e instanceof ProxyRefusal) {
                     throw e;
                 }
                 LOG.log(

@@ -292,6 +292,16 @@ class ModelHubTest {
     }
 
     @Test
+    void behindAProxyThatRefusesWhatIsThereIsServed() throws Exception {
+        Path directory = fetch(ID);
+        int asked = hub.requests.size();
+        hub.nextStatuses.add(407);
+
+        assertEquals(directory, fetch(ID));
+        assertEquals(asked + 1, hub.requests.size()); // a wrong password is not told twice
+    }
+
+    @Test
     void nothingIsWrittenWhereAllIsThere() throws Exception {
         Path directory = fetch(ID);
         Path lock = cache.resolve("models--owner--name/.basalt.lock");
