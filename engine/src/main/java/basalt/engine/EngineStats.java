@@ -32,4 +32,10 @@ public record EngineStats(
         long rowCount,
         long stateBytesPerSlot,
         boolean isAlive,
-        long lastStepNanos) {}
+        long lastStepNanos) {
+
+    /** Whether no request holds a slot, waits, or is on its way from the one to the other. */
+    public boolean isIdle() {
+        return busySlotCount + runningRequestCount + waitingRequestCount == 0;
+    }
+}

@@ -104,7 +104,7 @@ record LoadedModel(Engine engine, ServedModel served, Optional<Checkpoint> check
             return task.get();
         } catch (OutOfMemoryError e) {
             throw new EngineException.InsufficientMemory(
-                    "the heap does not hold the tokenizer beside the weights: raise it (-Xmx)", e);
+                    "the heap does not hold what is loaded beside the weights: raise it (-Xmx)", e);
         } catch (ExecutionException e) {
             if (e.getCause() instanceof EngineException cause) {
                 throw cause;

@@ -68,7 +68,7 @@ final class WarmUp {
             LOG.log(System.Logger.Level.WARNING, "event=warm_up_failed reason=\"{0}\"", e.getMessage());
         }
         // What was left is cancelled, and must not count as a client's.
-        while (serving.engine().stats().busySlotCount() > 0 && System.nanoTime() - endNanos < PATIENCE.toNanos()) {
+        while (!serving.engine().stats().isIdle() && System.nanoTime() - endNanos < PATIENCE.toNanos()) {
             Thread.sleep(POLL);
         }
         LOG.log(System.Logger.Level.DEBUG, "event=warm_up requests={0}", Integer.toString(round));

@@ -221,10 +221,7 @@ final class TestServer implements AutoCloseable {
 
     /** Waits until no slot is held and no request is on its way to one. */
     long awaitFree() {
-        return await("all slots free", () -> {
-            EngineStats now = stats();
-            return now.busySlotCount() + now.runningRequestCount() + now.waitingRequestCount() == 0;
-        });
+        return await("all slots free", () -> stats().isIdle());
     }
 
     @Override

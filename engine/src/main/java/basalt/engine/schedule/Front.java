@@ -433,18 +433,13 @@ public final class Front implements AutoCloseable {
 
     private boolean awaitIdle(Duration bound) {
         long start = nanoTime.getAsLong();
-        while (!isIdle()) {
+        while (!stats().isIdle()) {
             if (nanoTime.getAsLong() - start >= bound.toNanos()) {
                 return false;
             }
             LockSupport.parkNanos(this, POLL_NANOS);
         }
         return true;
-    }
-
-    private boolean isIdle() {
-        var stats = stats();
-        return stats.runningRequestCount() + stats.waitingRequestCount() == 0 && stats.busySlotCount() == 0;
     }
 
     /** Fails what still runs and ends the engine threads, which close their devices. */
