@@ -8,7 +8,7 @@ import java.util.function.Supplier;
  * Work of the start on a thread of its own.
  *
  * <p>It is over when its thread is. A {@link java.util.concurrent.FutureTask} whose thread finds the heap full while it
- * stores the failure stays unfinished, and what waits for it hangs: seen in one start of six with too small a heap.
+ * stores the failure stays unfinished, and what waits for it hangs: seen in starts with too small a heap.
  */
 final class StartTask<T> {
     private final Thread thread;
