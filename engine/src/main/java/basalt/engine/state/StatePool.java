@@ -1,5 +1,6 @@
 package basalt.engine.state;
 
+import basalt.engine.EngineException;
 import basalt.engine.backend.Backend;
 import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
@@ -11,6 +12,8 @@ import org.jspecify.annotations.Nullable;
  * tests also overwrites it by NaN when it is released, so that whatever still uses it shows.
  */
 public final class StatePool {
+    private static final System.Logger LOG = System.getLogger(StatePool.class.getName());
+
     private final Backend backend;
     private final Slot[] slots;
     private final Slot[] free; // the first freeCount are free; the last released is acquired next
@@ -84,7 +87,16 @@ public final class StatePool {
         free[freeCount++] = slot;
         assert freeCount <= slots.length : freeCount;
         if (poison != null) {
-            backend.load(slot.index(), poison);
+            poison(slot, poison);
+        }
+    }
+
+    private void poison(Slot slot, StateImage image) {
+        try {
+            backend.load(slot.index(), image);
+        } catch (EngineException.DeviceFailure e) {
+            // Whoever releases slots may do so because the device has failed, which nobody reads any more.
+            LOG.log(System.Logger.Level.DEBUG, "event=not_poisoned slot=" + slot.index(), e);
         }
     }
 }

@@ -436,7 +436,8 @@ final class JcudaDevice implements Device {
 
     @Override
     public void close() {
-        bind();
+        // Unchecked, as all of this: a device that failed refuses everything but to be given up.
+        JCudaDriver.cuCtxSetCurrent(context);
         JCudaDriver.cuStreamSynchronize(uploads);
         JCudaDriver.cuStreamSynchronize(downloads);
         JCudaDriver.cuStreamSynchronize(branch);

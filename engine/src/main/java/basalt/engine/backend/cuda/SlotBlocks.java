@@ -280,6 +280,7 @@ final class SlotBlocks implements AutoCloseable {
     }
 
     private void fill() {
+        boolean hasFailed = false;
         try {
             device.bind();
             boolean goesOn = true;
@@ -287,11 +288,13 @@ final class SlotBlocks implements AutoCloseable {
                 goesOn = addDead() || addNew() || addEldest();
             }
         } catch (EngineException | OutOfMemoryError e) {
+            hasFailed = e instanceof EngineException;
             LOG.log(System.Logger.Level.WARNING, "event=no_more_blocks reason=\"" + e.getMessage() + "\"", e);
         } finally {
             lock.lock();
             try {
                 isRefilling = false;
+                countMax = hasFailed ? 0 : countMax; // nobody is to wait for a device that failed
             } finally {
                 lock.unlock();
             }
@@ -436,8 +439,15 @@ final class SlotBlocks implements AutoCloseable {
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
         }
-        device.bind();
-        device.synchronize(); // uploads too, each of which the steps wait for
+        try {
+            device.bind();
+            device.synchronize(); // uploads too, each of which the steps wait for
+        } finally { // a device that failed copies nothing any more either
+            takeBack();
+        }
+    }
+
+    private void takeBack() {
         lock.lock();
         try {
             all.forEach(device::unpin);

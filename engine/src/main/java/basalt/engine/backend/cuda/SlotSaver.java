@@ -80,6 +80,9 @@ final class SlotSaver implements AutoCloseable {
             free.add(place);
             saved.complete(blocks.own(block, tokenCount));
         } catch (EngineException e) {
+            // The engine thread learns of it by what it asks of the device next, so it must not wait for room.
+            blocks.giveBack(block);
+            free.add(place);
             saved.completeExceptionally(e);
         }
     }
