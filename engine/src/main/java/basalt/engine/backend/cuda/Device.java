@@ -11,7 +11,7 @@ import java.lang.foreign.MemorySegment;
  * fails.
  */
 interface Device extends AutoCloseable {
-    /** As the driver calls it. */
+    /** As the driver calls it, with its ordinal where there are several. */
     String name();
 
     /** Makes the calling thread the one that uses the device. */

@@ -85,7 +85,8 @@ final class JcudaDevice implements Device {
         check("cuDeviceGet", JCudaDriver.cuDeviceGet(device, ordinal));
         byte[] nameBytes = new byte[128];
         check("cuDeviceGetName", JCudaDriver.cuDeviceGetName(nameBytes, nameBytes.length, device));
-        name = new String(nameBytes, StandardCharsets.UTF_8).trim();
+        String model = new String(nameBytes, StandardCharsets.UTF_8).trim();
+        name = count == 1 ? model : model + " (device " + ordinal + ")";
         check("cuDevicePrimaryCtxRetain", JCudaDriver.cuDevicePrimaryCtxRetain(context, device));
         bind();
         multiprocessorCount = attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
