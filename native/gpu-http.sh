@@ -8,6 +8,8 @@
 # GPU_HTTP_PARTS: which of rate streams sessions, all three unless told otherwise, and soak, for a small model: sessions of a
 # server that is killed in between; GPU_HTTP_SOAK is its size (--sessions 10000 --seconds 60). GPU_HTTP_ANSWER: tokens of
 # an answer (512); GPU_HTTP_STREAMS (128 512), GPU_HTTP_SECONDS (8) and GPU_HTTP_LENGTHS (100,100000) make a small run.
+# GPU_HTTP_DEVICES: GPUs that serve the streams, 1 unless told otherwise. The streams are as many as GPU_HTTP_STREAMS says,
+# spread over them, so a step of each has so many times fewer rows at most; rate, sessions and soak are of one GPU.
 set -eu
 
 root=$1
@@ -22,6 +24,14 @@ streams=${GPU_HTTP_STREAMS:-128 512}
 seconds=${GPU_HTTP_SECONDS:-8}
 answer=${GPU_HTTP_ANSWER:-512}
 lengths=${GPU_HTTP_LENGTHS:-100,100000}
+devices=${GPU_HTTP_DEVICES:-1}
+case $backend:$devices in
+    *:1 | cuda:[2-9] | cuda:[1-5][0-9] | cuda:6[0-4]) ;;
+    *)
+        echo "gpu-http: GPU_HTTP_DEVICES is $devices, with BACKEND $backend: give 1 to 64, more than 1 with cuda alone" >&2
+        exit 2
+        ;;
+esac
 here=$(dirname "$0")
 sessions=$folder/sessions
 model=
@@ -111,7 +121,9 @@ for part in $parts; do
                 "$folder/rate.json" "$@"
             ;;
         streams)
-            serve --batch-max "$(echo "$streams" | tr ' ' '\n' | sort -n | tail -n 1)"
+            most=$(echo "$streams" | tr ' ' '\n' | sort -n | tail -n 1)
+            serve --batch-max $(((most + devices - 1) / devices)) --devices "$devices" # each device has such a batch
+            [ "$devices" = 1 ] || echo "# $devices devices; the engine's own rate is that of one"
             load="--prompt-tokens 50 --max-tokens $answer --check false"
             for count in $streams; do
                 # shellcheck disable=SC2086 # options are words

@@ -17,6 +17,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -29,6 +30,8 @@ import org.jspecify.annotations.Nullable;
 @SuppressWarnings("restricted")
 final class EmulatedDevice implements Device {
     private static final List<Runnable> RELEASED = List.of();
+    /** What blocks share are static variables there, so one kernel runs at a time, whatever the device. */
+    private static final ReentrantLock KERNELS = new ReentrantLock();
 
     private final Arena arena = Arena.ofShared();
     private final ElementType type;
@@ -196,6 +199,7 @@ final class EmulatedDevice implements Device {
     }
 
     private void run(Kernel kernel, int gridX, int gridY, int threads, int sharedBytes, KernelArguments arguments) {
+        KERNELS.lock();
         try {
             int status = (int) launch.invokeExact(
                     symbols.get(kernel), gridX, gridY, 1, threads, sharedBytes, arguments.pointers());
@@ -206,6 +210,8 @@ final class EmulatedDevice implements Device {
             throw e;
         } catch (Throwable e) {
             throw new AssertionError(e);
+        } finally {
+            KERNELS.unlock();
         }
     }
 

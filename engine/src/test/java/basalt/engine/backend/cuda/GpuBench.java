@@ -147,17 +147,25 @@ final class GpuBench {
     }
 
     private static void fillSlots(CudaBackend backend, int rowCount, Batch batch, StepResult result) {
-        var random = new SplittableRandom(7);
-        int[] prompt = random.ints(CONTEXT, 0, 50_000).toArray();
+        fillSlots(
+                backend,
+                rowCount,
+                new SplittableRandom(7).ints(CONTEXT, 0, 50_000).toArray(),
+                batch,
+                result);
+    }
+
+    /** Lets the slots of so many rows hold the state after a prompt, of which they go on greedily. */
+    static void fillSlots(CudaBackend backend, int rowCount, int[] prompt, Batch batch, StepResult result) {
         var greedy = new RowSampling(SamplingParams.GREEDY, 1, 0, new int[0], 0, 1 << 30, -1, new int[0]);
         for (int slot = 0; slot < rowCount; slot++) {
             backend.configure(slot, greedy);
         }
         backend.zero(0);
         int chunk = backend.tokenCountMax();
-        for (int from = 0; from < CONTEXT; from += chunk) {
+        for (int from = 0; from < prompt.length; from += chunk) {
             batch.clear();
-            batch.add(0, prompt, from, Math.min(from + chunk, CONTEXT), from + chunk >= CONTEXT);
+            batch.add(0, prompt, from, Math.min(from + chunk, prompt.length), from + chunk >= prompt.length);
             backend.enqueue(batch);
             backend.await(result);
         }

@@ -64,6 +64,8 @@ public final class GpuCheck {
             case "rules" -> rules(Path.of(parts[1]));
             case "memory" -> memory();
             case "sessions" -> sessions(Path.of(parts[1]));
+            case "replicas" -> replicas(Path.of(parts[1]));
+            case "replicas-bench" -> replicasBench(parts[1], Integer.parseInt(parts[2]));
             case "promotion" -> promotion(parts[1], Integer.parseInt(parts[2]));
             case "long" -> longTaylor(Integer.parseInt(parts[1]));
             case "bench" -> new GpuBench(parts[1], config(parts[1]), false, this::add).run(parts[2]);
@@ -208,6 +210,37 @@ public final class GpuCheck {
                                 (name, value) -> add("sessions", type + " " + name, value))
                         .run();
             }
+        }
+    }
+
+    private void replicas(Path model) {
+        int count = JcudaDevice.count();
+        var devices = new GpuReplicas.Devices(
+                count,
+                ordinal -> new JcudaDevice(ordinal, ElementType.BF16),
+                ordinal -> add("replicas", "device " + ordinal + " made to fail", DeviceTrap.spring(ordinal)));
+        try (var checkpoint = Checkpoint.open(model)) {
+            new GpuReplicas(
+                            checkpoint,
+                            ElementType.BF16,
+                            devices,
+                            new GpuReplicas.Sizes(16, 40, 120, 4_000),
+                            (name, value) -> add("replicas", name, value))
+                    .run();
+        }
+    }
+
+    private void replicasBench(String model, int rowCount) {
+        ModelConfig config = config(model);
+        var options = new CudaBackend.Options(rowCount + 1, rowCount, Math.max(rowCount, 512), false, ElementType.BF16);
+        try (var arena = Arena.ofShared()) {
+            Weights weights = new BenchmarkModels(arena, 1).weights(config);
+            new GpuReplicasBench(
+                            JcudaDevice.count(),
+                            ordinal -> CudaBackend.open(config, weights, options, ordinal),
+                            new GpuReplicasBench.Sizes(rowCount, 1024, 50_000, 32, 128),
+                            (name, value) -> add("replicas", model + " " + name, value))
+                    .run();
         }
     }
 

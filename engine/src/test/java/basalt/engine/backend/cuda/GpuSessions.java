@@ -1,14 +1,15 @@
 package basalt.engine.backend.cuda;
 
+import static basalt.engine.backend.cuda.GpuTexts.request;
+import static basalt.engine.backend.cuda.GpuTexts.resume;
+
 import basalt.engine.Engine;
 import basalt.engine.EngineConfig;
-import basalt.engine.Generation;
-import basalt.engine.GenerationRequest;
 import basalt.engine.SamplingParams;
 import basalt.engine.TokenEvent;
-import basalt.engine.Turn;
 import basalt.engine.backend.Backend;
 import basalt.engine.backend.cpu.CpuBackend;
+import basalt.engine.backend.cuda.GpuTexts.Seen;
 import basalt.engine.model.Checkpoint;
 import basalt.engine.model.ElementType;
 import basalt.engine.schedule.Front;
@@ -20,7 +21,6 @@ import basalt.engine.session.SessionStore;
 import basalt.engine.session.StateFile;
 import basalt.engine.session.TurnRequest;
 import basalt.engine.state.SessionState;
-import basalt.engine.state.StatePool;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.time.Duration;
@@ -46,7 +46,7 @@ final class GpuSessions {
     private final Checkpoint checkpoint;
     private final ElementType type;
     private final Function<ElementType, Device> openDevice;
-    private final BiConsumer<String, Object> report;
+    private final GpuTexts texts;
     private final int[] prompt;
     private final int answerCount;
 
@@ -66,15 +66,9 @@ final class GpuSessions {
         this.type = type;
         this.answerCount = answerCount;
         this.openDevice = openDevice;
-        this.report = report;
-        prompt = new int[2 * answerCount];
-        for (int i = 0; i < prompt.length; i++) {
-            prompt[i] = (10 + i * 37) % checkpoint.config().vocabSize();
-        }
+        texts = new GpuTexts(checkpoint, type, report);
+        prompt = texts.prompt(10, 2 * answerCount);
     }
-
-    /** A token with the bits of its log-probability. */
-    private record Seen(int token, int logprobBits) {}
 
     private CudaBackend openCuda(long hostBytesMax) {
         var options = new CudaBackend.Options(SLOTS, SLOTS, CHUNK + SLOTS, true, type, hostBytesMax);
@@ -87,60 +81,7 @@ final class GpuSessions {
 
     /** An engine of one backend whose released slots are poisoned. */
     private Front start(Backend backend, int sessionSlots) {
-        var front = new Front(
-                checkpoint.config(),
-                Optional.empty(),
-                CONFIG.withSessionSlots(sessionSlots),
-                List.of(StatePool.poisoning(backend)),
-                System::nanoTime);
-        front.start();
-        return front;
-    }
-
-    private static GenerationRequest request(int[] tokens, int maxTokens, SamplingParams sampling, int logprobCount) {
-        return new GenerationRequest(
-                tokens,
-                maxTokens,
-                sampling,
-                42,
-                1,
-                List.of(),
-                new int[0],
-                true,
-                0,
-                logprobCount,
-                false,
-                0,
-                Optional.empty());
-    }
-
-    private List<Seen> read(Generation generation) throws InterruptedException {
-        var seen = new ArrayList<Seen>();
-        for (var event = generation.next(); event.isPresent(); event = generation.next()) {
-            if (event.get() instanceof TokenEvent.Sampled e) {
-                seen.add(seen(e));
-            }
-        }
-        return seen;
-    }
-
-    private Seen seen(TokenEvent.Sampled e) {
-        float logprob = e.logprobs().map(TokenEvent.Logprobs::chosen).orElse(0f);
-        return new Seen(e.token(), type == ElementType.BF16 ? Float.floatToRawIntBits(logprob) : 0);
-    }
-
-    private List<Seen> whole(Front front, GenerationRequest request) throws InterruptedException {
-        try (var generation = front.submit(List.of(request)).getFirst()) {
-            return read(generation);
-        }
-    }
-
-    private static Turn resume(Front front, SessionState start, GenerationRequest request) {
-        return front.resume(start, request.withPrompt(start.pending()), false, Optional.empty(), Optional.empty());
-    }
-
-    private void verdict(String name, boolean isGood, String what) {
-        report.accept(name, (isGood ? "ok: " : "FAILED: ") + what);
+        return texts.start(CONFIG.withSessionSlots(sessionSlots), List.of(backend));
     }
 
     /** All rules. */
@@ -160,20 +101,20 @@ final class GpuSessions {
         var request = request(prompt, answerCount, SamplingParams.DEFAULT, 0);
         for (var way : List.of(new int[] {SLOTS, 1 << 20}, new int[] {0, 1 << 20}, new int[] {0, 0})) {
             try (var front = start(openCuda(way[1] * 1_000L), way[0])) {
-                var expected = whole(front, request);
+                var expected = texts.whole(front, request);
                 var seen = new ArrayList<Seen>();
                 var others = new ArrayList<SessionState>();
                 var state = SessionState.EMPTY.append(prompt);
                 for (int count = 1; seen.size() < answerCount; count += 2) {
                     int left = Math.min(count, answerCount - seen.size());
                     try (var turn = resume(front, state, request(prompt, left, SamplingParams.DEFAULT, 0))) {
-                        seen.addAll(read(turn));
+                        seen.addAll(texts.read(turn));
                         state = turn.outcome().orElseThrow().state();
                         others.add(state);
                     }
                     others.add(other(front, count));
                 }
-                verdict(
+                texts.verdict(
                         "turns, " + (way[0] > 0 ? "slots kept" : "slots given back") + ", "
                                 + (way[1] > 0 ? "memory pinned" : "heap"),
                         expected.equals(seen) && others.size() > 6,
@@ -187,7 +128,7 @@ final class GpuSessions {
         int[] tokens = Arrays.copyOfRange(prompt, seed % 5, seed % 5 + 7);
         try (var turn =
                 resume(front, SessionState.EMPTY.append(tokens), request(tokens, 3, SamplingParams.GREEDY, 0))) {
-            read(turn);
+            texts.read(turn);
             return turn.outcome().orElseThrow().state();
         }
     }
@@ -195,14 +136,14 @@ final class GpuSessions {
     private void branchesGoOnAsIfAlone() throws InterruptedException {
         var request = request(prompt, answerCount, SamplingParams.DEFAULT, 0);
         try (var front = start(openCuda(1 << 30), 0)) {
-            var expected = whole(front, request);
+            var expected = texts.whole(front, request);
             try (var turn = resume(front, SessionState.EMPTY.append(prompt), request)) {
                 var trunk = new ArrayList<Seen>();
                 while (trunk.size() < answerCount / 3) {
-                    trunk.add(seen((TokenEvent.Sampled) turn.next().orElseThrow()));
+                    trunk.add(texts.seen((TokenEvent.Sampled) turn.next().orElseThrow()));
                 }
                 var forked = turn.fork().orElseThrow().state();
-                trunk.addAll(read(turn));
+                trunk.addAll(texts.read(turn));
                 boolean isGood = expected.equals(trunk);
                 int count = (int) forked.tokenCount() - prompt.length;
                 int[] history = Arrays.copyOf(prompt, prompt.length + count + 1);
@@ -213,10 +154,11 @@ final class GpuSessions {
                     history[history.length - 1] = branch;
                     var own = request(history, 10, SamplingParams.DEFAULT, 0);
                     try (var branched = resume(front, forked.append(branch), own)) {
-                        isGood &= whole(front, own).equals(read(branched));
+                        isGood &= texts.whole(front, own).equals(texts.read(branched));
                     }
                 }
-                verdict("fork of a running turn", isGood, FORKS + " branches from token " + count + ", and the trunk");
+                texts.verdict(
+                        "fork of a running turn", isGood, FORKS + " branches from token " + count + ", and the trunk");
             }
         }
     }
@@ -227,30 +169,31 @@ final class GpuSessions {
         try (var cpu = start(openCpu(), 0);
                 var cuda = start(openCuda(1 << 30), 0)) {
             var state = SessionState.EMPTY.append(prompt);
-            var texts = new ArrayList<int[]>();
+            var parts = new ArrayList<int[]>();
             for (Front front : List.of(cpu, cuda, cpu)) {
                 state = moved(state, front);
                 try (var turn = resume(front, state, request(prompt, third, SamplingParams.GREEDY, 0))) {
-                    texts.add(read(turn).stream().mapToInt(Seen::token).toArray());
+                    parts.add(texts.read(turn).stream().mapToInt(Seen::token).toArray());
                     state = turn.outcome().orElseThrow().state();
                 }
             }
-            compare("from the CPU to the GPU", cpu, texts.subList(0, 1), texts.get(1));
-            compare("from the GPU to the CPU", cpu, texts.subList(0, 2), texts.get(2));
+            compare("from the CPU to the GPU", cpu, parts.subList(0, 1), parts.get(1));
+            compare("from the GPU to the CPU", cpu, parts.subList(0, 2), parts.get(2));
         }
         try (var one = start(openCuda(1 << 30), 0)) {
-            var expected = whole(one, request(prompt, 2 * third, SamplingParams.DEFAULT, 0));
+            var expected = texts.whole(one, request(prompt, 2 * third, SamplingParams.DEFAULT, 0));
             var request = request(prompt, third, SamplingParams.DEFAULT, 0);
             var seen = new ArrayList<Seen>();
             try (var turn = resume(one, SessionState.EMPTY.append(prompt), request)) {
-                seen.addAll(read(turn));
+                seen.addAll(texts.read(turn));
                 try (var two = start(openCuda(1 << 30), 0);
                         var later =
                                 resume(two, moved(turn.outcome().orElseThrow().state(), two), request)) {
-                    seen.addAll(read(later));
+                    seen.addAll(texts.read(later));
                 }
             }
-            verdict("from one GPU backend to another", expected.equals(seen), "bits of " + seen.size() + " tokens");
+            texts.verdict(
+                    "from one GPU backend to another", expected.equals(seen), "bits of " + seen.size() + " tokens");
         }
     }
 
@@ -282,7 +225,7 @@ final class GpuSessions {
             }
         }
         boolean isWhole = equal == text.length;
-        verdict(
+        texts.verdict(
                 name,
                 isWhole || margin < GpuRules.ARGMAX_TOLERANCE,
                 equal + " of " + text.length + " tokens are the uninterrupted ones"
@@ -301,7 +244,7 @@ final class GpuSessions {
             var request = request(prompt, 10, SamplingParams.DEFAULT, 0);
             List<Seen> expected;
             try (var front = start(openCuda(0), 0)) {
-                expected = whole(front, request(prompt, 40, SamplingParams.DEFAULT, 0));
+                expected = texts.whole(front, request(prompt, 40, SamplingParams.DEFAULT, 0));
             }
             var seen = new ArrayList<Seen>();
             String id = "";
@@ -316,12 +259,12 @@ final class GpuSessions {
                     int[] next = i == 0 ? prompt : new int[0];
                     try (var turn = store.turn(
                             "owner", id, new TurnRequest(next, next, request, false), new Patience(Duration.ZERO))) {
-                        seen.addAll(read(turn));
+                        seen.addAll(texts.read(turn));
                         cached = turn.usage().cachedTokenCount();
                     }
                 }
             }
-            verdict(
+            texts.verdict(
                     "sessions through three restarts",
                     expected.equals(seen) && cached == prompt.length + 29,
                     "bits of " + seen.size() + " tokens, the last turn read " + cached + " from an image");
