@@ -40,6 +40,17 @@ __device__ __forceinline__ unsigned short bf16Bits(float v) {
 #endif
 }
 
+// Two of them in a word, the first one low.
+__device__ __forceinline__ unsigned bf16Pair(float first, float second) {
+#ifdef __CUDACC__
+    unsigned pair;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
+    return pair;
+#else
+    return bf16Bits(first) | (unsigned)bf16Bits(second) << 16;
+#endif
+}
+
 __device__ __forceinline__ void store(bf16* p, float v) { p->bits = bf16Bits(v); }
 __device__ __forceinline__ void store(float* p, float v) { *p = v; }
 
@@ -86,8 +97,7 @@ __device__ __forceinline__ void storeEight(element* p, const float* v) {
     ((float4*)p)[0] = float4{v[0], v[1], v[2], v[3]};
     ((float4*)p)[1] = float4{v[4], v[5], v[6], v[7]};
 #else
-    *(uint4*)p = make_uint4(bf16Bits(v[0]) | (unsigned)bf16Bits(v[1]) << 16, bf16Bits(v[2]) | (unsigned)bf16Bits(v[3]) << 16,
-                            bf16Bits(v[4]) | (unsigned)bf16Bits(v[5]) << 16, bf16Bits(v[6]) | (unsigned)bf16Bits(v[7]) << 16);
+    *(uint4*)p = make_uint4(bf16Pair(v[0], v[1]), bf16Pair(v[2], v[3]), bf16Pair(v[4], v[5]), bf16Pair(v[6], v[7]));
 #endif
 }
 
@@ -107,6 +117,56 @@ __device__ __forceinline__ void storeEight(element* p, const Eight& v) {
 #endif
 }
 
+// Each sum as an element holds it.
+__device__ __forceinline__ Eight plus(const Eight& a, const Eight& b) {
+    Eight sum;
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900 && !defined(BASALT_F32)
+    asm("add.rn.bf16x2 %0, %1, %2;" : "=r"(sum.low.x) : "r"(a.low.x), "r"(b.low.x));
+    asm("add.rn.bf16x2 %0, %1, %2;" : "=r"(sum.low.y) : "r"(a.low.y), "r"(b.low.y));
+    asm("add.rn.bf16x2 %0, %1, %2;" : "=r"(sum.low.z) : "r"(a.low.z), "r"(b.low.z));
+    asm("add.rn.bf16x2 %0, %1, %2;" : "=r"(sum.low.w) : "r"(a.low.w), "r"(b.low.w));
+#else
+    alignas(16) element parts[8];
+    float v[8];
+    for (int i = 0; i < 8; i++) v[i] = a.at(i) + b.at(i);
+    storeEight(parts, v);
+    sum = loadEight(parts);
+#endif
+    return sum;
+}
+
+// Four consecutive elements, aligned to their size.
+struct Four {
+#ifdef BASALT_F32
+    float4 all;
+#else
+    uint2 all;
+#endif
+
+    __device__ __forceinline__ float at(int i) const {
+#ifdef BASALT_F32
+        return i == 0 ? all.x : i == 1 ? all.y : i == 2 ? all.z : all.w;
+#else
+        unsigned word = i < 2 ? all.x : all.y;
+        return __uint_as_float(i & 1 ? word & 0xffff0000u : word << 16);
+#endif
+    }
+};
+
+__device__ __forceinline__ Four loadFour(const element* p) {
+    Four v;
+    v.all = *(decltype(v.all)*)p;
+    return v;
+}
+
+__device__ __forceinline__ void storeFour(element* p, const float* v) {
+#ifdef BASALT_F32
+    *(float4*)p = float4{v[0], v[1], v[2], v[3]};
+#else
+    *(uint2*)p = uint2{bf16Pair(v[0], v[1]), bf16Pair(v[2], v[3])};
+#endif
+}
+
 // Copies of 16 bytes into shared memory that go on while the thread does.
 #ifdef __CUDACC__
 __device__ __forceinline__ void startCopy(void* to, const void* from) {
@@ -119,11 +179,42 @@ template <int LEFT>
 __device__ __forceinline__ void awaitCopies() {
     asm volatile("cp.async.wait_group %0;" ::"n"(LEFT) : "memory");
 }
+__device__ __forceinline__ unsigned sharedAddress(const void* p) { return (unsigned)__cvta_generic_to_shared(p); }
 #else
 inline void startCopy(void* to, const void* from) { *(uint4*)to = *(const uint4*)from; }
 inline void commitCopies() {}
 template <int LEFT>
 inline void awaitCopies() {}
+#endif
+
+// Barriers that count the bytes of bulk copies too, by their address in shared memory.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+#define BASALT_BULK_COPIES
+__device__ __forceinline__ void createBarrier(unsigned barrier, int count) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(count) : "memory");
+}
+// What was created is there for copies, and for other blocks of a cluster after its next barrier.
+__device__ __forceinline__ void publishBarriers() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
+__device__ __forceinline__ void expectBytes(unsigned barrier, int bytes) {
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
+}
+__device__ __forceinline__ void awaitPhase(unsigned barrier, int phase) {
+    unsigned isDone;
+    do {
+        asm volatile(
+            "{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
+            : "=r"(isDone)
+            : "r"(barrier), "r"(phase)
+            : "memory");
+    } while (!isDone);
+}
+// A multiple of 16 bytes, both addresses as well.
+__device__ __forceinline__ void startBulkCopy(void* to, const void* from, int bytes, unsigned barrier) {
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+                     sharedAddress(to)),
+                 "l"(from), "r"(bytes), "r"(barrier)
+                 : "memory");
+}
 #endif
 
 // A kernel that starts before its predecessor ends (programmatic dependent launch) may touch, before this, only what
@@ -141,6 +232,30 @@ __device__ __forceinline__ void letSuccessorStart() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
+}
+
+// Loads that start where they stand, so that what a kernel begins with waits for memory once, not once for each.
+#ifdef __CUDACC__
+__device__ __forceinline__ int loadNow(const int* p) {
+    int v;
+    asm volatile("ld.global.s32 %0, [%1];" : "=r"(v) : "l"(p));
+    return v;
+}
+__device__ __forceinline__ long long loadNow(const long long* p) {
+    long long v;
+    asm volatile("ld.global.s64 %0, [%1];" : "=l"(v) : "l"(p));
+    return v;
+}
+#else
+template <typename T>
+inline T loadNow(const T* p) {
+    return *p;
+}
+#endif
+
+// position % n, quickly as long as 32 bits hold it.
+__device__ __forceinline__ int wrapped(long long position, int n) {
+    return position >> 32 == 0 ? (int)((unsigned)position % (unsigned)n) : (int)(position % n);
 }
 
 __device__ __forceinline__ float warpSum(float v) {
@@ -177,7 +292,10 @@ __device__ __forceinline__ float blockMax(float v, float* scratch) {
 // The quick functions are as exact as bf16 shows; the exact ones were much of the time of kernels that do little else.
 __device__ __forceinline__ float sigmoid(float x) {
 #if defined(__CUDA_ARCH__) && !defined(BASALT_F32)
-    return __fdividef(1.0f, 1.0f + __expf(-x));
+    float power, inverse;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(-1.4426950408889634f * x));
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(1.0f + power));
+    return inverse;
 #else
     return 1.0f / (1.0f + expf(-x));
 #endif

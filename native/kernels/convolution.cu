@@ -20,6 +20,24 @@ __device__ __forceinline__ void addTaps(float (&sum)[8], const Eight* weights, i
     for (int i = 0; i < 8; i++) sum[i] = __fmaf_rn(a[i], weights[(i * 3 + j) / 8].at((i * 3 + j) % 8), sum[i]);
 }
 
+// From a token's inputs, the two before it first, to what the output projection reads.
+__device__ __forceinline__ void convolveInputs(const Convolution& p, const Eight* a, const Eight& g, const Eight* weights,
+                                               const Eight& tapsBias, int t, int c0) {
+    float sum[8];
+#pragma unroll
+    for (int i = 0; i < 8; i++) sum[i] = tapsBias.at(i);
+#pragma unroll
+    for (int j = 0; j < 3; j++) {
+        float current[8];
+#pragma unroll
+        for (int i = 0; i < 8; i++) current[i] = a[j].at(i);
+        addTaps(sum, weights, j, current);
+    }
+#pragma unroll
+    for (int i = 0; i < 8; i++) sum[i] = silu(sum[i]) * g.at(i);
+    storeEight(p.y + (long long)t * p.channels + c0, sum);
+}
+
 // A token by itself; its channels from c0 on.
 __device__ void convolveToken(const Convolution& p, int t, int c0) {
     int row = p.tokenRows[t];
@@ -77,6 +95,34 @@ __device__ void convolveToken(const Convolution& p, int t, int c0) {
     if (t < p.singleCount) storeEight(ring + (long long)ringRow * p.channels, current);
 }
 
+// The token of a row of one, three taps: only what the input projection made waits for it.
+__device__ __forceinline__ void convolveSingle(const Convolution& p, int t, int c0) {
+    int slot = loadNow(p.activeSlots + t);
+    long long position = loadNow(p.rowPositions + t);
+    Eight weights[3], a[3] = {zeroEight(), zeroEight(), zeroEight()};
+    bool hasBias = p.inputBias != nullptr;
+    Eight bias = hasBias ? loadEight(p.inputBias + c0) : zeroEight();
+    Eight gateBias = hasBias ? loadEight(p.inputBias + p.channels + c0) : zeroEight();
+#pragma unroll
+    for (int n = 0; n < 3; n++) weights[n] = loadEight(p.taps + c0 * 3 + n * 8);
+    Eight tapsBias = p.tapsBias ? loadEight(p.tapsBias + c0) : zeroEight();
+    element* ring = tensorOf<element>(p.state, p.slotBytes, max(slot, 0), p.offset) + c0;
+    int ringRow = wrapped(position, p.ringRows);
+#pragma unroll
+    for (int back = 1; back <= 2; back++) {
+        int from = ringRow >= back ? ringRow - back : ringRow - back + p.ringRows;
+        if (slot >= 0 && position >= back) a[2 - back] = loadEight(ring + (long long)from * p.channels);
+    }
+    awaitPredecessor();
+    const element* own = p.projected + (long long)t * p.stride + c0;
+    a[2] = loadEight(own);
+    Eight g = loadEight(own + p.channels);
+    if (slot < 0) return;
+    if (hasBias) a[2] = plus(a[2], bias), g = plus(g, gateBias);
+    storeEight(ring + (long long)ringRow * p.channels, a[2]);
+    convolveInputs(p, a, g, weights, tapsBias, t, c0);
+}
+
 // The last inputs of a row into the ring. Only the row's first K - 1 tokens read it, so whoever has done them may.
 __device__ __forceinline__ void writeRing(const Convolution& p, int row, int c0) {
     constexpr int BATCH = 3;  // loads under way
@@ -105,7 +151,7 @@ __device__ __forceinline__ void writeRing(const Convolution& p, int row, int c0)
     }
 }
 
-// Neighbours of one row with two tokens of it before them, three taps and no bias: each input is read once for all.
+// Neighbours of one row with two tokens of it before them, three taps: each input is read once for all.
 __device__ __forceinline__ void convolveNeighbours(const Convolution& p, int t0, int c0) {
     constexpr int N = CONVOLUTION_TOKENS;
     const element* a0 = p.projected + (long long)t0 * p.stride + c0;
@@ -116,22 +162,16 @@ __device__ __forceinline__ void convolveNeighbours(const Convolution& p, int t0,
     for (int n = 0; n < N; n++) g[n] = loadEight(a0 + (long long)n * p.stride + p.channels);
 #pragma unroll
     for (int n = 0; n < 3; n++) weights[n] = loadEight(p.taps + c0 * 3 + n * 8);
+    Eight tapsBias = p.tapsBias ? loadEight(p.tapsBias + c0) : zeroEight();
+    if (p.inputBias) {
+        Eight bias = loadEight(p.inputBias + c0), gateBias = loadEight(p.inputBias + p.channels + c0);
 #pragma unroll
-    for (int n = 0; n < N; n++) {
-        float sum[8];
+        for (int n = 0; n < N + 2; n++) a[n] = plus(a[n], bias);
 #pragma unroll
-        for (int i = 0; i < 8; i++) sum[i] = p.tapsBias ? widen(p.tapsBias[c0 + i]) : 0.0f;
-#pragma unroll
-        for (int j = 0; j < 3; j++) {
-            float current[8];
-#pragma unroll
-            for (int i = 0; i < 8; i++) current[i] = a[n + j].at(i);
-            addTaps(sum, weights, j, current);
-        }
-#pragma unroll
-        for (int i = 0; i < 8; i++) sum[i] = silu(sum[i]) * g[n].at(i);
-        storeEight(p.y + (long long)(t0 + n) * p.channels + c0, sum);
+        for (int n = 0; n < N; n++) g[n] = plus(g[n], gateBias);
     }
+#pragma unroll
+    for (int n = 0; n < N; n++) convolveInputs(p, a + n, g[n], weights, tapsBias, t0 + n, c0);
 }
 
 // convolution: c = Σ_j w_j · a_{t-(K-1)+j}, y = silu(c) · g, for every token; inputs before the row's first token come
@@ -140,7 +180,7 @@ __device__ __forceinline__ void convolveNeighbours(const Convolution& p, int t0,
 // bytes  T·C·(2 + 2 + 2), two thirds more for the inputs of neighbours, from the cache
 // bound  memory and arithmetic: 15.7 us for 2,048 tokens, C=3,584, H200, 2026-11-29
 // ref    backend.cpu.Reference (convolution)
-extern "C" __global__ void __launch_bounds__(128, 7) convolution(
+extern "C" __global__ void __launch_bounds__(128, 6) convolution(
     const int* __restrict__ activeSlots,         // [B]
     const long long* __restrict__ rowPositions,  // [B]
     const int* __restrict__ rowStarts,           // [B]
@@ -153,12 +193,19 @@ extern "C" __global__ void __launch_bounds__(128, 7) convolution(
     unsigned char* __restrict__ state, long long slotBytes, long long offset,  // element [ring, C]
     element* __restrict__ y,                     // [T, C] out
     int channels, int stride, int kernelSize, int ringRows, int singleCount, int tokenCount) {
-    awaitPredecessor();
     int c0 = ((int)blockIdx.y * 128 + (int)threadIdx.x) * 8;
-    if (c0 >= channels) return;
+    if (c0 >= channels) {
+        awaitPredecessor();
+        return;
+    }
     Convolution p = {activeSlots, rowStarts, rowCounts, tokenRows, rowPositions, projected, inputBias, taps, tapsBias,
                      state, slotBytes, offset, y, channels, stride, kernelSize, ringRows, singleCount};
     int block = (int)blockIdx.x;
+    if (block < singleCount && kernelSize == 3) {
+        convolveSingle(p, block, c0);
+        return;
+    }
+    awaitPredecessor();
     if (block < singleCount) {
         convolveToken(p, block, c0);
         return;
@@ -167,7 +214,7 @@ extern "C" __global__ void __launch_bounds__(128, 7) convolution(
     int end = min(t0 + CONVOLUTION_TOKENS, tokenCount);
     int row = tokenRows[t0];
     bool areNeighbours = t0 + CONVOLUTION_TOKENS == end && tokenRows[end - 1] == row && t0 - rowStarts[row] >= 2;
-    if (areNeighbours && kernelSize == 3 && !inputBias) {
+    if (areNeighbours && kernelSize == 3) {
         if (activeSlots[row] >= 0) convolveNeighbours(p, t0, c0);
         return;
     }

@@ -428,8 +428,8 @@ __device__ __forceinline__ void projectEight(const Projection& p) {
 #endif
     for (int i = 0; i < STREAM_STAGES; i++) stream.fetch();
     __syncthreads();
-    // After a plain projection comes a mixer, which reads more than weights before it waits.
-    if (p.epilogue != EPILOGUE_PLAIN) letSuccessorStart();
+    // After a plain projection comes a mixer and after the head sampling, which read more than weights before they wait.
+    if (p.epilogue != EPILOGUE_PLAIN && p.epilogue != EPILOGUE_LOGITS) letSuccessorStart();
     awaitPredecessor();
 
     const bf16* x = p.x + (long long)(m0 + lane / 4) * p.depth + warp * DEPTH_STEP + lane % 4 * 8;

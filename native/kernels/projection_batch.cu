@@ -99,14 +99,6 @@ __device__ __forceinline__ unsigned long long tileDescriptor(unsigned address) {
     return (unsigned long long)((address & 0x3ffff) >> 4) | 1ull << 16 | 64ull << 32 | 1ull << 62;
 }
 
-__device__ __forceinline__ unsigned sharedAddress(const void* p) { return (unsigned)__cvta_generic_to_shared(p); }
-
-__device__ __forceinline__ void createBarrier(unsigned barrier, int count) {
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(count) : "memory");
-}
-__device__ __forceinline__ void expectBytes(unsigned barrier, int bytes) {
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
-}
 __device__ __forceinline__ unsigned inBlock(unsigned address, int rank) {
     unsigned there;
     asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(address), "r"(rank));
@@ -118,16 +110,6 @@ __device__ __forceinline__ void arrive(unsigned barrier) {
 // At a barrier of any block of the cluster. No scope is named: with the cluster's it would wait for global memory.
 __device__ __forceinline__ void arriveThere(unsigned barrier) {
     asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(barrier) : "memory");
-}
-__device__ __forceinline__ void awaitPhase(unsigned barrier, int phase) {
-    unsigned isDone;
-    do {
-        asm volatile(
-            "{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
-            : "=r"(isDone)
-            : "r"(barrier), "r"(phase)
-            : "memory");
-    } while (!isDone);
 }
 // Weights are read once: they leave the cache before the rest.
 __device__ __forceinline__ void copyWeights(unsigned to, const void* map, unsigned barrier, int k, int group) {
@@ -304,7 +286,7 @@ struct BatchEnd {
         return __uint_as_float(i % 2 ? word & 0xffff0000u : word << 16);
     }
     static __device__ __forceinline__ uint2 packed(const float* v) {
-        return uint2{bf16Bits(v[0]) | (unsigned)bf16Bits(v[1]) << 16, bf16Bits(v[2]) | (unsigned)bf16Bits(v[3]) << 16};
+        return uint2{bf16Pair(v[0], v[1]), bf16Pair(v[2], v[3])};
     }
 
     // parts: f32 [TOKENS, PART_STRIDE] in each of the cluster's blocks.
@@ -464,7 +446,7 @@ __device__ __forceinline__ void projectBatch(const Projection& p, const void* xM
             createBarrier(fullTokens + s * 8, 1);
             createBarrier(empty + s * 8, SHARERS * BATCH_WARPS);
         }
-        asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+        publishBarriers();
     }
     __syncwarp();
     if (SHARERS > 1) awaitCluster();
@@ -475,8 +457,8 @@ __device__ __forceinline__ void projectBatch(const Projection& p, const void* xM
     __syncwarp();
     end.readWeights(weights, lane);
     __syncthreads();
-    // After a plain projection comes a mixer, which reads more than weights before it waits.
-    if (p.epilogue != EPILOGUE_PLAIN) letSuccessorStart();
+    // After a plain projection comes a mixer and after the head sampling, which read more than weights before they wait.
+    if (p.epilogue != EPILOGUE_PLAIN && p.epilogue != EPILOGUE_LOGITS) letSuccessorStart();
     awaitPredecessor();
 
     if (warp == COPIER) {

@@ -302,6 +302,37 @@ __device__ void adjust(const float* logits, float* adjusted, int n, const SlotCo
     __syncthreads();
 }
 
+// A thread's best of all ids; many loads under way.
+__device__ __forceinline__ u64 bestOfAll(const float* values, int n) {
+    constexpr int AT = 4;  // values, and loads
+    int stride = (int)blockDim.x * AT;
+    bool isAligned = (unsigned long long)values % sizeof(float4) == 0;
+    u64 best = 0;
+    int first = (int)threadIdx.x * AT;
+    for (; isAligned && first + (AT - 1) * stride + AT <= n; first += AT * stride) {
+        float4 v[AT];
+#pragma unroll
+        for (int a = 0; a < AT; a++) v[a] = *(const float4*)(values + first + a * stride);
+#pragma unroll
+        for (int a = 0; a < AT; a++) {
+            int id = first + a * stride;
+            best = max(best, max(max(candidate(v[a].x, id), candidate(v[a].y, id + 1)),
+                                 max(candidate(v[a].z, id + 2), candidate(v[a].w, id + 3))));
+        }
+    }
+    for (; first < n; first += stride) {
+        for (int id = first; id < min(first + AT, n); id++) best = max(best, candidate(values[id], id));
+    }
+    return best;
+}
+
+// By a word a thread.
+__device__ __forceinline__ void copyControl(SlotControl& to, const SlotControl& from) {
+    static_assert(sizeof(SlotControl) % 4 == 0, "words");
+    int i = (int)threadIdx.x;
+    if (i < (int)sizeof(SlotControl) / 4) ((int*)&to)[i] = loadNow((const int*)&from + i);
+}
+
 // Where a step's results go, in memory that the host reads: arrays one after another.
 struct Results {
     int* tokens;          // [R]
@@ -348,12 +379,13 @@ extern "C" __global__ void __launch_bounds__(SAMPLE_THREADS) sample(
     int rowCountMax, int tokenCountMax) {
     __shared__ SampleShared shared;
     __shared__ SlotControl control;
-    awaitPredecessor();
     int row = (int)blockIdx.x;
-    int resultRow = resultRows[row];
+    int resultRow = loadNow(resultRows + row), slot = loadNow(activeSlots + row), pick = loadNow(rowPicks + row);
+    int count = loadNow(rowCounts + row);
+    if (slot >= 0) copyControl(control, controls[slot]);
+    awaitPredecessor();
     if (resultRow < 0) return;
     Results result(*results, rowCountMax, tokenCountMax);
-    int slot = activeSlots[row], pick = rowPicks[row], count = rowCounts[row];
     if (slot < 0 || pick < 0) {
         if (threadIdx.x == 0) {
             result.tokens[resultRow] = -1;
@@ -362,7 +394,6 @@ extern "C" __global__ void __launch_bounds__(SAMPLE_THREADS) sample(
         }
         return;
     }
-    if (threadIdx.x == 0) control = controls[slot];
     __syncthreads();
     const float* raw = logits + (long long)pick * stride;
     const float* values = raw;
@@ -377,12 +408,7 @@ extern "C" __global__ void __launch_bounds__(SAMPLE_THREADS) sample(
     }
     int token;
     if (control.temperature == 0) {
-        u64 best = 0;
-        for (int id = (int)threadIdx.x; id < n; id += (int)blockDim.x) {
-            u64 c = candidate(values[id], id);
-            best = c > best ? c : best;
-        }
-        token = candidateId(blockBest(best, shared.scratch));
+        token = candidateId(blockBest(bestOfAll(values, n), shared.scratch));
     } else {
         token = draw(values, n, control, position, shared);
     }

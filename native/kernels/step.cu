@@ -29,17 +29,18 @@ extern "C" __global__ void __launch_bounds__(256) begin(
     __shared__ float scratch[32];
     awaitPredecessor();
     int t = (int)blockIdx.x;
-    int row = tokenRows[t];
-    int slot = rowSlots[row];
-    bool isActive = slot >= 0 && !controls[slot].isFrozen;
-    long long start = isActive ? controls[slot].position : 0;
-    int inRow = t - rowStarts[row];
+    int row = loadNow(tokenRows + t), token = loadNow(tokens + t);
+    int slot = loadNow(rowSlots + row), inRow = t - loadNow(rowStarts + row);
+    const SlotControl& control = controls[max(slot, 0)];
+    int isFrozen = loadNow(&control.isFrozen), lastToken = loadNow(&control.lastToken);
+    long long start = loadNow(&control.position);
+    bool isActive = slot >= 0 && !isFrozen;
+    if (!isActive) start = 0, token = 0;
     if (inRow == 0 && threadIdx.x == 0) {
         activeSlots[row] = isActive ? slot : -1;
         rowPositions[row] = start;
     }
-    int token = isActive ? tokens[t] : 0;
-    if (token < 0) token = max(controls[slot].lastToken, 0);
+    if (token < 0) token = max(lastToken, 0);
     long long position = start + inRow;
     float sum = 0;
     for (int i = (int)threadIdx.x; i < width; i += (int)blockDim.x) {

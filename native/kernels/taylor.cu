@@ -213,7 +213,9 @@ __device__ __forceinline__ void taylorStep(
     constexpr int D = FEATURES_MAX;
     __shared__ TaylorShared<E> shared;
     int h = (int)blockIdx.x, row = (int)blockIdx.y, thread = (int)threadIdx.x;
-    int slot = activeSlots[row];
+    int slot = loadNow(activeSlots + row), count = loadNow(rowCounts + row), start = loadNow(rowStarts + row);
+    long long position = loadNow(rowPositions + row);
+    FeaturePair pairs[2] = {pairOf(thread, F), pairOf(thread + TAYLOR_THREADS, F)};
     if (slot < 0) {
         awaitPredecessor();
         return;
@@ -224,30 +226,34 @@ __device__ __forceinline__ void taylorStep(
     auto ringKeys = tensorOf<element>(state, slotBytes, slot, keysOffset) + h * FOLD_INTERVAL * F;
     auto ringValues = tensorOf<element>(state, slotBytes, slot, valuesOffset) + h * FOLD_INTERVAL * E;
     int lane = thread % LANES, group = thread / LANES;
-    FeaturePair pairs[2] = {pairOf(thread, F), pairOf(thread + TAYLOR_THREADS, F)};
     int stride = heads * (2 * F + E);
 
-    for (int i = 0; i < rowCounts[row]; i++) {
-        long long position = rowPositions[row] + i;
+    for (int t = start; t < start + count; t++, position++) {
         int inBlock = (int)(position % FOLD_INTERVAL);
         if (inBlock == 0 && position > 0) foldBlock<E>(shared, high, low, norms, ringKeys, ringValues);
+        // Loads that wait for nothing but each other's turn, and only then what is made of them.
         StateRows<E> sums;
         sums.start(shared, high, low, ringValues, inBlock);
-        for (int n = thread; n < inBlock * F; n += TAYLOR_THREADS) shared.keys[n / F][n % F] = widen(ringKeys[n]);
+        static_assert(F == 16 && FOLD_INTERVAL * 2 <= TAYLOR_THREADS, "eight of a key a thread");
+        bool hasKeys = thread < inBlock * 2;
+        Eight keys = hasKeys ? loadEight(ringKeys + thread * 8) : zeroEight();
         float z[2] = {norms[thread], thread + TAYLOR_THREADS < D ? norms[thread + TAYLOR_THREADS] : 0.0f};
-        if (i == 0) awaitPredecessor();
+        if (t == start) awaitPredecessor();
 
-        const element* token = qkv + (long long)(rowStarts[row] + i) * stride;
-        const element* value = token + 2 * heads * F + h * E;
-        if (thread < F) {
-            shared.query[thread] = widen(token[h * F + thread]);
-        } else if (thread < 2 * F) {
-            element k = token[heads * F + h * F + thread - F];
-            shared.keys[inBlock][thread - F] = widen(k);
-            ringKeys[inBlock * F + thread - F] = k;
-        } else {
-            for (int c = thread - 2 * F; c < E; c += TAYLOR_THREADS - 2 * F) ringValues[inBlock * E + c] = value[c];
+        const element* token = qkv + (long long)t * stride;
+        element ownPart = token[(thread < F ? 0 : heads * F) + h * F + thread % F];  // of the query, or the key
+        element ownValue = token[2 * heads * F + h * E + min(thread, E - 1)];
+        if (hasKeys) {
+#pragma unroll
+            for (int c = 0; c < 8; c++) shared.keys[thread / 2][thread % 2 * 8 + c] = keys.at(c);
         }
+        if (thread < F) {
+            shared.query[thread] = widen(ownPart);
+        } else if (thread < 2 * F) {
+            shared.keys[inBlock][thread - F] = widen(ownPart);
+            ringKeys[inBlock * F + thread - F] = ownPart;
+        }
+        if (thread < E) ringValues[inBlock * E + thread] = ownValue;
         __syncthreads();
 
         float denominator = 0;
@@ -288,10 +294,11 @@ __device__ __forceinline__ void taylorStep(
             for (int c = 0; c < 8; c++) shared.parts[group][lane * 8 + c] = sum[c];
         }
         __syncthreads();
-        for (int c = thread; c < E; c += TAYLOR_THREADS) {
-            float sum = shared.ringWeights[inBlock] * widen(value[c]);
-            for (int g = 0; g < GROUPS; g++) sum += shared.parts[g][c];
-            store(&y[(long long)(rowStarts[row] + i) * heads * E + h * E + c], sum / denominator);
+        static_assert(E <= TAYLOR_THREADS, "a column a thread");
+        if (thread < E) {
+            float sum = shared.ringWeights[inBlock] * widen(ownValue);
+            for (int g = 0; g < GROUPS; g++) sum += shared.parts[g][thread];
+            store(&y[((long long)t * heads + h) * E + thread], sum / denominator);
         }
         __syncthreads();
     }

@@ -41,18 +41,9 @@ struct TaylorChunk {
 // Most chunks that a row of so many tokens has, wherever it begins; mirrored by MixerKernels.
 __device__ __forceinline__ int chunkCountMax(int tokens) { return (tokens + FOLD_INTERVAL + CHUNK_TOKENS - 1) / CHUNK_TOKENS; }
 
-__device__ __forceinline__ unsigned pairOfBf16(float a, float b) {
-#ifdef __CUDACC__
-    unsigned pair;
-    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(b), "f"(a));
-    return pair;
-#else
-    return bf16Bits(a) | (unsigned)bf16Bits(b) << 16;
-#endif
-}
 // Two values as a word of bf16, and what that leaves of them.
 __device__ __forceinline__ unsigned splitTwo(float& a, float& b) {
-    unsigned high = pairOfBf16(a, b);
+    unsigned high = bf16Pair(a, b);
     a -= __uint_as_float(high << 16);
     b -= __uint_as_float(high & 0xffff0000u);
     return high;
@@ -144,7 +135,7 @@ __device__ __forceinline__ void multiplyTwo(const element* a, const element* b, 
 #else
     float first = widen(a[0]) * widen(b[0]), second = widen(a[1]) * widen(b[1]);
     high = splitTwo(first, second);
-    low = pairOfBf16(first, second);
+    low = bf16Pair(first, second);
 #endif
 }
 
@@ -182,7 +173,7 @@ struct StatePart {
         for (int half = 0; half < (IS_NORM ? 1 : 2); half++) {
             float v[4] = {sums[0][2 * half], sums[0][2 * half + 1], sums[1][2 * half], sums[1][2 * half + 1]};
             unsigned first = splitTwo(v[0], v[1]), second = splitTwo(v[2], v[3]);
-            tiles[half * WARP] = make_uint4(first, second, pairOfBf16(v[0], v[1]), pairOfBf16(v[2], v[3]));
+            tiles[half * WARP] = make_uint4(first, second, bf16Pair(v[0], v[1]), bf16Pair(v[2], v[3]));
         }
     }
 
@@ -409,7 +400,7 @@ __device__ __forceinline__ void loadVector(const float* p, unsigned* high, unsig
     for (int i = 0; i < 2; i++) {
         float first = p[2 * c + 8 * i], second = p[2 * c + 8 * i + 1];
         high[i] = splitTwo(first, second);
-        low[i] = pairOfBf16(first, second);
+        low[i] = bf16Pair(first, second);
     }
 }
 __device__ __forceinline__ void loadVector(const bf16* p, unsigned* high, unsigned* low) {
@@ -452,7 +443,7 @@ __device__ __forceinline__ Split<4> queryFeatures(const float* const* queries, F
 #pragma unroll
         for (int half = 0; half < 2; half++) {
             words.high[2 * half + token] = splitTwo(v[2 * half], v[2 * half + 1]);
-            words.low[2 * half + token] = pairOfBf16(v[2 * half], v[2 * half + 1]);
+            words.low[2 * half + token] = bf16Pair(v[2 * half], v[2 * half + 1]);
         }
     }
     return words;
@@ -527,8 +518,8 @@ struct Outputs {
                 }
                 weights.high[2 * part] = splitTwo(dots[0], dots[1]);
                 weights.high[2 * part + 1] = splitTwo(dots[2], dots[3]);
-                weights.low[2 * part] = pairOfBf16(dots[0], dots[1]);
-                weights.low[2 * part + 1] = pairOfBf16(dots[2], dots[3]);
+                weights.low[2 * part] = bf16Pair(dots[0], dots[1]);
+                weights.low[2 * part + 1] = bf16Pair(dots[2], dots[3]);
             }
 #pragma unroll
             for (int pair = 0; pair < PAIRS; pair++) {
@@ -562,7 +553,7 @@ struct Outputs {
 #ifdef BASALT_F32
                 out[n * 8] = first, out[n * 8 + 1] = second;
 #else
-                *(unsigned*)(out + n * 8) = pairOfBf16(first, second);
+                *(unsigned*)(out + n * 8) = bf16Pair(first, second);
 #endif
             }
         }

@@ -62,7 +62,6 @@ constexpr int KEY_TILE = 64;
 constexpr int ATTEND_THREADS = 128;
 
 __device__ __forceinline__ unsigned pairAt(const bf16* p) { return *(const unsigned*)p; }
-__device__ __forceinline__ unsigned packed(float a, float b) { return bf16Bits(a) | (unsigned)bf16Bits(b) << 16; }
 
 template <int E>
 struct AttendShared {
@@ -173,9 +172,9 @@ __device__ __forceinline__ void attend(
         }
 #pragma unroll
         for (int s = 0; s < KEY_TILE / 16; s++) {
-            unsigned a0 = packed(scores[2 * s][0], scores[2 * s][1]), a1 = packed(scores[2 * s][2], scores[2 * s][3]);
-            unsigned a2 = packed(scores[2 * s + 1][0], scores[2 * s + 1][1]);
-            unsigned a3 = packed(scores[2 * s + 1][2], scores[2 * s + 1][3]);
+            unsigned a0 = bf16Pair(scores[2 * s][0], scores[2 * s][1]), a1 = bf16Pair(scores[2 * s][2], scores[2 * s][3]);
+            unsigned a2 = bf16Pair(scores[2 * s + 1][0], scores[2 * s + 1][1]);
+            unsigned a3 = bf16Pair(scores[2 * s + 1][2], scores[2 * s + 1][3]);
 #pragma unroll
             for (int c = 0; c < COLUMNS; c++) {
                 const bf16* value = &shared.values[c * 8 + inRow][s * 16 + inPair];
@@ -192,9 +191,9 @@ __device__ __forceinline__ void attend(
 #pragma unroll
     for (int c = 0; c < COLUMNS; c++) {
         if (qa < count)
-            *(unsigned*)(rowY + (long long)qa * heads * E + c * 8) = packed(out[c][0] / sumA, out[c][1] / sumA);
+            *(unsigned*)(rowY + (long long)qa * heads * E + c * 8) = bf16Pair(out[c][0] / sumA, out[c][1] / sumA);
         if (qb < count)
-            *(unsigned*)(rowY + (long long)qb * heads * E + c * 8) = packed(out[c][2] / sumB, out[c][3] / sumB);
+            *(unsigned*)(rowY + (long long)qb * heads * E + c * 8) = bf16Pair(out[c][2] / sumB, out[c][3] / sumB);
     }
 }
 

@@ -20,7 +20,7 @@ final class StepPacer {
      * What prompts may add to a step, as a multiple of its decoding, where nothing is asked for: with it the gap
      * between two tokens of a stream stays below three steps, and prompts are read about as fast as can be.
      */
-    private static final double PREFILL_SHARE = 1.5;
+    private static final double PREFILL_SHARE = 1.4;
     /** The same where a length is asked for, even if decoding alone takes that long. */
     private static final double PREFILL_SHARE_MIN = 0.25;
     /** What prompts may always add to a step where nothing is asked for. */

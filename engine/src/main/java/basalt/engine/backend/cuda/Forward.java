@@ -220,7 +220,7 @@ final class Forward {
                 .add(config.width())
                 .add(config.normEpsilon())
                 .add(config.isRmsNorm() ? NORM_RMS : NORM_LAYER);
-        device.launch(Kernel.NORMALIZE, tokens, 1, 256, 0, arguments);
+        device.launch(Kernel.NORMALIZE, tokens, 1, 128, 0, arguments);
     }
 
     // ---- the end of a step

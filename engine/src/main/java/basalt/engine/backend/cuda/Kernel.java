@@ -17,9 +17,9 @@ enum Kernel {
     TAYLOR_STEP_64(0),
     TAYLOR_STEP_112(0),
     TAYLOR_STEP_ANY(0),
-    WINDOW_STEP_32(65_536),
-    WINDOW_STEP_64(65_536),
-    WINDOW_STEP_112(65_536),
+    WINDOW_STEP_32(16_384),
+    WINDOW_STEP_64(32_768),
+    WINDOW_STEP_112(57_344),
     WINDOW_STEP_ANY(65_536),
     TAYLOR_STATES(0),
     TAYLOR_OUTPUTS(110_080),
@@ -58,6 +58,7 @@ enum Kernel {
     boolean isStreaming() {
         return switch (this) {
             case TAYLOR_STEP_32, TAYLOR_STEP_64, TAYLOR_STEP_112 -> true;
+            case WINDOW_STEP_32, WINDOW_STEP_64, WINDOW_STEP_112 -> true;
             default -> isProjection();
         };
     }

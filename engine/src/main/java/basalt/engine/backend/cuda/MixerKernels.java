@@ -219,12 +219,13 @@ final class MixerKernels {
             case 112 -> Kernel.WINDOW_STEP_112;
             default -> Kernel.WINDOW_STEP_ANY;
         };
-        int sharedBytes = (m.reach() + 1) * 4;
+        int sharedBytes = kernel.sharedBytesMax();
         if (kernel == Kernel.WINDOW_STEP_ANY) {
             arguments.add(m.headWidth());
-            sharedBytes += m.headWidth() * 4;
+            sharedBytes = (m.reach() + 1 + m.headWidth()) * Float.BYTES;
         }
-        device.launch(kernel, m.keyHeadCount(), rowCount, 128, sharedBytes, arguments);
+        int threads = kernel == Kernel.WINDOW_STEP_112 ? 256 : 128;
+        device.launch(kernel, m.keyHeadCount(), rowCount, threads, sharedBytes, arguments);
     }
 
     private static boolean canPrefill(Mixer.TaylorAttention m) {
