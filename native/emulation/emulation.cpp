@@ -163,7 +163,7 @@ extern "C" int emulation_launch(const char* name, int gridX, int gridY, int grid
     auto found = KERNELS.find(name);
     if (found == KERNELS.end()) return 1;
     if (!stacks) stacks = (unsigned char*)std::aligned_alloc(64, THREADS_MAX * STACK_BYTES);
-    std::vector<unsigned char> shared(sharedBytes + 64);
+    std::vector<unsigned char> shared(sharedBytes + 64, 0xff);
     dynamicShared = (unsigned char*)(((uintptr_t)shared.data() + 63) & ~(uintptr_t)63);
     kernel = found->second.function;
     entry = found->second.call;

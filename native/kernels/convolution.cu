@@ -178,7 +178,8 @@ __device__ __forceinline__ void convolveNeighbours(const Convolution& p, int t0,
 //   from the slot's ring, into which the row's last ones go.
 // grid (singles + the other tokens / 2 rounded up, C / 1024 rounded up), block 128: eight channels a thread
 // bytes  T·C·(2 + 2 + 2), two thirds more for the inputs of neighbours, from the cache
-// bound  memory and arithmetic: 15.7 us for 2,048 tokens, C=3,584, H200, 2026-11-29
+// bound  memory and arithmetic: 18 us for 4,096 tokens, C=2,048, with biases, 2.8 of 4.4 TB/s; 5.4 for 256 rows of one
+//   token, C=3,584 (H200, 2026-11-29, gpu-check bench:360m:pt4096 bench:1.3b:p256)
 // ref    backend.cpu.Reference (convolution)
 extern "C" __global__ void __launch_bounds__(128, 6) convolution(
     const int* __restrict__ activeSlots,         // [B]

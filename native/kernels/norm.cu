@@ -10,7 +10,7 @@ constexpr int NORM_FOURS = 4;  // quadruples a thread holds: widths up to 2,048;
 //   Statistics in f32, the mean first.
 // grid (T), block 128; smem 256 B
 // bytes  T·d·(4 + 2), 4 more where there is a bias
-// bound  memory: 6.6 us for 2,048 x 1,792, 3.3 of 4.4 TB/s; 1.7 us for 256 x 1,024 from the cache (H200, 2026-11-29)
+// bound  memory: 5.3 us for 2,048 x 1,792, 4.2 of 4.4 TB/s; 1.8 us for 256 x 1,792 from the cache (H200, 2026-11-29)
 // ref    backend.cpu.Reference (norm)
 extern "C" __global__ void __launch_bounds__(NORM_THREADS) normalize(
     float* __restrict__ residual,           // [T, d] in/out

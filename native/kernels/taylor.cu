@@ -307,7 +307,8 @@ __device__ __forceinline__ void taylorStep(
 // taylor_step_E: tokens of a row in turn (one in decode): append (k, v) to the ring, fold where a block begins, read.
 // grid (H, B), block 128; smem 48 KB at e = 112
 // bytes  B·H·(153·e·2 + 153·4 + 17·(16 + e)·2 + 5·e) a token and, once in 32, B·H·153·e·8 for the fold
-// bound  memory: 2.5 TB/s at B=128 and 2.75 at 256 of 3.0, H100, 2026-11-28, gpu-check bench:1.3b:p128,p256
+// bound  memory: 22.4 us at B=128 and 40.4 at 256 of 1.3B, 3.6 and 4.0 of 4.4 TB/s, H200, 2026-11-29, gpu-check
+//   bench:1.3b:p128,p256
 // ref    backend.cpu.Reference (Taylor attention); TAYLOR_TOLERANCE (high plane and bf16 output)
 #define TAYLOR_STEP(E)                                                                                               \
     extern "C" __global__ void __launch_bounds__(TAYLOR_THREADS) taylor_step_##E(                                    \

@@ -2,8 +2,6 @@
 // before it. Rotary embedding is applied when a key is written, so the order of ring rows does not matter.
 #include "common.cuh"
 
-constexpr int WINDOW_THREADS = 128;
-
 // Entry i of a head's vector, the one that rotary embedding pairs it with, and the angle: loads that do not wait for
 // each other, and then the entry as rotated.
 struct RotaryAngle {
@@ -31,18 +29,22 @@ struct RotaryAngle {
 // A key's vector is shared by LANES lanes of the STRIDE that have it, eight entries each.
 template <int E>
 struct WindowShape {
-    static constexpr int THREADS = E > 64 ? 256 : 128, WARPS = THREADS / WARP;
+    static constexpr int THREADS = E > 64 ? 256 : 128, WARPS = THREADS / WARP;  // mirrored by MixerKernels
     static constexpr int LANES = E / 8, STRIDE = LANES <= 4 ? 4 : LANES <= 8 ? 8 : 16;
     static constexpr int KEYS = WARP / STRIDE;                     // of a warp at a time
     static constexpr int CHUNK = 256 / (int)sizeof(element);       // keys that a block holds
     static constexpr int PER = CHUNK / (WARPS * KEYS);             // of them a lane
-    static constexpr int BYTES = 2 * CHUNK * E * (int)sizeof(element);  // mirrored by Kernel
+    static constexpr int BYTES = 2 * CHUNK * E * (int)sizeof(element);
 
     // The key of a lane, from a chunk's first.
     static __device__ __forceinline__ int keyOf(int r, int thread) {
         return (r * WARPS + thread / WARP) * KEYS + thread % WARP / STRIDE;
     }
 };
+
+static_assert(WindowShape<32>::BYTES == 16384, "mirrored by Kernel");
+static_assert(WindowShape<64>::BYTES == 32768, "mirrored by Kernel");
+static_assert(WindowShape<112>::BYTES == 57344, "mirrored by Kernel");
 
 // Keys and values of a chunk, all on their way at once, in shared memory so that registers do not limit how much is under
 // way on a multiprocessor.
@@ -65,6 +67,7 @@ struct WindowRows {
             createBarrier(sharedAddress(barrier), 1);
             publishBarriers();
         }
+        __syncwarp();
 #endif
     }
 
@@ -282,10 +285,11 @@ __device__ __forceinline__ void windowStep(
 // window_step_E: tokens of a row in turn (one in decode): rotate and append (k, v), read the window.
 // grid (Hkv, B), block 128, 256 for e = 112; smem 2·128·e·2
 // bytes  B·Hkv·2·reach·e·2 a token
-// bound  memory: TODO
+// bound  memory: 36.6 us at B=128 and 67.6 at 256 of 1.3B, 3.2 and 3.5 of 4.4 TB/s, H200, 2026-11-29, gpu-check
+//   bench:1.3b:p128,p256
 // ref    backend.cpu.Reference (window attention); WINDOW_TOLERANCE (bf16 keys, values and output)
 #define WINDOW_STEP(E)                                                                                               \
-    extern "C" __global__ void __launch_bounds__(WindowShape<E>::THREADS) window_step_##E(   \
+    extern "C" __global__ void __launch_bounds__(WindowShape<E>::THREADS) window_step_##E(                                 \
         const int* __restrict__ activeSlots,         /* [B] */                                                       \
         const long long* __restrict__ rowPositions,  /* [B] */                                                       \
         const int* __restrict__ rowStarts,           /* [B] */                                                       \
@@ -303,6 +307,8 @@ __device__ __forceinline__ void windowStep(
 WINDOW_STEP(32)
 WINDOW_STEP(64)
 WINDOW_STEP(112)
+
+constexpr int WINDOW_THREADS = 128;  // of window_step_any
 
 // window_step_any: the same for any e: a key a thread, then a column a thread.
 // grid (Hkv, B), block 128; smem (reach + 1 + e)·4

@@ -1,5 +1,6 @@
 package basalt.engine.backend.cuda;
 
+import basalt.engine.model.Mixer;
 import java.util.ArrayList;
 import java.util.IdentityHashMap;
 import java.util.List;
@@ -48,7 +49,18 @@ final class BatchProjections {
     @SuppressWarnings("ArrayRecordComponent")
     private record Tokens(long address, int depth, long[] maps) {}
 
-    BatchProjections(Device device, DeviceModel model, StepBuffers buffers, int rowCountMax, int tokenCountMax) {
+    /**
+     * Maps weights and tokens.
+     *
+     * @param lanes with a first token of their own, beside that of all
+     */
+    BatchProjections(
+            Device device,
+            DeviceModel model,
+            StepBuffers buffers,
+            int rowCountMax,
+            int tokenCountMax,
+            List<Lane> lanes) {
         this.device = device;
         int width = model.config().width();
         mapTokens(buffers.x(), width, tokenCountMax);
@@ -63,6 +75,14 @@ final class BatchProjections {
             mapTokens(buffers.narrow(), layer.fc2().depth(), tokenCountMax);
         }
         mapRows(model.head());
+        for (var lane : lanes) {
+            int count = lane.count();
+            mapTokens(buffers.x() + (long) BF16_BYTES * width * lane.first(), width, count);
+            for (var layer : model.layers()) {
+                mapTokens(buffers.narrow(lane, 0), layer.output().depth(), count);
+                mapTokens(buffers.narrow(lane, 0), layer.fc2().depth(), count);
+            }
+        }
     }
 
     /**
@@ -80,18 +100,34 @@ final class BatchProjections {
         }
         int tokensMax = 0;
         for (Shape shape : SHAPES) {
-            if (isServable && hasRoom(device, model, shape.sharers())) {
+            if (isServable && hasRoom(device.multiprocessorCount(), model, shape.sharers())) {
                 tokensMax = shape.tokens() * shape.sharers();
             }
         }
         return tokensMax;
     }
 
+    /**
+     * Two lanes where each is one launch of the largest of these kernels on half of the multiprocessors, and a layer's
+     * weights stay in the cache.
+     *
+     * @param tokensMax of this device and model
+     */
+    static Lane.Rule laneRule(int multiprocessorCount, long cacheBytes, DeviceModel model, int tokensMax) {
+        boolean isServable = tokensMax > 0 && hasRoom(multiprocessorCount / 2, model, SHARERS_MAX);
+        for (var layer : model.layers()) {
+            isServable &= layer.bytes() <= cacheBytes;
+            isServable &= !(layer.mixer() instanceof Mixer.Convolution m) || ProjectKernels.hasBatchTaps(m);
+        }
+        return isServable ? new Lane.Rule(tokensMax + 1, 2 * tokensMax) : Lane.Rule.NEVER;
+    }
+
     /** Whether residual projections are split: a block has room for the residual stream of half of its tokens. */
-    private static boolean hasRoom(Device device, DeviceModel model, int sharers) {
+    private static boolean hasRoom(int multiprocessorCount, DeviceModel model, int sharers) {
         boolean isSplit = true;
         for (var layer : model.layers()) {
-            isSplit &= splits(device, layer.output(), sharers) > 1 && splits(device, layer.fc2(), sharers) > 1;
+            isSplit &= splits(multiprocessorCount, layer.output(), sharers) > 1
+                    && splits(multiprocessorCount, layer.fc2(), sharers) > 1;
         }
         return isSplit;
     }
@@ -162,12 +198,13 @@ final class BatchProjections {
     /**
      * Begins the arguments of a launch.
      *
-     * @param x element [tokens, K], a buffer of the step
+     * @param x element [tokens, K], a lane's part of a buffer of the step
      */
-    void start(KernelArguments arguments, DeviceModel.Linear linear, boolean isPaired, long x, int tokens) {
-        int index = shapeIndex(tokens);
+    void start(KernelArguments arguments, DeviceModel.Linear linear, boolean isPaired, long x, Lane lane) {
+        int index = shapeIndex(lane.count());
         shape = SHAPES.get(index);
-        splits = splits(device, linear, shape.sharers());
+        int multiprocessors = device.multiprocessorCount();
+        splits = splits(lane.isAlone() ? multiprocessors : multiprocessors / 2, linear, shape.sharers());
         arguments
                 .clear()
                 .add(Objects.requireNonNull((isPaired ? pairMaps : rowMaps).get(linear))[shape.sharers() - 1])
@@ -176,15 +213,15 @@ final class BatchProjections {
     }
 
     /**
-     * Blocks that share a tile of rows: so many that most multiprocessors have one and that none has much of the depth,
-     * but fewer than two each, since those of the next kernel need room. Measured for the shapes of the large models.
+     * Blocks that share a tile of rows: so many that most of the multiprocessors have one and that none has much of the
+     * depth, but fewer than two each, since those of the next kernel need room. Measured for the shapes of the large
+     * models.
      */
-    private static int splits(Device device, DeviceModel.Linear linear, int sharers) {
-        int count = device.multiprocessorCount();
+    private static int splits(int multiprocessorCount, DeviceModel.Linear linear, int sharers) {
         int blocks = Math.ceilDiv(linear.rows(), GROUP_ROWS) * sharers;
         int splits = 1;
-        while ((4 * blocks * splits < 3 * count || linear.depth() > SPLIT_DEPTH_MAX * splits)
-                && 8 * blocks * splits <= 7 * count
+        while ((4 * blocks * splits < 3 * multiprocessorCount || linear.depth() > SPLIT_DEPTH_MAX * splits)
+                && 8 * blocks * splits <= 7 * multiprocessorCount
                 && splits * sharers < CLUSTER_MAX) {
             splits *= 2;
         }

@@ -15,6 +15,7 @@ import basalt.engine.state.StateImage;
 import basalt.engine.state.StateLayout;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 
 /**
@@ -75,7 +76,8 @@ public final class CudaBackend implements Backend {
         }
     }
 
-    private CudaBackend(Device device, ModelConfig config, Weights weights, Options options) {
+    private CudaBackend(
+            Device device, ModelConfig config, Weights weights, Options options, Optional<Lane.Rule> laneRule) {
         this.device = device;
         rowCountMax = options.rowCountMax();
         tokenCountMax = options.tokenCountMax();
@@ -104,10 +106,10 @@ public final class CudaBackend implements Backend {
         for (int i = 0; i < steps.length; i++) {
             steps[i] = new StepInFlight(device, rowCountMax, tokenCountMax);
         }
-        var limits =
-                new Forward.Limits(options.type(), rowCountMax, tokenCountMax, passTokens, options.isDeterministic());
-        forward = new Forward(device, model, buffers, slotMemory, controls, state, limits);
         buckets = new RowBuckets(rowCountMax);
+        var limits = new Forward.Limits(
+                options.type(), rowCountMax, tokenCountMax, passTokens, buckets, options.isDeterministic(), laneRule);
+        forward = new Forward(device, model, buffers, slotMemory, controls, state, limits);
         graphs = new PassGraphs(
                 device, forward, buckets, decode, steps[0].results().address());
         device.synchronize();
@@ -136,12 +138,18 @@ public final class CudaBackend implements Backend {
 
     /** On a device that is open; closes it when this fails. */
     static CudaBackend open(Device device, ModelConfig config, Weights weights, Options options) {
+        return open(device, config, weights, options, Optional.empty());
+    }
+
+    /** The same with lanes where a test wants them. */
+    static CudaBackend open(
+            Device device, ModelConfig config, Weights weights, Options options, Optional<Lane.Rule> laneRule) {
         Checks.argument(options.slotCount() >= 0, "slotCount", options.slotCount());
         Checks.argument(options.rowCountMax() > 0, "rowCountMax", options.rowCountMax());
         Checks.argument(options.tokenCountMax() >= options.rowCountMax(), "tokenCountMax", options.tokenCountMax());
         boolean isOpen = false;
         try {
-            var backend = new CudaBackend(device, config, weights, options);
+            var backend = new CudaBackend(device, config, weights, options, laneRule);
             isOpen = true;
             return backend;
         } finally {
@@ -173,10 +181,10 @@ public final class CudaBackend implements Backend {
         return (int) Math.min(fitting, Integer.MAX_VALUE / 1024);
     }
 
-    /** Records the graph of a decode step of so many rows, having run it once, for a test to replay; returns it. */
+    /** Records the graph of a decode step with room for so many rows, having run it once, for a test; returns it. */
     int capture(int rows) {
         decode.clear(steps[0].results().address());
-        decode.padSingles(rows, true);
+        decode.padSingles(buckets.atLeast(rows), true);
         return graphs.record(decode);
     }
 
@@ -191,6 +199,7 @@ public final class CudaBackend implements Backend {
         for (int slot = 0; slot < rows; slot++) {
             decode.addToken(decode.addRow(slot, 1, slot, true, true), -1);
         }
+        decode.padSingles(buckets.atLeast(rows), true);
         decode.upload();
     }
 

@@ -20,6 +20,9 @@ interface Device extends AutoCloseable {
     /** Blocks that run side by side at least. */
     int multiprocessorCount();
 
+    /** Bytes of the cache between multiprocessors and memory. */
+    long cacheBytes();
+
     /** Device memory that is free now. */
     long freeBytes();
 
@@ -55,7 +58,7 @@ interface Device extends AutoCloseable {
 
     /**
      * From here on, launches wait for all that was started before, and may run beside those after the branch's end.
-     * Call nothing but {@link #launch} before that.
+     * Call nothing but {@link #launch} and {@link #launchClusters} before that.
      */
     void beginBranch();
 

@@ -1,6 +1,7 @@
 package basalt.engine.backend.cuda;
 
 import basalt.engine.EngineException.InvalidCheckpoint;
+import basalt.engine.model.ElementType;
 import basalt.engine.model.Mixer;
 import basalt.engine.model.ModelConfig;
 import basalt.engine.model.Tensor;
@@ -9,6 +10,7 @@ import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+import java.util.stream.Stream;
 
 /**
  * The weights on the device. Projections that read the same input are one matrix: queries, keys and values; value and
@@ -43,7 +45,14 @@ record DeviceModel(
             Linear output,
             Norm norm2,
             Linear fc1,
-            Linear fc2) {}
+            Linear fc2) {
+        /** Of its matrices, in bf16. */
+        long bytes() {
+            return Stream.of(input, output, fc1, fc2)
+                    .mapToLong(linear -> (long) ElementType.BF16.bytes() * linear.rows() * linear.depth())
+                    .sum();
+        }
+    }
 
     DeviceModel {
         layers = List.copyOf(layers);

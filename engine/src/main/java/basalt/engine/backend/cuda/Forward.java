@@ -3,11 +3,15 @@ package basalt.engine.backend.cuda;
 import basalt.engine.model.ElementType;
 import basalt.engine.model.Mixer;
 import basalt.engine.model.ModelConfig;
+import java.util.List;
+import java.util.Optional;
+import java.util.stream.IntStream;
 
 /**
  * Launches the model over the rows of a pass. Two ways, chosen by the number of tokens: up to a batch that decodes goes
- * through the project kernels, which fuse norm, projection and what follows; more go through the vendor's library with
- * separate kernels between. Confined to the engine thread.
+ * through the project kernels, which fuse norm, projection and what follows, and up to two such batches do so in two
+ * {@link Lane}s where that pays; more go through the vendor's library with separate kernels between. Confined to the
+ * engine thread.
  */
 final class Forward {
     private static final int NORM_RMS = 0;
@@ -26,6 +30,7 @@ final class Forward {
     private final int tokenCountMax;
     private final int projectTokensMax; // more tokens go through the library
     private final int activation; // as the kernels number them
+    private final Lane.Rule laneRule;
     private final ProjectKernels projectKernels;
     private final MixerKernels mixerKernels;
 
@@ -50,8 +55,12 @@ final class Forward {
         int most = batched > 0 ? batched : PROJECT_TOKENS_MAX;
         projectTokensMax = !canProject ? 0 : limits.isDeterministic() ? Integer.MAX_VALUE : most;
         activation = activation(config);
+        laneRule = limits.laneRule()
+                .orElseGet(() ->
+                        BatchProjections.laneRule(device.multiprocessorCount(), device.cacheBytes(), model, batched));
         var batch = batched > 0
-                ? new BatchProjections(device, model, buffers, rowCountMax, limits.passTokenCountMax())
+                ? new BatchProjections(
+                        device, model, buffers, rowCountMax, limits.passTokenCountMax(), secondLanes(limits.buckets()))
                 : null;
         projectKernels = new ProjectKernels(device, config, buffers, slotMemory, state, arguments, batch);
         mixerKernels = new MixerKernels(device, model, buffers, slotMemory, state, limits.isDeterministic(), arguments);
@@ -63,10 +72,26 @@ final class Forward {
      * @param rowCountMax rows of the results
      * @param tokenCountMax tokens of the results
      * @param passTokenCountMax tokens of a padded pass
+     * @param buckets rows of passes that decode
      * @param isDeterministic whether the bits of a row must depend on its own tokens alone
+     * @param laneRule when there are two lanes; empty chooses for the device and the model
      */
     record Limits(
-            ElementType type, int rowCountMax, int tokenCountMax, int passTokenCountMax, boolean isDeterministic) {}
+            ElementType type,
+            int rowCountMax,
+            int tokenCountMax,
+            int passTokenCountMax,
+            RowBuckets buckets,
+            boolean isDeterministic,
+            Optional<Lane.Rule> laneRule) {}
+
+    private List<Lane> secondLanes(RowBuckets buckets) {
+        return IntStream.range(0, buckets.count())
+                .map(buckets::size)
+                .filter(laneRule::holds)
+                .mapToObj(Lane::secondHalf)
+                .toList();
+    }
 
     /** N. */
     int vocabSize() {
@@ -100,22 +125,28 @@ final class Forward {
     /** Consumes the tokens of all rows, scores, samples, and moves the slots' positions on. */
     void run(Pass pass) {
         boolean isProjecting = pass.tokenCount() <= projectTokensMax;
+        boolean hasLanes = pass.isDecode() && laneRule.holds(pass.rowCount());
         begin(pass);
-        for (int layer = 0; layer < model.layers().size(); layer++) {
-            if (isProjecting) {
-                projectLayer(pass, layer);
-            } else {
-                multiplyLayer(pass, layer);
-            }
+        if (hasLanes) {
+            device.beginBranch();
+            projectLayers(pass, Lane.secondHalf(pass.rowCount()));
+            device.endBranch();
+            projectLayers(pass, Lane.firstHalf(pass.rowCount()));
+            device.joinBranches();
+        } else if (isProjecting) {
+            projectLayers(pass, Lane.all(pass.tokenCount()));
+        } else {
+            multiplyLayers(pass);
         }
+        long lateBias = hasLanes ? 0 : model.layers().getLast().fc2().bias();
         for (int from = 0; from < pass.scoreCount(); from += rowCountMax) {
             int count = Math.min(rowCountMax, pass.scoreCount() - from);
-            head(pass.tokenCount(), pass.scorePicks() + 4L * from, count, isProjecting);
+            head(pass.tokenCount(), pass.scorePicks() + 4L * from, count, isProjecting, lateBias);
             score(pass, from, count);
         }
         if (pass.pickCount() > 0) {
             boolean isEveryToken = pass.isDecode() && isProjecting;
-            head(pass.tokenCount(), isEveryToken ? 0 : pass.picks(), pass.pickCount(), isProjecting);
+            head(pass.tokenCount(), isEveryToken ? 0 : pass.picks(), pass.pickCount(), isProjecting, lateBias);
         }
         sample(pass);
     }
@@ -139,34 +170,47 @@ final class Forward {
                 .add(buffers.residual())
                 .add(model.layers().getFirst().norm1().weight())
                 .add(buffers.x())
-                .add(buffers.squares())
+                .add(buffers.firstSquares())
                 .add(config.width());
         device.launch(Kernel.BEGIN, pass.tokenCount(), 1, 256, 0, arguments);
     }
 
     // ---- few tokens
 
-    private void projectLayer(Pass pass, int index) {
+    private void projectLayers(Pass pass, Lane lane) {
+        for (int layer = 0; layer < model.layers().size(); layer++) {
+            projectLayer(pass, lane, layer);
+        }
+    }
+
+    private void projectLayer(Pass pass, Lane lane, int index) {
         var layer = model.layers().get(index);
-        int tokens = pass.tokenCount();
-        int squareCount = index == 0 ? 1 : projectKernels.squareCount();
+        boolean isFirst = index == 0;
         var next = index + 1 < model.layers().size()
                 ? model.layers().get(index + 1).norm1()
                 : model.finalNorm();
         boolean isSingle = pass.singleCount() == pass.rowCount();
         if (layer.mixer() instanceof Mixer.Convolution m && isSingle && projectKernels.canConvolve(m)) {
-            projectKernels.convolution(layer, m, mixerKernels.stateOffset(index), tokens, squareCount);
+            projectKernels.convolution(layer, m, mixerKernels.stateOffset(index), lane, isFirst);
         } else {
-            projectKernels.plain(layer.input(), tokens, squareCount);
-            mixerKernels.mix(pass, index, 0);
+            projectKernels.plain(layer.input(), lane, isFirst);
+            mixerKernels.mix(pass, lane, index, 0);
         }
-        projectKernels.residual(layer.output(), layer.norm2(), tokens);
-        device.joinBranches();
-        projectKernels.gate(layer.fc1(), tokens);
-        projectKernels.residual(layer.fc2(), next, tokens);
+        projectKernels.residual(layer.output(), layer.norm2(), lane);
+        if (lane.isAlone()) {
+            device.joinBranches();
+        }
+        projectKernels.gate(layer.fc1(), lane);
+        projectKernels.residual(layer.fc2(), next, lane);
     }
 
     // ---- many tokens
+
+    private void multiplyLayers(Pass pass) {
+        for (int layer = 0; layer < model.layers().size(); layer++) {
+            multiplyLayer(pass, layer);
+        }
+    }
 
     private void multiplyLayer(Pass pass, int index) {
         var layer = model.layers().get(index);
@@ -179,7 +223,8 @@ final class Forward {
         if (!isBiasLate) {
             addBias(layer.input(), tokens);
         }
-        mixerKernels.mix(pass, index, isBiasLate ? layer.input().bias() : 0);
+        mixerKernels.mix(
+                pass, Lane.all(tokens), index, isBiasLate ? layer.input().bias() : 0);
         multiply(layer.output(), buffers.narrow(), buffers.residual(), tokens, true);
         normalize(tokens, 0, layer.output().bias(), layer.norm2(), buffers.x());
         device.joinBranches();
@@ -225,11 +270,11 @@ final class Forward {
 
     // ---- the end of a step
 
-    /** Logits of picked tokens, or of every token where {@code picks} is 0. */
-    private void head(int tokens, long picks, int count, boolean isProjecting) {
+    /** Logits of picked tokens, or of every token where {@code picks} is 0 and the project kernels are used. */
+    private void head(int tokens, long picks, int count, boolean isProjecting, long lateBias) {
         var linear = model.head();
         if (!isProjecting) {
-            normalize(count, picks, model.layers().getLast().fc2().bias(), model.finalNorm(), buffers.headX());
+            normalize(count, picks, lateBias, model.finalNorm(), buffers.headX());
             device.multiply(new Device.Product(
                     buffers.headX(),
                     linear.weight(),
@@ -246,9 +291,9 @@ final class Forward {
             return;
         }
         int squareCount = projectKernels.squareCount();
-        var picked = new ProjectKernels.Picked(buffers.x(), buffers.squares(), squareCount);
+        var picked = new ProjectKernels.Input(buffers.x(), buffers.squares(), squareCount);
         if (picks != 0) {
-            picked = new ProjectKernels.Picked(buffers.headX(), buffers.headSquares(), squareCount);
+            picked = new ProjectKernels.Input(buffers.headX(), buffers.headSquares(), squareCount);
             arguments
                     .clear()
                     .add(picks)

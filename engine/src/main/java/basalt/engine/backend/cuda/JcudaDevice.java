@@ -171,6 +171,11 @@ final class JcudaDevice implements Device {
         return multiprocessorCount;
     }
 
+    @Override
+    public long cacheBytes() {
+        return attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE);
+    }
+
     private int attribute(int attribute) {
         int[] value = new int[1];
         check("cuDeviceGetAttribute", JCudaDriver.cuDeviceGetAttribute(value, attribute, device));
@@ -260,7 +265,7 @@ final class JcudaDevice implements Device {
 
     @Override
     public void launchClusters(Kernel kernel, Clusters clusters, KernelArguments arguments) {
-        int status = driver.launchClusters(kernels.function(kernel), clusters, arguments.pointers());
+        int status = launcher.launchClusters(kernels.function(kernel), clusters, arguments.pointers());
         if (status != CUresult.CUDA_SUCCESS) {
             check(kernel.symbol() + " " + clusters, status);
         }

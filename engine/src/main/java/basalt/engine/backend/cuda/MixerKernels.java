@@ -72,24 +72,24 @@ final class MixerKernels {
 
     /**
      * From the input projection in {@code wide} to what the output projection reads in {@code narrow}. Branches may
-     * still read {@code wide}: join them before it is written.
+     * still read {@code wide}: join them before it is written. A lane beside another has no convolution here.
      */
-    void mix(Pass pass, int index, long inputBias) {
+    void mix(Pass pass, Lane lane, int index, long inputBias) {
         switch (model.layers().get(index).mixer()) {
             case Mixer.Convolution m -> convolve(pass, index, m, inputBias);
             case Mixer.TaylorAttention m -> {
-                var rows = rows(pass, canPrefill(m));
+                var rows = rows(pass, lane, canPrefill(m));
                 mixBoth(
                         rows,
-                        () -> taylor(pass, index, m, rows.singleCount()),
+                        () -> taylor(pass, lane, index, m, rows.singleCount()),
                         () -> prefillTaylor(pass, index, m, rows),
                         () -> storeTaylor(pass, index, m, rows));
             }
             case Mixer.WindowAttention m -> {
-                var rows = rows(pass, canPrefill(m));
+                var rows = rows(pass, lane, canPrefill(m));
                 mixBoth(
                         rows,
-                        () -> window(pass, index, m, rows.singleCount()),
+                        () -> window(pass, lane, index, m, rows.singleCount()),
                         () -> prefillWindow(pass, index, m, rows),
                         () -> storeWindow(pass, index, m, rows));
             }
@@ -116,10 +116,13 @@ final class MixerKernels {
         device.endBranch();
     }
 
-    /** The first rows of a pass, which go token by token, and those after them. */
+    /** The first rows of a lane, which go token by token, and those after them. */
     private record Rows(int singleCount, int longCount) {}
 
-    private Rows rows(Pass pass, boolean canPrefill) {
+    private Rows rows(Pass pass, Lane lane, boolean canPrefill) {
+        if (!lane.isAlone()) {
+            return new Rows(lane.count(), 0);
+        }
         int singleCount = isDeterministic || !canPrefill ? pass.rowCount() : pass.singleCount();
         return new Rows(singleCount, pass.rowCount() - singleCount);
     }
@@ -163,8 +166,8 @@ final class MixerKernels {
         device.launch(Kernel.CONVOLUTION, blocks, Math.ceilDiv(channels, 1024), 128, 0, arguments);
     }
 
-    private void taylor(Pass pass, int index, Mixer.TaylorAttention m, int rowCount) {
-        startTaylor(pass, 0, stateOffsets[index], m);
+    private void taylor(Pass pass, Lane lane, int index, Mixer.TaylorAttention m, int rowCount) {
+        startTaylor(pass, lane, stateOffsets[index], m);
         Kernel kernel = m.featureDim() != 16
                 ? Kernel.TAYLOR_STEP_ANY
                 : switch (m.headWidth()) {
@@ -179,11 +182,13 @@ final class MixerKernels {
         device.launch(kernel, m.headCount(), rowCount, 128, 0, arguments);
     }
 
-    private void startTaylor(Pass pass, int firstRow, long[] offsets, Mixer.TaylorAttention m) {
+    private void startTaylor(Pass pass, Lane lane, long[] offsets, Mixer.TaylorAttention m) {
+        long outputStride = (long) type.bytes() * m.headCount() * m.headWidth();
+        long inputStride = outputStride + 2L * type.bytes() * m.headCount() * m.featureDim();
         arguments.clear();
-        addRows(pass, firstRow)
-                .add(buffers.wide())
-                .add(buffers.narrow())
+        addRows(pass, lane.first())
+                .add(buffers.wide(lane, inputStride))
+                .add(buffers.narrow(lane, outputStride))
                 .add(state)
                 .add(slotMemory.bytes())
                 .add(offsets[0])
@@ -195,13 +200,14 @@ final class MixerKernels {
                 .add(m.epsilon());
     }
 
-    private void window(Pass pass, int index, Mixer.WindowAttention m, int rowCount) {
+    private void window(Pass pass, Lane lane, int index, Mixer.WindowAttention m, int rowCount) {
         long[] offsets = stateOffsets[index];
+        long headBytes = (long) type.bytes() * m.headWidth();
         arguments.clear();
-        addRows(pass, 0)
-                .add(buffers.wide())
+        addRows(pass, lane.first())
+                .add(buffers.wide(lane, (m.headCount() + 2 * m.keyHeadCount()) * headBytes))
                 .add(buffers.rotary())
-                .add(buffers.narrow())
+                .add(buffers.narrow(lane, m.headCount() * headBytes))
                 .add(state)
                 .add(slotMemory.bytes())
                 .add(offsets[0])

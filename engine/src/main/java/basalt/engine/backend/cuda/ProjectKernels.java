@@ -1,5 +1,6 @@
 package basalt.engine.backend.cuda;
 
+import basalt.engine.model.ElementType;
 import basalt.engine.model.Mixer;
 import basalt.engine.model.ModelConfig;
 import basalt.engine.state.StateLayout;
@@ -55,56 +56,78 @@ final class ProjectKernels {
 
     /** Whether {@link #convolution} can be asked for. */
     boolean canConvolve(Mixer.Convolution m) {
-        return batch == null || m.kernelSize() == BATCH_TAPS;
+        return batch == null || hasBatchTaps(m);
     }
 
-    /** An input projection. */
-    void plain(DeviceModel.Linear linear, int tokens, int squareCount) {
-        start(linear, buffers.x(), buffers.squares(), squareCount, tokens);
-        output(EPILOGUE_PLAIN, linear, 0, buffers.wide(), linear.rows());
-        end(linear, tokens, linear.rows());
-    }
-
-    /** The MLP's input projection and its gate. */
-    void gate(DeviceModel.Linear linear, int tokens) {
-        int inner = config.mlp().innerWidth();
-        start(linear, buffers.x(), buffers.squares(), squareCount(), tokens, inner);
-        output(EPILOGUE_GATE, linear, inner, buffers.narrow(), inner);
-        end(linear, tokens, inner);
+    /** Whether the batch's kernels do it. */
+    static boolean hasBatchTaps(Mixer.Convolution m) {
+        return m.kernelSize() == BATCH_TAPS;
     }
 
     /**
-     * What the head reads.
+     * An input projection.
      *
-     * @param x element [tokens, d]
-     * @param squares f32 [tokens, squareCount]
+     * @param isFirst whether of the first layer
      */
-    record Picked(long x, long squares, int squareCount) {}
+    void plain(DeviceModel.Linear linear, Lane lane, boolean isFirst) {
+        start(linear, lane, normed(lane, isFirst), linear.rows());
+        output(EPILOGUE_PLAIN, linear, 0, buffers.wide(lane, 0), linear.rows());
+        end(linear, lane, linear.rows());
+    }
+
+    /** The MLP's input projection and its gate. */
+    void gate(DeviceModel.Linear linear, Lane lane) {
+        int inner = config.mlp().innerWidth();
+        start(linear, lane, normed(lane, false), inner);
+        output(EPILOGUE_GATE, linear, inner, buffers.narrow(lane, 0), inner);
+        end(linear, lane, inner);
+    }
+
+    /**
+     * What a projection reads.
+     *
+     * @param x element [tokens, K]
+     * @param squares f32 [tokens, squareCount] by which it is normalized, or 0
+     */
+    record Input(long x, long squares, int squareCount) {}
+
+    /** What follows a norm, the first one or a later one. */
+    private Input normed(Lane lane, boolean isFirst) {
+        long x = buffers.x() + (long) ElementType.BF16.bytes() * config.width() * lane.first();
+        return isFirst
+                ? new Input(x, buffers.firstSquares() + (long) Float.BYTES * lane.first(), 1)
+                : new Input(x, squares(lane), squareCount());
+    }
+
+    private long squares(Lane lane) {
+        return buffers.squares() + (long) Float.BYTES * squareCount() * lane.first();
+    }
 
     /** The head. */
-    void logits(DeviceModel.Linear linear, Picked x, int tokens) {
-        start(linear, x.x(), x.squares(), x.squareCount(), tokens);
+    void logits(DeviceModel.Linear linear, Input x, int tokens) {
+        var lane = Lane.all(tokens);
+        start(linear, lane, x, linear.rows());
         output(EPILOGUE_LOGITS, linear, 0, buffers.logits(), linear.rows());
-        end(linear, tokens, linear.rows());
+        end(linear, lane, linear.rows());
     }
 
     /** The input projection of a convolution with the convolution itself; one token a row. */
-    void convolution(DeviceModel.Layer layer, Mixer.Convolution m, long ringOffset, int tokens, int squareCount) {
+    void convolution(DeviceModel.Layer layer, Mixer.Convolution m, long ringOffset, Lane lane, boolean isFirst) {
         int channels = m.channelCount();
-        start(layer.input(), buffers.x(), buffers.squares(), squareCount, tokens, channels);
+        start(layer.input(), lane, normed(lane, isFirst), channels);
         arguments
                 .add(channels)
                 .add(EPILOGUE_CONVOLUTION)
                 .add(layer.input().bias())
-                .add(buffers.narrow())
+                .add(buffers.narrow(lane, 0))
                 .add(channels)
                 .add(0)
                 .add(0L)
                 .add(0L)
                 .add(0L)
                 .add(0L)
-                .add(buffers.activeSlots())
-                .add(buffers.rowPositions())
+                .add(buffers.activeSlots() + (long) Integer.BYTES * lane.first())
+                .add(buffers.rowPositions() + (long) Long.BYTES * lane.first())
                 .add(state)
                 .add(slotMemory.bytes())
                 .add(ringOffset)
@@ -112,12 +135,13 @@ final class ProjectKernels {
                 .add(layer.tapsBias())
                 .add(m.kernelSize())
                 .add(m.kernelSize() - 1 + StateLayout.ROLLBACK_TOKENS);
-        end(layer.input(), tokens, channels);
+        end(layer.input(), lane, channels);
     }
 
     /** An output projection, added to the residual stream, and the input of the next norm. */
-    void residual(DeviceModel.Linear linear, DeviceModel.Norm next, int tokens) {
-        start(linear, buffers.narrow(), 0, 0, tokens);
+    void residual(DeviceModel.Linear linear, DeviceModel.Norm next, Lane lane) {
+        long width = config.width();
+        start(linear, lane, new Input(buffers.narrow(lane, 0), 0, 0), linear.rows());
         arguments
                 .add(0)
                 .add(EPILOGUE_RESIDUAL)
@@ -125,32 +149,28 @@ final class ProjectKernels {
                 .add(0L)
                 .add(linear.rows())
                 .add(0)
-                .add(buffers.residual())
+                .add(buffers.residual() + Float.BYTES * width * lane.first())
                 .add(next.weight())
-                .add(buffers.x())
-                .add(buffers.squares());
+                .add(buffers.x() + ElementType.BF16.bytes() * width * lane.first())
+                .add(squares(lane));
         addNoConvolution();
-        end(linear, tokens, linear.rows());
+        end(linear, lane, linear.rows());
     }
 
-    private void start(DeviceModel.Linear linear, long x, long squares, int squareCount, int tokens) {
-        start(linear, x, squares, squareCount, tokens, linear.rows());
-    }
-
-    private void start(DeviceModel.Linear linear, long x, long squares, int squareCount, int tokens, int rows) {
+    private void start(DeviceModel.Linear linear, Lane lane, Input input, int rows) {
         if (batch != null) {
-            batch.start(arguments, linear, rows < linear.rows(), x, tokens);
+            batch.start(arguments, linear, rows < linear.rows(), input.x(), lane);
         } else {
-            arguments.clear().add(linear.weight()).add(x);
+            arguments.clear().add(linear.weight()).add(input.x());
         }
         arguments
-                .add(squares)
-                .add(squareCount)
+                .add(input.squares())
+                .add(input.squareCount())
                 .add(config.width())
                 .add(config.normEpsilon())
                 .add(rows)
                 .add(linear.depth())
-                .add(tokens);
+                .add(lane.count());
         if (batch == null) {
             arguments.add(perBlock(rows));
         }
@@ -180,7 +200,8 @@ final class ProjectKernels {
         arguments.add(0L).add(0L).add(0L).add(0L).add(0L).add(0L).add(0L).add(0).add(1);
     }
 
-    private void end(DeviceModel.Linear linear, int tokens, int rows) {
+    private void end(DeviceModel.Linear linear, Lane lane, int rows) {
+        int tokens = lane.count();
         if (batch != null) {
             batch.launch(arguments, linear, tokens);
             return;

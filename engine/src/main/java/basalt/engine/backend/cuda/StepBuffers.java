@@ -11,6 +11,7 @@ record StepBuffers(
         long residual, // f32 [T, d]
         long rotary, // f32 [T, r]
         long x, // element [T, d], what a projection of the residual stream reads
+        long firstSquares, // f32 [T], Σ r² before the first layer
         long squares, // f32 [T, squareCount], parts of Σ r²
         long wide, // element [T, widest], what an input projection leaves
         long narrow, // element [T, narrowest], what an output projection reads
@@ -20,6 +21,8 @@ record StepBuffers(
         long taylorStates, // bf16 [taylorChunkCount, most H·11·(e/8 + 1)·256], between these too
         long logits, // f32 [P, Npad]
         long adjusted, // f32 [P, Npad]
+        int widest, // bytes
+        int narrowest, // bytes
         int squareCount, // of the kernels for few tokens
         int taylorChunkCount) { // of one launch
     private static final int TAYLOR_CHUNKS_MAX = 40; // a prompt of 4,096 tokens has 33
@@ -59,6 +62,7 @@ record StepBuffers(
                 device.allocate(4 * tokens * width),
                 device.allocate(4 * tokens * Math.max(model.rotaryDim(), 1)),
                 device.allocate(type.bytes() * tokens * width),
+                device.allocate(4 * tokens),
                 device.allocate(4 * tokens * squaresMax),
                 device.allocate(type.bytes() * tokens * wide),
                 device.allocate(type.bytes() * tokens * narrow),
@@ -68,7 +72,24 @@ record StepBuffers(
                 device.allocate(Math.max(taylorStateBytes * chunks, 1)),
                 device.allocate(logitsBytes),
                 device.allocate(logitsBytes),
+                type.bytes() * wide,
+                type.bytes() * narrow,
                 squareCount,
                 chunks);
+    }
+
+    /**
+     * Where token 0 would be in {@code wide} for a lane's first token to be where no other lane comes, however far
+     * apart their tokens are.
+     *
+     * @param stride bytes from a token to the next
+     */
+    long wide(Lane lane, long stride) {
+        return wide + lane.first() * (widest - stride);
+    }
+
+    /** The same in {@code narrow}. */
+    long narrow(Lane lane, long stride) {
+        return narrow + lane.first() * (narrowest - stride);
     }
 }

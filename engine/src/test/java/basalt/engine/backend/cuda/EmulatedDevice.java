@@ -104,6 +104,11 @@ final class EmulatedDevice implements Device {
     }
 
     @Override
+    public long cacheBytes() {
+        return 0;
+    }
+
+    @Override
     public long freeBytes() {
         return 2L << 30;
     }

@@ -72,7 +72,7 @@ final class GpuRules {
             }
         }
         report.accept("argmax of " + textCount + " texts against the CPU", scored.verdict());
-        for (int rows : new int[] {8, 24, textCount, 2 * textCount}) {
+        for (int rows : new int[] {8, 24, textCount, 2 * textCount, 4 * textCount}) {
             report.accept(
                     "argmax in batches of " + rows,
                     inBatch(texts, expected, rows, 0).verdict());

@@ -96,6 +96,11 @@ final class SelectingDevice implements Device {
     }
 
     @Override
+    public long cacheBytes() {
+        return device.cacheBytes();
+    }
+
+    @Override
     public long freeBytes() {
         return device.freeBytes();
     }
