@@ -12,6 +12,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Objects;
 import java.util.function.BiConsumer;
+import java.util.function.IntConsumer;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -38,37 +39,48 @@ final class CudaReplicasTest {
         return Objects.requireNonNull(open.get(ordinal));
     }
 
-    private void run(int deviceCount, BiConsumer<String, Object> report) {
-        var devices = new GpuReplicas.Devices(
-                deviceCount, this::open, ordinal -> device(ordinal).fail());
+    private void run(int deviceCount, IntConsumer fail, BiConsumer<String, Object> report) {
+        var devices = new GpuReplicas.Devices(deviceCount, this::open, fail);
         var sizes = new GpuReplicas.Sizes(3, 8, 24, 64);
         try (var checkpoint = Checkpoint.open(Golden.open("g05_fla").directory())) {
             new GpuReplicas(checkpoint, ElementType.F32, devices, sizes, report).run();
         }
     }
 
-    @Test
-    void devicesSayWhatOneSaysAndFailAlone() {
+    /** The names of the rules, all of which held. */
+    private List<String> rules(IntConsumer fail) {
         var failures = new ArrayList<String>();
         var names = new ArrayList<String>();
-
-        run(DEVICES, (name, value) -> {
+        run(DEVICES, fail, (name, value) -> {
             names.add(name);
             if (!value.toString().startsWith("ok")) {
                 failures.add(name + ": " + value);
             }
         });
-
         assertEquals(List.of(), failures);
+        return names;
+    }
+
+    @Test
+    void devicesSayWhatOneSaysAndFailAlone() {
+        var names = rules(ordinal -> device(ordinal).fail());
+
         assertEquals(12, names.size(), names.toString());
         assertEquals(0, device(DEVICES - 1).lentCount(), "blocks that the device which failed still has");
+    }
+
+    @Test
+    void aDriverThatEndsAllDevicesEndsAllStreams() {
+        var names = rules(ordinal -> open.values().forEach(FailingDevice::fail));
+
+        assertTrue(names.contains("failure: the driver ended all devices"), names.toString());
     }
 
     @Test
     void oneDeviceIsSaidToBeTooFew() {
         var lines = new ArrayList<String>();
 
-        run(1, (name, value) -> lines.add(name + ": " + value));
+        run(1, ordinal -> {}, (name, value) -> lines.add(name + ": " + value));
 
         assertEquals(List.of("devices: skipped: needs two, there is 1"), lines);
     }

@@ -21,7 +21,7 @@ import java.util.Arrays;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.concurrent.Callable;
+import java.util.TreeSet;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
@@ -32,7 +32,6 @@ import java.util.concurrent.locks.LockSupport;
 import java.util.function.BiConsumer;
 import java.util.function.IntConsumer;
 import java.util.function.IntFunction;
-import org.jspecify.annotations.Nullable;
 
 /**
  * What must hold of several devices behind one front: texts are those of one device alone, turns and forks go on
@@ -331,9 +330,9 @@ final class GpuReplicas {
         var kinds = requests(KINDS, sizes.longCount());
         var expected = alone(front, kinds);
         var rested = restingOn(front, last);
-        var streams = new ArrayList<Stream>();
+        var streams = new ArrayList<GpuStream>();
         for (int i = 0; i < slotCount; i++) {
-            streams.add(new Stream(front, kinds.get(i % KINDS), expected.get(i % KINDS)));
+            streams.add(new GpuStream(texts, front, kinds.get(i % KINDS), expected.get(i % KINDS)));
         }
         for (var stream : streams) {
             stream.awaitFirstToken();
@@ -359,6 +358,10 @@ final class GpuReplicas {
         } catch (ExecutionException e) {
             throw new IllegalStateException(e);
         }
+        if (!front.stats().isAlive()) {
+            judgeThatNoneIsLeft(front, streams, late);
+            return;
+        }
         judge(streams, late, names.get(last));
         judgeWhatIsLeft(front, streamsOf(front, requests(2 * sizes.slotCount(), sizes.answerCount()), expected));
         rested.goOn(front);
@@ -370,40 +373,68 @@ final class GpuReplicas {
     }
 
     /** Short answers begin as long ones do. */
-    private List<Stream> streamsOf(Front front, List<GenerationRequest> requests, List<List<Seen>> expected) {
-        var streams = new ArrayList<Stream>();
+    private List<GpuStream> streamsOf(Front front, List<GenerationRequest> requests, List<List<Seen>> expected) {
+        var streams = new ArrayList<GpuStream>();
         for (int i = 0; i < requests.size(); i++) {
             var request = requests.get(i % KINDS);
-            streams.add(new Stream(front, request, expected.get(i % KINDS).subList(0, request.maxTokens())));
+            streams.add(
+                    new GpuStream(texts, front, request, expected.get(i % KINDS).subList(0, request.maxTokens())));
         }
         return streams;
     }
 
-    private void judge(List<Stream> streams, List<Stream> late, String device) {
-        var failed = streams.stream().filter(stream -> stream.failure != null).toList();
-        var others = streams.stream().filter(stream -> stream.failure == null).toList();
-        var messages = failed.stream().map(Stream::message).distinct().toList();
+    private void judge(List<GpuStream> streams, List<GpuStream> late, String device) {
+        var failed = streams.stream().filter(stream -> stream.failure() != null).toList();
+        var others = streams.stream().filter(stream -> stream.failure() == null).toList();
+        var messages = failed.stream().map(GpuStream::message).distinct().toList();
         texts.verdict(
                 "failure: streams of the device",
                 failed.size() >= sizes.slotCount() / 2
                         && failed.size() <= sizes.slotCount()
-                        && failed.stream().allMatch(Stream::isRight)
+                        && failed.stream().allMatch(GpuStream::isRight)
                         && messages.stream().allMatch(message -> message.startsWith("DeviceFailure " + device + ": ")),
                 failed.size() + " failed after "
-                        + failed.stream().mapToInt(stream -> stream.seen.size()).sum()
+                        + failed.stream().mapToInt(stream -> stream.seenCount()).sum()
                         + " tokens with their bits, and left no state: " + messages);
         texts.verdict(
                 "failure: streams of the others",
-                others.stream().allMatch(Stream::isRight),
+                others.stream().allMatch(GpuStream::isRight),
                 others.size() + " have the bits of "
-                        + others.stream().mapToInt(stream -> stream.seen.size()).sum() + " tokens");
+                        + others.stream().mapToInt(stream -> stream.seenCount()).sum() + " tokens");
         texts.verdict(
                 "failure: requests that waited",
-                late.stream().allMatch(stream -> stream.failure == null && stream.isRight()),
+                late.stream().allMatch(stream -> stream.failure() == null && stream.isRight()),
                 late.size() + " have their bits");
     }
 
-    private void judgeWhatIsLeft(Front front, List<Stream> streams) throws InterruptedException {
+    /**
+     * A driver may end all devices of a process for the fault of one, as it says of {@code CUDA_ERROR_LAUNCH_FAILED}:
+     * then each device's streams must say so, and nobody wait.
+     */
+    private void judgeThatNoneIsLeft(Front front, List<GpuStream> streams, List<GpuStream> late) {
+        var all = new ArrayList<>(streams);
+        all.addAll(late);
+        var messages = new TreeSet<String>();
+        streams.forEach(stream -> messages.add(stream.message()));
+        texts.verdict(
+                "failure: the driver ended all devices",
+                all.stream().allMatch(stream -> stream.failure() != null && stream.isRight())
+                        && messages.stream().allMatch(message -> message.startsWith("DeviceFailure ")),
+                streams.size() + " streams and " + late.size()
+                        + " requests that waited failed, with their bits until then: " + messages);
+        texts.verdict(
+                "failure: new requests", isRefused(front, streams.getFirst().request()), "refused");
+    }
+
+    private boolean isRefused(Front front, GenerationRequest request) {
+        try (var turn = resume(front, SessionState.EMPTY.append(request.prompt()), request)) {
+            return turn.usage().promptTokenCount() < 0; // not reached
+        } catch (EngineException.EngineStopped e) {
+            return true;
+        }
+    }
+
+    private void judgeWhatIsLeft(Front front, List<GpuStream> streams) throws InterruptedException {
         var stats = front.stats();
         int inService = stats.slotCount() / sizes.slotCount();
         texts.verdict(
@@ -415,7 +446,7 @@ final class GpuReplicas {
         }
         texts.verdict(
                 "failure: new requests",
-                streams.stream().allMatch(stream -> stream.failure == null && stream.isRight()),
+                streams.stream().allMatch(stream -> stream.failure() == null && stream.isRight()),
                 streams.size() + " have their bits");
     }
 
@@ -450,51 +481,6 @@ final class GpuReplicas {
                 boolean isGood = texts.read(turn).equals(expected) && home(turn) != home(state);
                 texts.verdict("failure: a session that rested there", isGood, "goes on elsewhere");
             }
-        }
-    }
-
-    /** What one client sees. Read by one thread. */
-    private final class Stream implements Callable<Boolean> {
-        private final List<Seen> expected;
-        private final Turn turn;
-        private final List<Seen> seen = new ArrayList<>();
-        private @Nullable EngineException failure;
-        private boolean hasOutcome;
-
-        Stream(Front front, GenerationRequest request, List<Seen> expected) {
-            this.expected = expected;
-            turn = resume(front, SessionState.EMPTY.append(request.prompt()), request);
-        }
-
-        void awaitFirstToken() throws InterruptedException {
-            seen.add(texts.seen((TokenEvent.Sampled) turn.next().orElseThrow()));
-        }
-
-        /** Reads to the end, or to the failure. */
-        @Override
-        public Boolean call() throws InterruptedException {
-            try {
-                texts.readInto(seen, turn);
-            } catch (EngineException e) {
-                failure = e;
-            }
-            try {
-                hasOutcome = turn.outcome().isPresent();
-            } catch (EngineException e) {
-                hasOutcome = false;
-            }
-            return hasOutcome;
-        }
-
-        /** Whether all was right until the end, or the failure. */
-        boolean isRight() {
-            return failure == null
-                    ? hasOutcome && seen.equals(expected)
-                    : !hasOutcome && seen.equals(expected.subList(0, seen.size()));
-        }
-
-        String message() {
-            return failure == null ? "" : failure.getClass().getSimpleName() + " " + failure.getMessage();
         }
     }
 }
