@@ -289,7 +289,7 @@ __device__ __forceinline__ void windowStep(
 //   bench:1.3b:p128,p256
 // ref    backend.cpu.Reference (window attention); WINDOW_TOLERANCE (bf16 keys, values and output)
 #define WINDOW_STEP(E)                                                                                               \
-    extern "C" __global__ void __launch_bounds__(WindowShape<E>::THREADS) window_step_##E(                                 \
+    extern "C" __global__ void __launch_bounds__(WindowShape<E>::THREADS) window_step_##E(                       \
         const int* __restrict__ activeSlots,         /* [B] */                                                       \
         const long long* __restrict__ rowPositions,  /* [B] */                                                       \
         const int* __restrict__ rowStarts,           /* [B] */                                                       \

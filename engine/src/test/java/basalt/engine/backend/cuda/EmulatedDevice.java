@@ -41,6 +41,7 @@ final class EmulatedDevice implements Device {
     private final EmulatedStreams streams;
     private @Nullable List<Runnable> recording; // calls of streams
     private boolean isInBranch;
+    private boolean isBranchOpen; // for someone to join
     private boolean canPin = true;
     private int graphCountMax = Integer.MAX_VALUE;
     private int replayCount;
@@ -150,6 +151,7 @@ final class EmulatedDevice implements Device {
     @Override
     public void beginBranch() {
         isInBranch = true;
+        isBranchOpen = true;
         issue(streams::beginBranch);
     }
 
@@ -160,6 +162,7 @@ final class EmulatedDevice implements Device {
 
     @Override
     public void joinBranches() {
+        isBranchOpen = false;
         issue(streams::joinBranches);
     }
 
@@ -262,6 +265,9 @@ final class EmulatedDevice implements Device {
 
     @Override
     public int endCapture() {
+        if (isBranchOpen) {
+            throw new IllegalStateException("nobody has joined the branch");
+        }
         var calls = List.copyOf(Objects.requireNonNull(recording));
         recording = null;
         int free = graphs.indexOf(RELEASED);

@@ -61,6 +61,7 @@ public final class GpuCheck {
             case "goldens" -> goldens(Golden.NAMES);
             case "golden" -> goldens(List.of(parts[1]));
             case "small" -> small(parts[1]);
+            case "sanitize" -> sanitize(parts[1]);
             case "rules" -> rules(Path.of(parts[1]));
             case "memory" -> memory();
             case "sessions" -> sessions(Path.of(parts[1]));
@@ -187,6 +188,15 @@ public final class GpuCheck {
                         "two prompts, steps of " + Arrays.toString(steps) + " rows, the last beside a prompt");
             }
         }
+    }
+
+    /** The same under compute-sanitizer, in processes of their own. */
+    private void sanitize(String golden) {
+        GpuSanitize.find()
+                .ifPresentOrElse(
+                        tool -> new GpuSanitize(tool, (name, value) -> add("sanitize", name + " " + golden, value))
+                                .run(GpuSanitize.command("small:" + golden)),
+                        () -> add("sanitize", golden, "skipped: there is no compute-sanitizer"));
     }
 
     private void rules(Path model) {
