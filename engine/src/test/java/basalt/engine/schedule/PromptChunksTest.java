@@ -96,6 +96,6 @@ class PromptChunksTest {
         prompts.add(group(50, 0));
         prompts.add(group(2_000, 0));
 
-        assertEquals(1_250, tokens(100, MILLI), 60); // what fits beside a step of 4 ms
+        assertEquals(1_150, tokens(100, MILLI), 60); // what fits beside a step of 4 ms
     }
 }

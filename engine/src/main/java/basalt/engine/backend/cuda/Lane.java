@@ -1,11 +1,12 @@
 package basalt.engine.backend.cuda;
 
 /**
- * Neighbouring rows of one token that go through the layers by themselves: all of a pass, or a part beside another.
+ * Neighbouring tokens of a pass that go through the layers by themselves: all of them, or rows of one token beside
+ * others.
  *
- * @param first row, and token
- * @param count rows
- * @param isAlone whether no other goes through the layers beside it
+ * @param first token, which is a row too where others go beside it
+ * @param count tokens
+ * @param isAlone whether no others go through the layers beside these
  */
 record Lane(int first, int count, boolean isAlone) {
     /**
