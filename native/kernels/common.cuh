@@ -227,7 +227,7 @@ __device__ __forceinline__ void awaitPredecessor() {
 }
 
 // Lets the successor start before this kernel has waited. Only where the successor touches, before its own wait, nothing
-// but weights: it may run beside this kernel's predecessor.
+// but weights and what was uploaded before the step: it may run beside this kernel's predecessor.
 __device__ __forceinline__ void letSuccessorStart() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
