@@ -75,24 +75,25 @@ extern "C" __global__ void __launch_bounds__(256) add_bias(
     for (int i = (int)threadIdx.x; i < n; i += (int)blockDim.x) store(&p[i], widen(p[i]) + widen(bias[i]));
 }
 
-// gather: the rows of x and of squares that are picked.
+// gather: the picked tokens of two tensors.
 // grid (P), block 256
-// bytes  P·d·4
+// bytes  P·(n·4 + m·8)
 // bound  latency: not measured
 // ref    a copy
 extern "C" __global__ void __launch_bounds__(256) gather(
-    const int* __restrict__ picks,        // [P], flat tokens
-    const element* __restrict__ x,        // [T, d]
-    const float* __restrict__ squares,    // [T, q]
-    element* __restrict__ pickedX,        // [P, d] out
-    float* __restrict__ pickedSquares,    // [P, q] out
-    int width,                            // d
-    int squareCount) {                    // q
+    const int* __restrict__ picks,           // [P], flat tokens
+    const element* __restrict__ elements,    // [T, n]
+    const float* __restrict__ floats,        // [T, m]
+    element* __restrict__ pickedElements,    // [P, n] out
+    float* __restrict__ pickedFloats,        // [P, m] out
+    int elementCount,                        // n
+    int floatCount) {                        // m
     awaitPredecessor();
     long long from = picks[blockIdx.x], to = blockIdx.x;
-    for (int i = (int)threadIdx.x; i < width; i += (int)blockDim.x) pickedX[to * width + i] = x[from * width + i];
-    for (int i = (int)threadIdx.x; i < squareCount; i += (int)blockDim.x)
-        pickedSquares[to * squareCount + i] = squares[from * squareCount + i];
+    for (int i = (int)threadIdx.x; i < elementCount; i += (int)blockDim.x)
+        pickedElements[to * elementCount + i] = elements[from * elementCount + i];
+    for (int i = (int)threadIdx.x; i < floatCount; i += (int)blockDim.x)
+        pickedFloats[to * floatCount + i] = floats[from * floatCount + i];
 }
 
 // write_ring: keys and values of the last tokens of each row into their rings, after all readers of what they overwrite.

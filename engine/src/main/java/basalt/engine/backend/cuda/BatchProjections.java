@@ -74,6 +74,8 @@ final class BatchProjections {
             mapTokens(buffers.narrow(), layer.output().depth(), tokenCountMax);
             mapTokens(buffers.narrow(), layer.fc2().depth(), tokenCountMax);
         }
+        mapTokens(buffers.pickedNarrow(), model.layers().getLast().output().depth(), rowCountMax);
+        mapTokens(buffers.pickedNarrow(), model.layers().getLast().fc2().depth(), rowCountMax);
         mapRows(model.head());
         for (var lane : lanes) {
             int count = lane.count();

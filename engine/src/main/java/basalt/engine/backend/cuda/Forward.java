@@ -33,6 +33,8 @@ final class Forward {
     private final Lane.Rule laneRule;
     private final ProjectKernels projectKernels;
     private final MixerKernels mixerKernels;
+    private final StepBuffers picked; // of the end of a last layer
+    private final ProjectKernels pickedKernels;
 
     Forward(
             Device device,
@@ -63,6 +65,8 @@ final class Forward {
                         device, model, buffers, rowCountMax, limits.passTokenCountMax(), secondLanes(limits.buckets()))
                 : null;
         projectKernels = new ProjectKernels(device, config, buffers, slotMemory, state, arguments, batch);
+        picked = buffers.picked();
+        pickedKernels = new ProjectKernels(device, config, picked, slotMemory, state, arguments, batch);
         mixerKernels = new MixerKernels(device, model, buffers, slotMemory, state, limits.isDeterministic(), arguments);
     }
 
@@ -126,6 +130,7 @@ final class Forward {
     void run(Pass pass) {
         boolean isProjecting = pass.tokenCount() <= projectTokensMax;
         boolean hasLanes = pass.isDecode() && laneRule.holds(pass.rowCount());
+        boolean endsWithPicks = !isProjecting && !pass.isDecode() && pass.scoreCount() == 0;
         begin(pass);
         if (hasLanes) {
             device.beginBranch();
@@ -136,7 +141,7 @@ final class Forward {
         } else if (isProjecting) {
             projectLayers(pass, Lane.all(pass.tokenCount()));
         } else {
-            multiplyLayers(pass);
+            multiplyLayers(pass, endsWithPicks);
         }
         long lateBias = hasLanes ? 0 : model.layers().getLast().fc2().bias();
         for (int from = 0; from < pass.scoreCount(); from += rowCountMax) {
@@ -144,7 +149,7 @@ final class Forward {
             head(pass.tokenCount(), pass.scorePicks() + 4L * from, count, isProjecting, lateBias);
             score(pass, from, count);
         }
-        if (pass.pickCount() > 0) {
+        if (pass.pickCount() > 0 && !endsWithPicks) {
             boolean isEveryToken = pass.isDecode() && isProjecting;
             head(pass.tokenCount(), isEveryToken ? 0 : pass.picks(), pass.pickCount(), isProjecting, lateBias);
         }
@@ -206,18 +211,30 @@ final class Forward {
 
     // ---- many tokens
 
-    private void multiplyLayers(Pass pass) {
-        for (int layer = 0; layer < model.layers().size(); layer++) {
-            multiplyLayer(pass, layer);
+    /**
+     * The last layer ends with the picked tokens, since nothing reads what it makes of others, unless tokens are scored
+     * or all are picked.
+     */
+    private void multiplyLayers(Pass pass, boolean endsWithPicks) {
+        int last = model.layers().size() - 1;
+        for (int layer = 0; layer <= last; layer++) {
+            mixLayer(pass, layer);
+            if (layer < last || !endsWithPicks) {
+                endLayer(model.layers().get(layer), buffers, pass.tokenCount());
+            }
+        }
+        if (endsWithPicks) {
+            endWithPicks(pass, model.layers().get(last));
         }
     }
 
-    private void multiplyLayer(Pass pass, int index) {
+    /** The first half of a layer: all of it that changes slots. */
+    private void mixLayer(Pass pass, int index) {
         var layer = model.layers().get(index);
         int tokens = pass.tokenCount();
         long precedingBias =
                 index == 0 ? 0 : model.layers().get(index - 1).fc2().bias();
-        normalize(tokens, 0, precedingBias, layer.norm1(), buffers.x());
+        normalize(buffers.residual(), tokens, 0, precedingBias, layer.norm1(), buffers.x());
         multiply(layer.input(), buffers.x(), buffers.wide(), tokens, false);
         boolean isBiasLate = layer.mixer() instanceof Mixer.Convolution;
         if (!isBiasLate) {
@@ -225,20 +242,69 @@ final class Forward {
         }
         mixerKernels.mix(
                 pass, Lane.all(tokens), index, isBiasLate ? layer.input().bias() : 0);
-        multiply(layer.output(), buffers.narrow(), buffers.residual(), tokens, true);
-        normalize(tokens, 0, layer.output().bias(), layer.norm2(), buffers.x());
+    }
+
+    /** The rest of it, of the tokens of buffers. */
+    private void endLayer(DeviceModel.Layer layer, StepBuffers part, int tokens) {
+        multiply(layer.output(), part.narrow(), part.residual(), tokens, true);
+        normalize(part.residual(), tokens, 0, layer.output().bias(), layer.norm2(), part.x());
         device.joinBranches();
-        multiply(layer.fc1(), buffers.x(), buffers.wide(), tokens, false);
+        multiply(layer.fc1(), part.x(), part.wide(), tokens, false);
         int inner = config.mlp().innerWidth();
         arguments
                 .clear()
-                .add(buffers.wide())
+                .add(part.wide())
                 .add(layer.fc1().bias())
-                .add(buffers.narrow())
+                .add(part.narrow())
                 .add(inner)
                 .add(activation);
         device.launch(Kernel.GATE, tokens, Math.ceilDiv(inner, 1024), 128, 0, arguments);
-        multiply(layer.fc2(), buffers.narrow(), buffers.residual(), tokens, true);
+        multiply(layer.fc2(), part.narrow(), part.residual(), tokens, true);
+    }
+
+    /** The rest of the last layer and the head, of the picked tokens alone. */
+    private void endWithPicks(Pass pass, DeviceModel.Layer layer) {
+        int count = pass.pickCount();
+        if (count == 0) {
+            device.joinBranches();
+            return;
+        }
+        gather(
+                pass.picks(),
+                count,
+                new Gathered(buffers.narrow(), picked.narrow(), layer.output().depth()),
+                new Gathered(buffers.residual(), picked.residual(), config.width()));
+        if (count > projectTokensMax) {
+            endLayer(layer, picked, count);
+            multiplyHead(picked.residual(), 0, count, layer.fc2().bias());
+            return;
+        }
+        var lane = Lane.all(count);
+        pickedKernels.residual(layer.output(), layer.norm2(), lane);
+        device.joinBranches();
+        pickedKernels.gate(layer.fc1(), lane);
+        pickedKernels.residual(layer.fc2(), model.finalNorm(), lane);
+        pickedKernels.logits(model.head(), pickedInput(), count);
+    }
+
+    /**
+     * A tensor whose picked tokens are copied.
+     *
+     * @param width entries of a token
+     */
+    private record Gathered(long from, long to, int width) {}
+
+    private void gather(long picks, int count, Gathered elements, Gathered floats) {
+        arguments
+                .clear()
+                .add(picks)
+                .add(elements.from())
+                .add(floats.from())
+                .add(elements.to())
+                .add(floats.to())
+                .add(elements.width())
+                .add(floats.width());
+        device.launch(Kernel.GATHER, count, 1, 256, 0, arguments);
     }
 
     private void multiply(DeviceModel.Linear linear, long x, long y, int tokens, boolean isAdding) {
@@ -253,10 +319,10 @@ final class Forward {
         }
     }
 
-    private void normalize(int tokens, long picks, long precedingBias, DeviceModel.Norm norm, long x) {
+    private void normalize(long residual, int tokens, long picks, long precedingBias, DeviceModel.Norm norm, long x) {
         arguments
                 .clear()
-                .add(buffers.residual())
+                .add(residual)
                 .add(picks)
                 .add(precedingBias)
                 .add(norm.weight())
@@ -272,40 +338,38 @@ final class Forward {
 
     /** Logits of picked tokens, or of every token where {@code picks} is 0 and the project kernels are used. */
     private void head(int tokens, long picks, int count, boolean isProjecting, long lateBias) {
-        var linear = model.head();
         if (!isProjecting) {
-            normalize(count, picks, lateBias, model.finalNorm(), buffers.headX());
-            device.multiply(new Device.Product(
-                    buffers.headX(),
-                    linear.weight(),
-                    buffers.logits(),
-                    count,
-                    linear.rows(),
-                    linear.depth(),
-                    true,
-                    false));
-            if (linear.bias() != 0) {
-                arguments.clear().add(buffers.logits()).add(linear.bias()).add(linear.rows());
-                device.launch(Kernel.ADD_LOGITS_BIAS, count, 1, 256, 0, arguments);
-            }
+            multiplyHead(buffers.residual(), picks, count, lateBias);
             return;
         }
+        var linear = model.head();
         int squareCount = projectKernels.squareCount();
-        var picked = new ProjectKernels.Input(buffers.x(), buffers.squares(), squareCount);
-        if (picks != 0) {
-            picked = new ProjectKernels.Input(buffers.headX(), buffers.headSquares(), squareCount);
-            arguments
-                    .clear()
-                    .add(picks)
-                    .add(buffers.x())
-                    .add(buffers.squares())
-                    .add(picked.x())
-                    .add(picked.squares())
-                    .add(config.width())
-                    .add(squareCount);
-            device.launch(Kernel.GATHER, count, 1, 256, 0, arguments);
+        if (picks == 0) {
+            var every = new ProjectKernels.Input(buffers.x(), buffers.squares(), squareCount);
+            projectKernels.logits(linear, every, tokens);
+            return;
         }
-        projectKernels.logits(linear, picked, picks == 0 ? tokens : count);
+        gather(
+                picks,
+                count,
+                new Gathered(buffers.x(), buffers.headX(), config.width()),
+                new Gathered(buffers.squares(), buffers.headSquares(), squareCount));
+        projectKernels.logits(linear, pickedInput(), count);
+    }
+
+    private ProjectKernels.Input pickedInput() {
+        return new ProjectKernels.Input(buffers.headX(), buffers.headSquares(), projectKernels.squareCount());
+    }
+
+    private void multiplyHead(long residual, long picks, int count, long lateBias) {
+        var linear = model.head();
+        normalize(residual, count, picks, lateBias, model.finalNorm(), buffers.headX());
+        device.multiply(new Device.Product(
+                buffers.headX(), linear.weight(), buffers.logits(), count, linear.rows(), linear.depth(), true, false));
+        if (linear.bias() != 0) {
+            arguments.clear().add(buffers.logits()).add(linear.bias()).add(linear.rows());
+            device.launch(Kernel.ADD_LOGITS_BIAS, count, 1, 256, 0, arguments);
+        }
     }
 
     private void score(Pass pass, int from, int count) {

@@ -15,8 +15,10 @@ record StepBuffers(
         long squares, // f32 [T, squareCount], parts of Σ r²
         long wide, // element [T, widest], what an input projection leaves
         long narrow, // element [T, narrowest], what an output projection reads
+        long pickedResidual, // f32 [P, d]
         long headX, // element [P, d]
         long headSquares, // f32 [P, squareCount]
+        long pickedNarrow, // element [P, narrowest]
         long taylorChunks, // i32 [taylorChunkCount, 4], between taylor_states and taylor_outputs
         long taylorStates, // bf16 [taylorChunkCount, most H·11·(e/8 + 1)·256], between these too
         long logits, // f32 [P, Npad]
@@ -66,8 +68,10 @@ record StepBuffers(
                 device.allocate(4 * tokens * squaresMax),
                 device.allocate(type.bytes() * tokens * wide),
                 device.allocate(type.bytes() * tokens * narrow),
+                device.allocate(4 * picks * width),
                 device.allocate(type.bytes() * picks * width),
                 device.allocate(4 * picks * squaresMax),
+                device.allocate(type.bytes() * picks * narrow),
                 device.allocate(16L * chunks),
                 device.allocate(Math.max(taylorStateBytes * chunks, 1)),
                 device.allocate(logitsBytes),
@@ -76,6 +80,32 @@ record StepBuffers(
                 type.bytes() * narrow,
                 squareCount,
                 chunks);
+    }
+
+    /** Those of a pass of the picked tokens alone, once nothing else reads {@code wide}. */
+    StepBuffers picked() {
+        return new StepBuffers(
+                activeSlots,
+                rowPositions,
+                pickedResidual,
+                rotary,
+                headX,
+                firstSquares,
+                headSquares,
+                wide,
+                pickedNarrow,
+                pickedResidual,
+                headX,
+                headSquares,
+                pickedNarrow,
+                taylorChunks,
+                taylorStates,
+                logits,
+                adjusted,
+                widest,
+                narrowest,
+                squareCount,
+                taylorChunkCount);
     }
 
     /**
