@@ -193,7 +193,9 @@ extern "C" __global__ void __launch_bounds__(128, 6) convolution(
     const element* __restrict__ tapsBias,        // [C] or null
     unsigned char* __restrict__ state, long long slotBytes, long long offset,  // element [ring, C]
     element* __restrict__ y,                     // [T, C] out
-    int channels, int stride, int kernelSize, int ringRows, int singleCount, int tokenCount) {
+    int channels, int stride, int kernelSize, int ringRows,
+    int singleCount,                             // rows of one token, 0 unless the launch begins with the pass
+    int first, int end) {                        // tokens of the launch
     int c0 = ((int)blockIdx.y * 128 + (int)threadIdx.x) * 8;
     if (c0 >= channels) {
         awaitPredecessor();
@@ -211,16 +213,16 @@ extern "C" __global__ void __launch_bounds__(128, 6) convolution(
         convolveToken(p, block, c0);
         return;
     }
-    int t0 = singleCount + (block - singleCount) * CONVOLUTION_TOKENS;
-    int end = min(t0 + CONVOLUTION_TOKENS, tokenCount);
+    int t0 = first + singleCount + (block - singleCount) * CONVOLUTION_TOKENS;
+    int t1 = min(t0 + CONVOLUTION_TOKENS, end);
     int row = tokenRows[t0];
-    bool areNeighbours = t0 + CONVOLUTION_TOKENS == end && tokenRows[end - 1] == row && t0 - rowStarts[row] >= 2;
+    bool areNeighbours = t0 + CONVOLUTION_TOKENS == t1 && tokenRows[t1 - 1] == row && t0 - rowStarts[row] >= 2;
     if (areNeighbours && kernelSize == 3) {
         if (activeSlots[row] >= 0) convolveNeighbours(p, t0, c0);
         return;
     }
 #pragma unroll 1
-    for (int t = t0; t < end; t++) {
+    for (int t = t0; t < t1; t++) {
         row = tokenRows[t];
         int inRow = t - rowStarts[row];
         if (inRow >= 1 && inRow < kernelSize - 1) continue;  // read the ring: with the row's first

@@ -110,8 +110,8 @@ final class BatchProjections {
     }
 
     /**
-     * Two lanes where each is one launch of the largest of these kernels on half of the multiprocessors, and a layer's
-     * weights stay in the cache.
+     * Rows that decode have two lanes where each is one launch of the largest of these kernels on half of the
+     * multiprocessors, and a layer's weights stay in the cache. Prompts have them with every model and device.
      *
      * @param tokensMax of this device and model
      */
@@ -121,7 +121,9 @@ final class BatchProjections {
             isServable &= layer.bytes() <= cacheBytes;
             isServable &= !(layer.mixer() instanceof Mixer.Convolution m) || ProjectKernels.hasBatchTaps(m);
         }
-        return isServable ? new Lane.Rule(tokensMax + 1, 2 * tokensMax) : Lane.Rule.NEVER;
+        return isServable
+                ? new Lane.Rule(tokensMax + 1, 2 * tokensMax, Lane.PROMPT_TOKENS_MIN)
+                : new Lane.Rule(0, 0, Lane.PROMPT_TOKENS_MIN);
     }
 
     /** Whether residual projections are split: a block has room for the residual stream of half of its tokens. */

@@ -58,7 +58,7 @@ interface Device extends AutoCloseable {
 
     /**
      * From here on, launches wait for all that was started before, and may run beside those after the branch's end.
-     * Call nothing but {@link #launch} and {@link #launchClusters} before that.
+     * Call nothing but {@link #launch}, {@link #launchClusters} and {@link #multiply} before that.
      */
     void beginBranch();
 

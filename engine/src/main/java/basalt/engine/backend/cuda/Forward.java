@@ -10,8 +10,8 @@ import java.util.stream.IntStream;
 /**
  * Launches the model over the rows of a pass. Two ways, chosen by the number of tokens: up to a batch that decodes goes
  * through the project kernels, which fuse norm, projection and what follows, and up to two such batches do so in two
- * {@link Lane}s where that pays; more go through the vendor's library with separate kernels between. Confined to the
- * engine thread.
+ * {@link Lane}s where that pays; more go through the vendor's library with separate kernels between, in two lanes too
+ * where a pass is split. Confined to the engine thread.
  */
 final class Forward {
     private static final int NORM_RMS = 0;
@@ -26,6 +26,7 @@ final class Forward {
     private final StepBuffers buffers;
     private final SlotControls controls;
     private final KernelArguments arguments;
+    private final ElementType type;
     private final int rowCountMax;
     private final int tokenCountMax;
     private final int projectTokensMax; // more tokens go through the library
@@ -50,6 +51,7 @@ final class Forward {
         this.buffers = buffers;
         this.controls = controls;
         arguments = new KernelArguments();
+        type = limits.type();
         rowCountMax = limits.rowCountMax();
         tokenCountMax = limits.tokenCountMax();
         boolean canProject = canProject(limits.type());
@@ -124,6 +126,11 @@ final class Forward {
                     && layer.fc2().depth() % ProjectKernels.DEPTH_STEP == 0;
         }
         return isEven;
+    }
+
+    /** Whether a padded pass with longer rows and so many tokens is worth two lanes. */
+    boolean isWorthLanes(int tokenCount) {
+        return tokenCount >= laneRule.promptTokensMin() && tokenCount > projectTokensMax;
     }
 
     /** Consumes the tokens of all rows, scores, samples, and moves the slots' positions on. */
@@ -211,44 +218,76 @@ final class Forward {
 
     // ---- many tokens
 
-    /**
-     * The last layer ends with the picked tokens, since nothing reads what it makes of others, unless tokens are scored
-     * or all are picked.
-     */
+    /** In two lanes where the pass is split. */
     private void multiplyLayers(Pass pass, boolean endsWithPicks) {
+        if (pass.isSplit()) {
+            device.beginBranch();
+            multiplyLayers(pass, pass.secondLane(), endsWithPicks);
+            device.endBranch();
+            multiplyLayers(pass, pass.firstLane(), endsWithPicks);
+            device.joinBranches();
+        } else {
+            multiplyLayers(pass, Lane.all(pass.tokenCount()), endsWithPicks);
+        }
+        if (endsWithPicks) {
+            endWithPicks(pass, model.layers().getLast());
+        }
+    }
+
+    /**
+     * Of the last layer, where it ends with picks, only what changes slots and the picked tokens of it, since nothing
+     * reads what the rest would make of others.
+     */
+    private void multiplyLayers(Pass pass, Lane lane, boolean endsWithPicks) {
+        var part = part(lane);
         int last = model.layers().size() - 1;
         for (int layer = 0; layer <= last; layer++) {
-            mixLayer(pass, layer);
+            mixLayer(pass, lane, part, layer);
             if (layer < last || !endsWithPicks) {
-                endLayer(model.layers().get(layer), buffers, pass.tokenCount());
+                endLayer(model.layers().get(layer), part);
             }
         }
         if (endsWithPicks) {
-            endWithPicks(pass, model.layers().get(last));
+            gatherPicks(pass, lane, model.layers().getLast().output().depth());
         }
+    }
+
+    /** Tokens that go through the products together, by where the first one is. */
+    private record Part(long residual, long x, long wide, long narrow, int tokens, boolean isAlone) {}
+
+    private Part part(Lane lane) {
+        long first = (long) config.width() * lane.first();
+        return new Part(
+                buffers.residual() + Float.BYTES * first,
+                buffers.x() + type.bytes() * first,
+                buffers.wide(lane, 0),
+                buffers.narrow(lane, 0),
+                lane.count(),
+                lane.isAlone());
     }
 
     /** The first half of a layer: all of it that changes slots. */
-    private void mixLayer(Pass pass, int index) {
+    private void mixLayer(Pass pass, Lane lane, Part part, int index) {
         var layer = model.layers().get(index);
-        int tokens = pass.tokenCount();
         long precedingBias =
                 index == 0 ? 0 : model.layers().get(index - 1).fc2().bias();
-        normalize(buffers.residual(), tokens, 0, precedingBias, layer.norm1(), buffers.x());
-        multiply(layer.input(), buffers.x(), buffers.wide(), tokens, false);
+        normalize(part.residual(), part.tokens(), 0, precedingBias, layer.norm1(), part.x());
+        multiply(layer.input(), part.x(), part.wide(), part.tokens(), false);
         boolean isBiasLate = layer.mixer() instanceof Mixer.Convolution;
         if (!isBiasLate) {
-            addBias(layer.input(), tokens);
+            addBias(layer.input(), part);
         }
-        mixerKernels.mix(
-                pass, Lane.all(tokens), index, isBiasLate ? layer.input().bias() : 0);
+        mixerKernels.mix(pass, lane, index, isBiasLate ? layer.input().bias() : 0);
     }
 
-    /** The rest of it, of the tokens of buffers. */
-    private void endLayer(DeviceModel.Layer layer, StepBuffers part, int tokens) {
+    /** The rest of it. */
+    private void endLayer(DeviceModel.Layer layer, Part part) {
+        int tokens = part.tokens();
         multiply(layer.output(), part.narrow(), part.residual(), tokens, true);
         normalize(part.residual(), tokens, 0, layer.output().bias(), layer.norm2(), part.x());
-        device.joinBranches();
+        if (part.isAlone()) {
+            device.joinBranches();
+        }
         multiply(layer.fc1(), part.x(), part.wide(), tokens, false);
         int inner = config.mlp().innerWidth();
         arguments
@@ -262,29 +301,39 @@ final class Forward {
         multiply(layer.fc2(), part.narrow(), part.residual(), tokens, true);
     }
 
-    /** The rest of the last layer and the head, of the picked tokens alone. */
+    /** What the mixer of the last layer left of a lane's picked tokens, and their residual stream. */
+    private void gatherPicks(Pass pass, Lane lane, int depth) {
+        int first = lane.first() == 0 ? 0 : pass.splitPick();
+        int end = lane.isAlone() || lane.first() > 0 ? pass.pickCount() : pass.splitPick();
+        if (first < end) {
+            long stride = (long) type.bytes() * depth;
+            gather(
+                    pass.picks() + (long) Integer.BYTES * first,
+                    end - first,
+                    new Gathered(buffers.narrow(lane, stride), picked.narrow() + stride * first, depth),
+                    new Gathered(
+                            buffers.residual(),
+                            picked.residual() + (long) Float.BYTES * config.width() * first,
+                            config.width()));
+        }
+    }
+
+    /** The rest of the last layer and the head, of the gathered tokens alone. */
     private void endWithPicks(Pass pass, DeviceModel.Layer layer) {
         int count = pass.pickCount();
         if (count == 0) {
             device.joinBranches();
-            return;
-        }
-        gather(
-                pass.picks(),
-                count,
-                new Gathered(buffers.narrow(), picked.narrow(), layer.output().depth()),
-                new Gathered(buffers.residual(), picked.residual(), config.width()));
-        if (count > projectTokensMax) {
-            endLayer(layer, picked, count);
+        } else if (count > projectTokensMax) {
+            endLayer(layer, new Part(picked.residual(), picked.x(), picked.wide(), picked.narrow(), count, true));
             multiplyHead(picked.residual(), 0, count, layer.fc2().bias());
-            return;
+        } else {
+            var lane = Lane.all(count);
+            pickedKernels.residual(layer.output(), layer.norm2(), lane);
+            device.joinBranches();
+            pickedKernels.gate(layer.fc1(), lane);
+            pickedKernels.residual(layer.fc2(), model.finalNorm(), lane);
+            pickedKernels.logits(model.head(), pickedInput(), count);
         }
-        var lane = Lane.all(count);
-        pickedKernels.residual(layer.output(), layer.norm2(), lane);
-        device.joinBranches();
-        pickedKernels.gate(layer.fc1(), lane);
-        pickedKernels.residual(layer.fc2(), model.finalNorm(), lane);
-        pickedKernels.logits(model.head(), pickedInput(), count);
     }
 
     /**
@@ -312,10 +361,10 @@ final class Forward {
                 new Device.Product(x, linear.weight(), y, tokens, linear.rows(), linear.depth(), isAdding, isAdding));
     }
 
-    private void addBias(DeviceModel.Linear linear, int tokens) {
+    private void addBias(DeviceModel.Linear linear, Part part) {
         if (linear.bias() != 0) {
-            arguments.clear().add(buffers.wide()).add(linear.bias()).add(linear.rows());
-            device.launch(Kernel.ADD_BIAS, tokens, 1, 256, 0, arguments);
+            arguments.clear().add(part.wide()).add(linear.bias()).add(linear.rows());
+            device.launch(Kernel.ADD_BIAS, part.tokens(), 1, 256, 0, arguments);
         }
     }
 

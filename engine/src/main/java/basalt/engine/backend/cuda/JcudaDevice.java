@@ -24,23 +24,14 @@ import jcuda.driver.CUstream;
 import jcuda.driver.CUstreamCaptureMode;
 import jcuda.driver.JCudaDriver;
 import jcuda.jcublas.JCublas2;
-import jcuda.jcublas.cublasComputeType;
-import jcuda.jcublas.cublasGemmAlgo;
-import jcuda.jcublas.cublasHandle;
-import jcuda.jcublas.cublasOperation;
-import jcuda.runtime.cudaStream_t;
 import org.jspecify.annotations.Nullable;
 
 /** A GPU through JCuda and cuBLAS. */
 final class JcudaDevice implements Device {
-    private static final long WORKSPACE_BYTES = 64L << 20;
     private static final int HOST_PORTABLE_MAPPED = 3; // CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP
     private static final int STREAM_NON_BLOCKING = 1;
     private static final int TENSOR_MAPS_AT_ONCE = 512;
-    private static final int CUDA_R_32F = 0;
-    private static final int CUDA_R_16BF = 14;
 
-    private final ElementType type;
     private final String name;
     private final CUcontext context = new CUcontext();
     private final CUdevice device = new CUdevice();
@@ -49,9 +40,8 @@ final class JcudaDevice implements Device {
     private final Stream downloads = new Stream();
     private final Stream branch = new Stream();
     private final KernelModule kernels;
-    private final cublasHandle cublas = new cublasHandle();
-    private final Pointer one = Pointer.to(new float[] {1});
-    private final Pointer zero = Pointer.to(new float[] {0});
+    private final Cublas cublas;
+    private final Cublas branchCublas;
     private final Arena arena = Arena.ofShared();
     private final DriverFunctions driver;
     private final DriverFunctions uploader;
@@ -76,7 +66,6 @@ final class JcudaDevice implements Device {
      * @param type of elements: bf16, or f32 for tests
      */
     JcudaDevice(int ordinal, ElementType type) {
-        this.type = type;
         int count = count();
         if (ordinal >= count) {
             throw new DeviceFailure("there is no CUDA device " + ordinal + ", only " + count);
@@ -103,10 +92,8 @@ final class JcudaDevice implements Device {
         joinEvent = createEvent();
         requireSharedMemory();
         kernels = new KernelModule(name, driver, arena, type);
-        checkCublas("cublasCreate", JCublas2.cublasCreate(cublas));
-        checkCublas("cublasSetStream", JCublas2.cublasSetStream(cublas, new cudaStream_t(stream)));
-        Pointer workspace = new Address(allocate(WORKSPACE_BYTES));
-        checkCublas("cublasSetWorkspace", JCublas2.cublasSetWorkspace(cublas, workspace, WORKSPACE_BYTES));
+        cublas = new Cublas(name, stream, allocate(Cublas.WORKSPACE_BYTES), type);
+        branchCublas = new Cublas(name, branch, allocate(Cublas.WORKSPACE_BYTES), type);
     }
 
     /** Devices of the driver, at least 1. */
@@ -295,30 +282,7 @@ final class JcudaDevice implements Device {
 
     @Override
     public void multiply(Product p) {
-        int elements = type == ElementType.BF16 ? CUDA_R_16BF : CUDA_R_32F;
-        int status = JCublas2.cublasGemmEx_new(
-                cublas,
-                cublasOperation.CUBLAS_OP_T,
-                cublasOperation.CUBLAS_OP_N,
-                p.n(),
-                p.m(),
-                p.k(),
-                one,
-                new Address(p.weight()),
-                elements,
-                p.k(),
-                new Address(p.x()),
-                elements,
-                p.k(),
-                p.isAdding() ? one : zero,
-                new Address(p.y()),
-                p.isF32Out() ? CUDA_R_32F : elements,
-                p.n(),
-                cublasComputeType.CUBLAS_COMPUTE_32F,
-                cublasGemmAlgo.CUBLAS_GEMM_DEFAULT);
-        if (status != 0) {
-            checkCublas("cublasGemmEx " + p, status);
-        }
+        (launcher == brancher ? branchCublas : cublas).multiply(p);
     }
 
     @Override
@@ -448,7 +412,8 @@ final class JcudaDevice implements Device {
         JCudaDriver.cuStreamSynchronize(downloads);
         JCudaDriver.cuStreamSynchronize(branch);
         JCudaDriver.cuStreamSynchronize(stream);
-        JCublas2.cublasDestroy(cublas);
+        cublas.close();
+        branchCublas.close();
         graphs.stream().filter(Objects::nonNull).forEach(graph -> JCudaDriver.cuGraphExecDestroy(graph));
         events.forEach(event -> JCudaDriver.cuEventDestroy(event));
         allocations.forEach(memory -> JCudaDriver.cuMemFree(memory));
@@ -468,22 +433,10 @@ final class JcudaDevice implements Device {
         }
     }
 
-    private void checkCublas(String operation, int status) {
-        if (status != 0) {
-            throw new DeviceFailure(name + ": " + operation + ": cuBLAS status " + status);
-        }
-    }
-
     /** JCuda keeps handles protected. */
     private static final class Memory extends CUdeviceptr {
         long address() {
             return getNativePointer();
-        }
-    }
-
-    private static final class Address extends Pointer {
-        Address(long address) {
-            super(address);
         }
     }
 

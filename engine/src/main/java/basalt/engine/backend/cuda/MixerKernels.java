@@ -72,34 +72,44 @@ final class MixerKernels {
 
     /**
      * From the input projection in {@code wide} to what the output projection reads in {@code narrow}. Branches may
-     * still read {@code wide}: join them before it is written. A lane beside another has no convolution here.
+     * still read {@code wide}: join them before it is written. A lane beside another begins none.
      */
     void mix(Pass pass, Lane lane, int index, long inputBias) {
         switch (model.layers().get(index).mixer()) {
-            case Mixer.Convolution m -> convolve(pass, index, m, inputBias);
+            case Mixer.Convolution m -> convolve(pass, lane, index, m, inputBias);
             case Mixer.TaylorAttention m -> {
                 var rows = rows(pass, lane, canPrefill(m));
                 mixBoth(
+                        lane,
                         rows,
                         () -> taylor(pass, lane, index, m, rows.singleCount()),
-                        () -> prefillTaylor(pass, index, m, rows),
-                        () -> storeTaylor(pass, index, m, rows));
+                        () -> prefillTaylor(pass, lane, index, m, rows),
+                        () -> storeTaylor(pass, lane, index, m, rows));
             }
             case Mixer.WindowAttention m -> {
                 var rows = rows(pass, lane, canPrefill(m));
                 mixBoth(
+                        lane,
                         rows,
                         () -> window(pass, lane, index, m, rows.singleCount()),
-                        () -> prefillWindow(pass, index, m, rows),
-                        () -> storeWindow(pass, index, m, rows));
+                        () -> prefillWindow(pass, lane, index, m, rows),
+                        () -> storeWindow(pass, lane, index, m, rows));
             }
         }
     }
 
     /** Both kinds of rows side by side, since they share nothing; storing goes on beside what follows. */
-    private void mixBoth(Rows rows, Runnable singles, Runnable longs, Runnable storing) {
+    private void mixBoth(Lane lane, Rows rows, Runnable singles, Runnable longs, Runnable storing) {
         if (rows.longCount() == 0) {
             singles.run();
+            return;
+        }
+        if (!lane.isAlone()) {
+            if (rows.singleCount() > 0) {
+                singles.run();
+            }
+            longs.run();
+            storing.run();
             return;
         }
         if (rows.singleCount() == 0) {
@@ -117,14 +127,14 @@ final class MixerKernels {
     }
 
     /** The first rows of a lane, which go token by token, and those after them. */
-    private record Rows(int singleCount, int longCount) {}
+    private record Rows(int singleCount, int firstLong, int longCount) {}
 
     private Rows rows(Pass pass, Lane lane, boolean canPrefill) {
-        if (!lane.isAlone()) {
-            return new Rows(lane.count(), 0);
-        }
-        int singleCount = isDeterministic || !canPrefill ? pass.rowCount() : pass.singleCount();
-        return new Rows(singleCount, pass.rowCount() - singleCount);
+        int rowCount = lane.isAlone() ? pass.rowCount() : lane.rowCount();
+        int singleCount = isDeterministic || !canPrefill
+                ? rowCount
+                : Math.clamp(pass.singleCount() - lane.firstRow(), 0, rowCount);
+        return new Rows(singleCount, lane.firstRow() + singleCount, rowCount - singleCount);
     }
 
     /** What kernels are told of the rows from one on. */
@@ -136,9 +146,11 @@ final class MixerKernels {
                 .add(pass.rowCounts() + (long) Integer.BYTES * first);
     }
 
-    private void convolve(Pass pass, int index, Mixer.Convolution m, long inputBias) {
+    private void convolve(Pass pass, Lane lane, int index, Mixer.Convolution m, long inputBias) {
         var layer = model.layers().get(index);
         int channels = m.channelCount();
+        long outputStride = (long) type.bytes() * channels;
+        int singles = Math.max(pass.singleCount() - lane.firstRow(), 0);
         int ringRows = m.kernelSize() - 1 + StateLayout.ROLLBACK_TOKENS;
         arguments
                 .clear()
@@ -147,22 +159,22 @@ final class MixerKernels {
                 .add(pass.rowStarts())
                 .add(pass.rowCounts())
                 .add(pass.tokenRows())
-                .add(buffers.wide())
+                .add(buffers.wide(lane, 2 * outputStride))
                 .add(inputBias)
                 .add(layer.taps())
                 .add(layer.tapsBias())
                 .add(state)
                 .add(slotMemory.bytes())
                 .add(stateOffsets[index][0])
-                .add(buffers.narrow())
+                .add(buffers.narrow(lane, outputStride))
                 .add(channels)
                 .add(2 * channels)
                 .add(m.kernelSize())
                 .add(ringRows)
-                .add(pass.singleCount())
-                .add(pass.tokenCount());
-        int singles = pass.singleCount();
-        int blocks = singles + Math.ceilDiv(pass.tokenCount() - singles, CONVOLUTION_TOKENS);
+                .add(singles)
+                .add(lane.first())
+                .add(lane.first() + lane.count());
+        int blocks = singles + Math.ceilDiv(lane.count() - singles, CONVOLUTION_TOKENS);
         device.launch(Kernel.CONVOLUTION, blocks, Math.ceilDiv(channels, 1024), 128, 0, arguments);
     }
 
@@ -183,12 +195,10 @@ final class MixerKernels {
     }
 
     private void startTaylor(Pass pass, Lane lane, long[] offsets, Mixer.TaylorAttention m) {
-        long outputStride = (long) type.bytes() * m.headCount() * m.headWidth();
-        long inputStride = outputStride + 2L * type.bytes() * m.headCount() * m.featureDim();
         arguments.clear();
-        addRows(pass, lane.first())
-                .add(buffers.wide(lane, inputStride))
-                .add(buffers.narrow(lane, outputStride))
+        addRows(pass, lane.firstRow())
+                .add(buffers.wide(lane, inputStride(m)))
+                .add(buffers.narrow(lane, outputStride(m)))
                 .add(state)
                 .add(slotMemory.bytes())
                 .add(offsets[0])
@@ -202,12 +212,11 @@ final class MixerKernels {
 
     private void window(Pass pass, Lane lane, int index, Mixer.WindowAttention m, int rowCount) {
         long[] offsets = stateOffsets[index];
-        long headBytes = (long) type.bytes() * m.headWidth();
         arguments.clear();
-        addRows(pass, lane.first())
-                .add(buffers.wide(lane, (m.headCount() + 2 * m.keyHeadCount()) * headBytes))
+        addRows(pass, lane.firstRow())
+                .add(buffers.wide(lane, inputStride(m)))
                 .add(buffers.rotary())
-                .add(buffers.narrow(lane, m.headCount() * headBytes))
+                .add(buffers.narrow(lane, outputStride(m)))
                 .add(state)
                 .add(slotMemory.bytes())
                 .add(offsets[0])
@@ -234,6 +243,24 @@ final class MixerKernels {
         device.launch(kernel, m.keyHeadCount(), rowCount, threads, sharedBytes, arguments);
     }
 
+    // Bytes from a token to the next, in wide and in narrow.
+
+    private long inputStride(Mixer.TaylorAttention m) {
+        return outputStride(m) + 2L * type.bytes() * m.headCount() * m.featureDim();
+    }
+
+    private long outputStride(Mixer.TaylorAttention m) {
+        return (long) type.bytes() * m.headCount() * m.headWidth();
+    }
+
+    private long inputStride(Mixer.WindowAttention m) {
+        return (long) type.bytes() * (m.headCount() + 2 * m.keyHeadCount()) * m.headWidth();
+    }
+
+    private long outputStride(Mixer.WindowAttention m) {
+        return (long) type.bytes() * m.headCount() * m.headWidth();
+    }
+
     private static boolean canPrefill(Mixer.TaylorAttention m) {
         return m.featureDim() == 16 && m.headWidth() % SLICE == 0;
     }
@@ -253,28 +280,39 @@ final class MixerKernels {
         return (tokenCount + rowCount * (StateLayout.FOLD_INTERVAL + CHUNK_TOKENS - 1)) / CHUNK_TOKENS;
     }
 
-    private static int taylorChunkCountMax(Pass pass, Rows rows) {
+    private static int taylorChunkCountMax(Pass pass, Lane lane, Rows rows) {
         int ofLongest = taylorChunkCountMax(1, pass.rowTokensMax());
-        int ofAll = taylorChunkCountMax(rows.longCount(), pass.tokenCount() - rows.singleCount());
+        int ofAll = taylorChunkCountMax(rows.longCount(), lane.count() - rows.singleCount());
         return Math.min(rows.longCount() * ofLongest, ofAll);
     }
 
-    private void prefillTaylor(Pass pass, int index, Mixer.TaylorAttention m, Rows rows) {
-        int chunks = taylorChunkCountMax(pass, rows);
-        for (int first = 0; first < chunks; first += buffers.taylorChunkCount()) {
-            int count = Math.min(buffers.taylorChunkCount(), chunks - first);
-            findTaylorStates(pass, index, m, rows, first, count);
-            makeTaylorOutputs(index, m, count);
+    private void prefillTaylor(Pass pass, Lane lane, int index, Mixer.TaylorAttention m, Rows rows) {
+        int chunks = taylorChunkCountMax(pass, lane, rows);
+        int atOnce = lane.isAlone() ? buffers.taylorChunkCount() : buffers.taylorChunkCount() / 2;
+        for (int first = 0; first < chunks; first += atOnce) {
+            int count = Math.min(atOnce, chunks - first);
+            findTaylorStates(pass, lane, index, m, rows, new Chunks(first, count));
+            makeTaylorOutputs(lane, index, m, count);
         }
     }
 
-    /** For chunks from one on; S in the slots is then as after these. */
-    private void findTaylorStates(
-            Pass pass, int index, Mixer.TaylorAttention m, Rows rows, int firstChunk, int chunkCount) {
+    /** Some of a lane's. */
+    private record Chunks(int first, int count) {}
+
+    /** Where a lane's chunks are: each of two has a half. */
+    private KernelArguments addChunks(Lane lane) {
+        long first = lane.first() == 0 ? 0 : buffers.taylorChunkCount() / 2;
+        return arguments
+                .add(buffers.taylorChunks() + StepBuffers.TAYLOR_CHUNK_BYTES * first)
+                .add(buffers.taylorStates() + buffers.taylorStateBytes() * first);
+    }
+
+    /** S in the slots is then as after these. */
+    private void findTaylorStates(Pass pass, Lane lane, int index, Mixer.TaylorAttention m, Rows rows, Chunks chunks) {
         long[] offsets = stateOffsets[index];
         arguments.clear();
-        addRows(pass, rows.singleCount())
-                .add(buffers.wide())
+        addRows(pass, rows.firstLong())
+                .add(buffers.wide(lane, inputStride(m)))
                 .add(state)
                 .add(slotMemory.bytes())
                 .add(offsets[0])
@@ -283,20 +321,19 @@ final class MixerKernels {
                 .add(offsets[3])
                 .add(m.headCount())
                 .add(m.headWidth())
-                .add(firstChunk)
-                .add(chunkCount)
-                .add(buffers.taylorChunks())
-                .add(buffers.taylorStates());
+                .add(chunks.first())
+                .add(chunks.count());
+        addChunks(lane);
         int slices = m.headWidth() / SLICE + 1; // the last is z
         device.launch(Kernel.TAYLOR_STATES, m.headCount() * slices, rows.longCount(), 32 * FEATURE_STEPS, 0, arguments);
     }
 
-    private void makeTaylorOutputs(int index, Mixer.TaylorAttention m, int chunkCount) {
+    private void makeTaylorOutputs(Lane lane, int index, Mixer.TaylorAttention m, int chunkCount) {
         long[] offsets = stateOffsets[index];
         arguments
                 .clear()
-                .add(buffers.wide())
-                .add(buffers.narrow())
+                .add(buffers.wide(lane, inputStride(m)))
+                .add(buffers.narrow(lane, outputStride(m)))
                 .add(state)
                 .add(slotMemory.bytes())
                 .add(offsets[2])
@@ -304,9 +341,8 @@ final class MixerKernels {
                 .add(m.headCount())
                 .add(m.headWidth())
                 .add((float) (1 / Math.sqrt(m.scaleDim())))
-                .add(m.epsilon())
-                .add(buffers.taylorChunks())
-                .add(buffers.taylorStates());
+                .add(m.epsilon());
+        addChunks(lane);
         device.launch(
                 Kernel.TAYLOR_OUTPUTS,
                 chunkCount,
@@ -316,40 +352,41 @@ final class MixerKernels {
                 arguments);
     }
 
-    private void storeTaylor(Pass pass, int index, Mixer.TaylorAttention m, Rows rows) {
+    private void storeTaylor(Pass pass, Lane lane, int index, Mixer.TaylorAttention m, Rows rows) {
         long[] offsets = stateOffsets[index];
         int heads = m.headCount();
         int f = m.featureDim();
         int e = m.headWidth();
         int first = heads * f;
         var rings = new Rings(heads * (2 * f + e), first, offsets[2], offsets[3], StateLayout.FOLD_INTERVAL, f, e);
-        writeRings(pass, rows, heads, rings);
+        writeRings(pass, rows, heads, rings, buffers.wide(lane, inputStride(m)));
     }
 
-    private void prefillWindow(Pass pass, int index, Mixer.WindowAttention m, Rows rows) {
+    private void prefillWindow(Pass pass, Lane lane, int index, Mixer.WindowAttention m, Rows rows) {
         long[] offsets = stateOffsets[index];
         int heads = m.headCount();
         int keyHeads = m.keyHeadCount();
         int e = m.headWidth();
         int stride = (heads + 2 * keyHeads) * e;
         int ringRows = m.reach() + StateLayout.ROLLBACK_TOKENS;
-        int first = rows.singleCount(); // token too; window_step rotates those before by itself
+        int first = lane.first() + rows.singleCount(); // window_step rotates tokens before by itself
+        long wide = buffers.wide(lane, inputStride(m));
         if (m.rotaryDim() > 0) {
             arguments
                     .clear()
-                    .add(buffers.wide() + (long) type.bytes() * first * stride)
+                    .add(wide + (long) type.bytes() * first * stride)
                     .add(buffers.rotary() + (long) Float.BYTES * first * model.rotaryDim())
                     .add(heads + keyHeads)
                     .add(e)
                     .add(stride)
                     .add(m.rotaryDim())
                     .add(m.isRotaryInterleaved() ? 1 : 0);
-            device.launch(Kernel.ROTATE, pass.tokenCount() - first, 1, 256, 0, arguments);
+            device.launch(Kernel.ROTATE, lane.count() - rows.singleCount(), 1, 256, 0, arguments);
         }
         arguments.clear();
-        addRows(pass, rows.singleCount())
-                .add(buffers.wide())
-                .add(buffers.narrow())
+        addRows(pass, rows.firstLong())
+                .add(wide)
+                .add(buffers.narrow(lane, outputStride(m)))
                 .add(state)
                 .add(slotMemory.bytes())
                 .add(offsets[0])
@@ -368,14 +405,14 @@ final class MixerKernels {
         device.launch(kernel, tiles, rows.longCount() * heads, 128, 0, arguments);
     }
 
-    private void storeWindow(Pass pass, int index, Mixer.WindowAttention m, Rows rows) {
+    private void storeWindow(Pass pass, Lane lane, int index, Mixer.WindowAttention m, Rows rows) {
         long[] offsets = stateOffsets[index];
         int heads = m.headCount();
         int keyHeads = m.keyHeadCount();
         int e = m.headWidth();
         int ringRows = m.reach() + StateLayout.ROLLBACK_TOKENS;
         var rings = new Rings((heads + 2 * keyHeads) * e, heads * e, offsets[0], offsets[1], ringRows, e, e);
-        writeRings(pass, rows, keyHeads, rings);
+        writeRings(pass, rows, keyHeads, rings, buffers.wide(lane, inputStride(m)));
     }
 
     /**
@@ -385,11 +422,11 @@ final class MixerKernels {
     private record Rings(
             int stride, int firstColumn, long keysOffset, long valuesOffset, int rows, int keyWidth, int valueWidth) {}
 
-    private void writeRings(Pass pass, Rows rows, int groups, Rings rings) {
+    private void writeRings(Pass pass, Rows rows, int groups, Rings rings, long wide) {
         int tokens = Math.min(pass.rowTokensMax(), rings.rows());
         arguments.clear();
-        addRows(pass, rows.singleCount())
-                .add(buffers.wide())
+        addRows(pass, rows.firstLong())
+                .add(wide)
                 .add(rings.stride())
                 .add(rings.firstColumn())
                 .add(state)

@@ -11,6 +11,7 @@ import java.lang.foreign.ValueLayout;
  */
 final class Pass {
     private static final int LENGTH_MIN = 64;
+    private static final int LANES_DIFFERENCE = 9; // of all tokens: one lane has a quarter more than the other at most
     private static final int HEADER_BYTES = 16; // the address of the results, and what keeps arrays aligned
 
     private final Device device;
@@ -28,6 +29,9 @@ final class Pass {
     private int rowTokensMax;
     private int singleCount;
     private boolean isPadded;
+    private int splitRow;
+    private int splitToken;
+    private int splitPick;
 
     Pass(Device device, int rowCountMax, int tokenCountMax, int stagingCount) {
         this.device = device;
@@ -54,6 +58,9 @@ final class Pass {
         rowTokensMax = 0;
         singleCount = 0;
         isPadded = false;
+        splitRow = 0;
+        splitToken = 0;
+        splitPick = 0;
     }
 
     /**
@@ -117,6 +124,28 @@ final class Pass {
         isPadded = true;
     }
 
+    /**
+     * Lets it go through the layers in two lanes of whole rows, if these can have much the same tokens.
+     *
+     * @param step what the first lane's tokens are a multiple of, so that few shapes occur
+     */
+    void split(int step) {
+        int least = tokenCount / LANES_DIFFERENCE + 1;
+        for (int row = Math.max(singleCount, 1); row < rowCount; row++) {
+            int first = get(rowStarts(), row);
+            int difference = Math.abs(tokenCount - 2 * first);
+            if (first % step == 0 && difference < least) {
+                least = difference;
+                splitRow = row;
+                splitToken = first;
+            }
+        }
+        // Picks that pad a pass are of token 0 and come last: nothing reads what is made of them, in either lane.
+        while (splitPick < pickCount && get(picks(), splitPick) < splitToken) {
+            splitPick++;
+        }
+    }
+
     /** The next power of 4, 64 at least: empty blocks cost less than more shapes. */
     private static int roundedLength(int count) {
         int result = LENGTH_MIN;
@@ -143,7 +172,28 @@ final class Pass {
     }
 
     PassGraphs.Shape shape() {
-        return new PassGraphs.Shape(rowCount, singleCount, tokenCount, rowTokensMax, pickCount);
+        return new PassGraphs.Shape(
+                rowCount, singleCount, tokenCount, rowTokensMax, pickCount, splitRow, splitToken, splitPick);
+    }
+
+    /** Whether it goes through the layers in two lanes of whole rows. */
+    boolean isSplit() {
+        return splitRow > 0;
+    }
+
+    /** The rows before the split, those of one token among them. */
+    Lane firstLane() {
+        return new Lane(0, splitToken, 0, splitRow, false);
+    }
+
+    /** The rows after it. */
+    Lane secondLane() {
+        return new Lane(splitToken, tokenCount - splitToken, splitRow, rowCount - splitRow, false);
+    }
+
+    /** Picks of the first lane. */
+    int splitPick() {
+        return splitPick;
     }
 
     int rowCount() {
@@ -235,6 +285,10 @@ final class Pass {
     /** i32 [T], token of the results. */
     long scoreTokens() {
         return scoreTopCounts() + 4L * tokenCountMax;
+    }
+
+    private int get(long array, int index) {
+        return current.get(ValueLayout.JAVA_INT, array - address + 4L * index);
     }
 
     private void set(long array, int index, int value) {

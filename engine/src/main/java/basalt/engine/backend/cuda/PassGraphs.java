@@ -24,7 +24,15 @@ final class PassGraphs {
     private final GraphCache<Shape> cache;
 
     /** All that the launches of a pass depend on beside what is in its arrays. */
-    record Shape(int rowCount, int singleCount, int tokenCount, int rowTokensMax, int pickCount) {}
+    record Shape(
+            int rowCount,
+            int singleCount,
+            int tokenCount,
+            int rowTokensMax,
+            int pickCount,
+            int splitRow,
+            int splitToken,
+            int splitPick) {}
 
     /** Records the graphs of decode passes of every bucket. */
     PassGraphs(Device device, Forward forward, RowBuckets rowBuckets, Pass decode, long results) {
@@ -61,6 +69,9 @@ final class PassGraphs {
         var sizes = padded(pass.rowCount(), pass.singleCount(), pass.tokenCount());
         int picks = pass.pickCount() == 0 ? 0 : Math.min(sizes.rowCount(), rowCountMax);
         pass.padLong(sizes.rowCount(), sizes.tokenCount(), picks);
+        if (forward.isWorthLanes(sizes.tokenCount())) {
+            pass.split(tokensStep(sizes.tokenCount()));
+        }
     }
 
     /** Rows and tokens of a padded pass. */
@@ -81,9 +92,13 @@ final class PassGraphs {
     }
 
     private static int roundedTokens(int count) {
-        int step = Integer.highestOneBit(Math.max(count - 1, 1)) / TOKENS_STEPS;
-        step = Math.clamp(step, TOKENS_STEP_MIN, TOKENS_STEP_MAX);
+        int step = tokensStep(count);
         return Math.ceilDiv(count, step) * step;
+    }
+
+    private static int tokensStep(int count) {
+        int step = Integer.highestOneBit(Math.max(count - 1, 1)) / TOKENS_STEPS;
+        return Math.clamp(step, TOKENS_STEP_MIN, TOKENS_STEP_MAX);
     }
 
     /** Records the graph of a pass, having run it once; returns it. */

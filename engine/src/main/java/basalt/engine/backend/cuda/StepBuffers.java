@@ -25,9 +25,13 @@ record StepBuffers(
         long adjusted, // f32 [P, Npad]
         int widest, // bytes
         int narrowest, // bytes
+        int taylorStateBytes, // of a chunk
         int squareCount, // of the kernels for few tokens
         int taylorChunkCount) { // of one launch
     private static final int TAYLOR_CHUNKS_MAX = 40; // a prompt of 4,096 tokens has 33
+
+    /** Of an entry of {@code taylorChunks}. */
+    static final long TAYLOR_CHUNK_BYTES = 16;
 
     /** P, R and T at most. */
     record Sizes(int picks, int rows, int tokens) {}
@@ -72,12 +76,13 @@ record StepBuffers(
                 device.allocate(type.bytes() * picks * width),
                 device.allocate(4 * picks * squaresMax),
                 device.allocate(type.bytes() * picks * narrow),
-                device.allocate(16L * chunks),
+                device.allocate(TAYLOR_CHUNK_BYTES * chunks),
                 device.allocate(Math.max(taylorStateBytes * chunks, 1)),
                 device.allocate(logitsBytes),
                 device.allocate(logitsBytes),
                 type.bytes() * wide,
                 type.bytes() * narrow,
+                Math.toIntExact(taylorStateBytes),
                 squareCount,
                 chunks);
     }
@@ -104,6 +109,7 @@ record StepBuffers(
                 adjusted,
                 widest,
                 narrowest,
+                taylorStateBytes,
                 squareCount,
                 taylorChunkCount);
     }

@@ -135,7 +135,7 @@ final class EmulatedDevice implements Device {
 
     private void add(Runnable work) {
         if (isInBranch) {
-            throw new IllegalStateException("a branch takes launches alone");
+            throw new IllegalStateException("a branch takes launches and products alone");
         }
         issue(() -> streams.addStep(work, false));
     }
@@ -225,7 +225,8 @@ final class EmulatedDevice implements Device {
 
     @Override
     public void multiply(Product product) {
-        add(() -> run(product));
+        boolean isInBranchNow = isInBranch;
+        issue(() -> streams.addStep(() -> run(product), isInBranchNow));
     }
 
     private void run(Product p) {

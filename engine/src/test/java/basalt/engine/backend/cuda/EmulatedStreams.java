@@ -19,6 +19,7 @@ import org.jspecify.annotations.Nullable;
  */
 final class EmulatedStreams {
     private final Set<Wait> leftOut;
+    private final boolean isInTurn;
     private final ReentrantLock lock = new ReentrantLock(); // guards all that follows
     private final Stream steps = new Stream();
     private final Stream branches = new Stream();
@@ -34,7 +35,9 @@ final class EmulatedStreams {
         /** The steps; branches and copies aside come late. */
         STEPS_FIRST,
         /** Branches and copies aside; the steps come late. */
-        COPIES_FIRST
+        COPIES_FIRST,
+        /** Nothing; but with each piece of work of the steps goes one of their branches, if it may, and the reverse. */
+        IN_TURN
     }
 
     /** A kind of waiting, which a test may leave out. */
@@ -49,6 +52,7 @@ final class EmulatedStreams {
         private final ArrayDeque<Work> left = new ArrayDeque<>();
         private long added;
         private long done;
+        private boolean isBusy; // with its next piece of work, which may still wait
     }
 
     /** How far a stream has come. */
@@ -72,11 +76,12 @@ final class EmulatedStreams {
     /** Streams that do not wait as they are told. */
     EmulatedStreams(Order order, Set<Wait> leftOut) {
         this.leftOut = leftOut;
+        isInTurn = order == Order.IN_TURN;
         for (var direction : Device.Direction.values()) {
             aside.put(direction, new Stream());
         }
         switch (order) {
-            case LATE -> {}
+            case LATE, IN_TURN -> {}
             case STEPS_FIRST -> hasty.add(steps);
             case COPIES_FIRST -> {
                 hasty.addAll(aside.values());
@@ -149,13 +154,25 @@ final class EmulatedStreams {
 
     /** Call only when holding lock. */
     private void doNext(Stream stream) {
+        doOne(stream);
+        var other = stream == steps ? branches : steps;
+        var next = other.left.peek();
+        if (isInTurn && !other.isBusy && next != null && next.isReady()) {
+            doOne(other);
+        }
+    }
+
+    /** Call only when holding lock. */
+    private void doOne(Stream stream) {
         var work = stream.left.element();
+        stream.isBusy = true;
         if (work.mark() != null) {
             reach(work.mark());
         }
         work.action().run();
         stream.left.remove();
         stream.done++;
+        stream.isBusy = false;
     }
 
     /** Does what has to be done until a mark is passed, and no more. Call only when holding lock. */

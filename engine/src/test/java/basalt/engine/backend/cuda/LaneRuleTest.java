@@ -9,6 +9,7 @@ import org.junit.jupiter.api.Test;
 final class LaneRuleTest {
     private static final int TOKENS_MAX = 128;
     private static final long CACHE_BYTES = 50L << 20;
+    private static final Lane.Rule NONE_OF_DECODING = new Lane.Rule(0, 0, Lane.PROMPT_TOKENS_MIN);
 
     /** A model of convolutions, with an MLP as wide as its channels. */
     private static DeviceModel model(int width, int kernelSize) {
@@ -27,22 +28,22 @@ final class LaneRuleTest {
 
     @Test
     void smallLayersHaveTwoLanes() {
-        assertEquals(new Lane.Rule(129, 256), rule(132, model(1024, 3), TOKENS_MAX));
+        assertEquals(new Lane.Rule(129, 256, Lane.PROMPT_TOKENS_MIN), rule(132, model(1024, 3), TOKENS_MAX));
     }
 
     @Test
     void layersLargerThanTheCacheHaveOne() {
-        assertEquals(Lane.Rule.NEVER, rule(132, model(1792, 3), TOKENS_MAX));
+        assertEquals(NONE_OF_DECODING, rule(132, model(1792, 3), TOKENS_MAX));
     }
 
     @Test
     void whereHalfOfTheMultiprocessorsCannotSplitThereIsOne() {
-        assertEquals(Lane.Rule.NEVER, rule(60, model(1024, 3), TOKENS_MAX));
+        assertEquals(NONE_OF_DECODING, rule(60, model(1024, 3), TOKENS_MAX));
     }
 
     @Test
     void otherConvolutionsAndOtherKernelsHaveOne() {
-        assertEquals(Lane.Rule.NEVER, rule(132, model(1024, 4), TOKENS_MAX));
-        assertEquals(Lane.Rule.NEVER, rule(132, model(1024, 3), 0));
+        assertEquals(NONE_OF_DECODING, rule(132, model(1024, 4), TOKENS_MAX));
+        assertEquals(NONE_OF_DECODING, rule(132, model(1024, 3), 0));
     }
 }

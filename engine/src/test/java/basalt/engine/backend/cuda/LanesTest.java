@@ -84,7 +84,7 @@ final class LanesTest {
     @ParameterizedTest
     @EnumSource(EmulatedStreams.Order.class)
     void lanesLeaveWhatFewRowsLeave(EmulatedStreams.Order order) {
-        var rule = new Lane.Rule(9, ROWS);
+        var rule = new Lane.Rule(9, ROWS, Integer.MAX_VALUE);
 
         int rowCount = ROWS - 1; // the second lane is padded
 
@@ -106,8 +106,8 @@ final class LanesTest {
         assertEquals(new Lane(96, 96, false), Lane.secondHalf(192));
         assertEquals(new Lane(0, 101, false), Lane.firstHalf(201));
         assertEquals(new Lane(101, 100, false), Lane.secondHalf(201));
-        assertTrue(new Lane.Rule(129, 256).holds(256));
-        assertFalse(new Lane.Rule(129, 256).holds(128));
+        assertTrue(new Lane.Rule(129, 256, 2048).holds(256));
+        assertFalse(new Lane.Rule(129, 256, 2048).holds(128));
         assertFalse(Lane.Rule.NEVER.holds(1));
     }
 }
