@@ -4,6 +4,7 @@
 #include "norm.cu"
 #include "projection.cu"
 #include "projection_batch.cu"
+#include "projection_pair.cu"
 #include "sampling.cu"
 #include "step.cu"
 #include "taylor.cu"

@@ -10,6 +10,7 @@
 //
 // The norm before a projection is late, as in projection.cu. The order of every sum depends on the shapes and the number
 // of tokens alone.
+#include "cluster.cuh"
 #include "matrix.cuh"
 
 #ifndef BASALT_F32
@@ -99,28 +100,11 @@ __device__ __forceinline__ unsigned long long tileDescriptor(unsigned address) {
     return (unsigned long long)((address & 0x3ffff) >> 4) | 1ull << 16 | 64ull << 32 | 1ull << 62;
 }
 
-__device__ __forceinline__ unsigned inBlock(unsigned address, int rank) {
-    unsigned there;
-    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(address), "r"(rank));
-    return there;
-}
-__device__ __forceinline__ void arrive(unsigned barrier) {
-    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
-}
 // At a barrier of any block of the cluster. No scope is named: with the cluster's it would wait for global memory.
 __device__ __forceinline__ void arriveThere(unsigned barrier) {
     asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(barrier) : "memory");
 }
-// Weights are read once: they leave the cache before the rest.
-__device__ __forceinline__ void copyWeights(unsigned to, const void* map, unsigned barrier, int k, int group) {
-    asm volatile(
-        "{ .reg .b64 policy; createpolicy.fractional.L2::evict_first.b64 policy, 1.0;"
-        " cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.L2::cache_hint"
-        " [%0], [%1, {%2, %3, %3, %4}], [%5], policy; }" ::"r"(to),
-        "l"(map), "r"(k), "r"(0), "r"(group), "r"(barrier)
-        : "memory");
-}
-// The same into all blocks of the cluster in a mask, at the same place, each told by its own barrier.
+// A box of weights into all blocks of the cluster in a mask, at the same place, each told by its own barrier.
 __device__ __forceinline__ void shareWeights(unsigned to, const void* map, unsigned barrier, int k, int group, int mask) {
     asm volatile(
         "{ .reg .b64 policy; createpolicy.fractional.L2::evict_first.b64 policy, 1.0;"
@@ -146,11 +130,6 @@ __device__ __forceinline__ void syncCluster() {
         "barrier.cluster.wait.acquire.aligned;" ::
             : "memory");
 }
-// No block of the cluster goes on before all have come here.
-__device__ __forceinline__ void awaitCluster() {
-    asm volatile("barrier.cluster.arrive.relaxed.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
-}
-
 __device__ __forceinline__ float4 loadPart(unsigned address) {
     float4 v;
     asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];"
@@ -498,7 +477,7 @@ __device__ __forceinline__ void projectBatch(const Projection& p, const void* xM
             if (i > 0) {
                 asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory");
                 unsigned before = empty + (stage == 0 ? TOKEN_STAGES - 1 : stage - 1) * 8;
-                if (SHARERS == 1 && lane == 0) arrive(before);
+                if (SHARERS == 1 && lane == 0) arriveHere(before);
                 if (SHARERS > 1 && lane < SHARERS) arriveThere(inBlock(before, split + lane * splits));
             }
             if (++stage == TOKEN_STAGES) stage = 0, phase ^= 1;

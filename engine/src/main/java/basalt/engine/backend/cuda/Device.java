@@ -138,7 +138,8 @@ interface Device extends AutoCloseable {
     record Clusters(int gridX, int gridY, int cluster, int threads, int sharedBytes) {}
 
     /**
-     * A bf16 tensor whose boxes come into shared memory in rows of 128 bytes, swizzled; what lies outside reads as 0.
+     * A bf16 tensor whose boxes come into shared memory in rows of 128 or 64 bytes, swizzled; what lies outside reads
+     * as 0.
      *
      * @param sizes of the dimensions, the innermost first
      * @param strides bytes, of all dimensions but the innermost

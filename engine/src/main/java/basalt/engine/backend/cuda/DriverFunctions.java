@@ -21,7 +21,9 @@ final class DriverFunctions {
     private static final int CLUSTER_DIMENSION = 4;
     private static final int PROGRAMMATIC_STREAM_SERIALIZATION = 6;
     private static final int BFLOAT16 = 9; // CU_TENSOR_MAP_DATA_TYPE_BFLOAT16
+    private static final int SWIZZLE_64B = 2; // CU_TENSOR_MAP_SWIZZLE_64B
     private static final int SWIZZLE_128B = 3; // CU_TENSOR_MAP_SWIZZLE_128B
+    private static final int SWIZZLE_64B_ELEMENTS = 32; // bf16 of a box's row
     private static final int L2_PROMOTION_256B = 3; // CU_TENSOR_MAP_L2_PROMOTION_L2_256B
     private static final int DIMENSIONS_MAX = 5;
     private static final int REGISTER_PORTABLE = 1; // CU_MEMHOSTREGISTER_PORTABLE: for the contexts of all devices
@@ -184,7 +186,7 @@ final class DriverFunctions {
                     scratch.allocateFrom(ValueLayout.JAVA_INT, map.box()),
                     steps,
                     0, // not interleaved
-                    SWIZZLE_128B,
+                    map.box()[0] == SWIZZLE_64B_ELEMENTS ? SWIZZLE_64B : SWIZZLE_128B,
                     L2_PROMOTION_256B,
                     0); // zeros outside
         } catch (Throwable e) {

@@ -6,12 +6,14 @@ import basalt.engine.model.ModelConfig;
 import java.util.List;
 import java.util.Optional;
 import java.util.stream.IntStream;
+import org.jspecify.annotations.Nullable;
 
 /**
- * Launches the model over the rows of a pass. Two ways, chosen by the number of tokens: up to a batch that decodes goes
- * through the project kernels, which fuse norm, projection and what follows, and up to two such batches do so in two
- * {@link Lane}s where that pays; more go through the vendor's library with separate kernels between, in two lanes too
- * where a pass is split. Confined to the engine thread.
+ * Launches the model over the rows of a pass. Three ways, chosen by the number of tokens: a few rows that decode go
+ * through {@link PairProjections}, half a layer in a kernel; up to a batch that decodes through the project kernels,
+ * which fuse norm, projection and what follows, and up to two such batches in two {@link Lane}s where that pays; more
+ * go through the vendor's library with separate kernels between, in two lanes too where a pass is split. Confined to
+ * the engine thread.
  */
 final class Forward {
     private static final int NORM_RMS = 0;
@@ -36,6 +38,7 @@ final class Forward {
     private final MixerKernels mixerKernels;
     private final StepBuffers picked; // of the end of a last layer
     private final ProjectKernels pickedKernels;
+    private final @Nullable PairProjections pairs; // for steps of few rows
 
     Forward(
             Device device,
@@ -69,6 +72,9 @@ final class Forward {
         projectKernels = new ProjectKernels(device, config, buffers, slotMemory, state, arguments, batch);
         picked = buffers.picked();
         pickedKernels = new ProjectKernels(device, config, picked, slotMemory, state, arguments, batch);
+        pairs = batched > 0 && PairProjections.fits(device.multiprocessorCount(), model)
+                ? new PairProjections(device, model, buffers, slotMemory, state, arguments)
+                : null;
         mixerKernels = new MixerKernels(device, model, buffers, slotMemory, state, limits.isDeterministic(), arguments);
     }
 
@@ -139,6 +145,11 @@ final class Forward {
         boolean hasLanes = pass.isDecode() && laneRule.holds(pass.rowCount());
         boolean endsWithPicks = !isProjecting && !pass.isDecode() && pass.scoreCount() == 0;
         begin(pass);
+        if (pairs != null && pass.isDecode() && pairs.holds(pass.rowCount())) {
+            projectKernels.logits(model.head(), pairLayers(pass, pairs), pass.rowCount());
+            sample(pass);
+            return;
+        }
         if (hasLanes) {
             device.beginBranch();
             projectLayers(pass, Lane.secondHalf(pass.rowCount()));
@@ -185,6 +196,26 @@ final class Forward {
                 .add(buffers.firstSquares())
                 .add(config.width());
         device.launch(Kernel.BEGIN, pass.tokenCount(), 1, 256, 0, arguments);
+    }
+
+    // ---- few rows
+
+    /** Returns what the head reads. */
+    private ProjectKernels.Input pairLayers(Pass pass, PairProjections pairs) {
+        int rows = pass.rowCount();
+        pairs.start();
+        for (int index = 0; index < model.layers().size(); index++) {
+            var layer = model.layers().get(index);
+            if (layer.mixer() instanceof Mixer.Convolution m) {
+                pairs.convolution(layer, m, mixerKernels.stateOffset(index), rows);
+            } else {
+                pairs.plain(layer.input(), layer.norm1(), rows);
+                mixerKernels.mix(pass, Lane.all(rows), index, 0);
+                pairs.residual(layer.output(), rows);
+            }
+            pairs.gate(layer, rows);
+        }
+        return pairs.finish(model.finalNorm(), rows);
     }
 
     // ---- few tokens

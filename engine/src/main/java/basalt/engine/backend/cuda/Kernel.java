@@ -36,7 +36,9 @@ enum Kernel {
     PROJECT_BATCH_16(108_920),
     PROJECT_BATCH_32(111_088),
     PROJECT_BATCH_64(115_472),
-    PROJECT_BATCH_128(115_480);
+    PROJECT_BATCH_128(115_480),
+    PROJECT_PAIR(115_712),
+    ADD_SUMS(0);
 
     private final int sharedBytesMax;
 
@@ -65,7 +67,7 @@ enum Kernel {
 
     private boolean isProjection() {
         return switch (this) {
-            case PROJECT_8, PROJECT_16, PROJECT_32 -> true;
+            case PROJECT_8, PROJECT_16, PROJECT_32, PROJECT_PAIR -> true;
             case PROJECT_BATCH_8, PROJECT_BATCH_16, PROJECT_BATCH_32, PROJECT_BATCH_64, PROJECT_BATCH_128 -> true;
             default -> false;
         };
@@ -74,7 +76,7 @@ enum Kernel {
     /** Whether it exists for bf16 only. */
     boolean isBf16Only() {
         return switch (this) {
-            case WINDOW_PREFILL_32, WINDOW_PREFILL_64, WINDOW_PREFILL_112 -> true;
+            case WINDOW_PREFILL_32, WINDOW_PREFILL_64, WINDOW_PREFILL_112, ADD_SUMS -> true;
             default -> isProjection();
         };
     }

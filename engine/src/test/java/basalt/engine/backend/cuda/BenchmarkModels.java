@@ -49,6 +49,11 @@ final class BenchmarkModels {
         return config(1024, 27, List.of(1, 6, 11, 16, 21), List.of(2, 7, 12, 17, 22));
     }
 
+    /** One for the checks: d 512, 4 layers, heads of 32. */
+    static ModelConfig narrow() {
+        return config(512, 4, List.of(1), List.of(2));
+    }
+
     private static ModelConfig config(int width, int layers, List<Integer> taylor, List<Integer> window) {
         int headWidth = width / 16;
         var mixers = new ArrayList<Mixer>();

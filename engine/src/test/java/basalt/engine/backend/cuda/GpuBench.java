@@ -9,8 +9,8 @@ import basalt.engine.model.ModelConfig;
 import basalt.engine.model.Weights;
 import java.lang.foreign.Arena;
 import java.util.ArrayList;
-import java.util.Optional;
 import java.util.SplittableRandom;
+import java.util.function.Predicate;
 
 /** Times of steps with random weights, by kind of step and by kernel. */
 final class GpuBench {
@@ -202,13 +202,13 @@ final class GpuBench {
         var batch = new Batch(8, tokens);
         var result = new StepResult(8, tokens);
         batch.add(0, new SplittableRandom(7).ints(tokens, 0, 50_000).toArray(), 0, tokens, true);
-        device.select(Optional.empty());
+        device.select(key -> true);
         backend.forgetGraphs(); // a replay tells of no launches
         backend.zero(0);
         backend.enqueue(batch);
         backend.await(result);
         for (var kind : device.launchCounts().entrySet()) {
-            device.select(Optional.of(kind.getKey()));
+            device.select(kind.getKey()::equals);
             backend.forgetGraphs();
             long best = Long.MAX_VALUE;
             for (int i = 0; i < 3 + GraphCache.OCCURRENCES; i++) {
@@ -219,34 +219,46 @@ final class GpuBench {
             String name = model + " prefill " + tokens + " " + kind.getKey();
             report.add("profile", name, String.format("%.1f us, %d launches", best / 1e3, kind.getValue()));
         }
-        device.select(Optional.empty());
+        device.select(key -> true);
     }
 
     private void profile(CudaBackend backend, SelectingDevice device, String model, int rowCount) {
-        int start = device.createEvent();
-        int end = device.createEvent();
-        device.select(Optional.empty());
+        device.select(key -> true);
         backend.capture(rowCount);
-        for (var kind : device.launchCounts().entrySet()) {
-            device.select(Optional.of(kind.getKey()));
-            int graph = backend.capture(rowCount);
-            backend.uploadRows(rowCount);
-            for (int i = 0; i < 3; i++) {
-                device.replay(graph);
-            }
-            device.record(start);
-            for (int i = 0; i < 32; i++) {
-                device.replay(graph);
-            }
-            device.record(end);
-            device.await(end);
-            double micros = device.nanosBetween(start, end) / 32e3;
+        var counts = device.launchCounts();
+        double whole = replayMicros(backend, device, rowCount, key -> true);
+        for (var kind : counts.entrySet()) {
+            double alone = replayMicros(backend, device, rowCount, kind.getKey()::equals);
+            double others = replayMicros(
+                    backend, device, rowCount, key -> !kind.getKey().equals(key));
             int count = kind.getValue() / 2; // a capture launches everything twice
             report.add(
                     "profile",
                     model + " B=" + rowCount + " " + kind.getKey(),
-                    String.format("%.1f us, %d launches, %.2f us each", micros, count, micros / count));
+                    String.format(
+                            "%.1f us alone, %d launches, %.2f us each; %.1f us in the step's %.1f",
+                            alone, count, alone / count, whole - others, whole));
         }
-        device.select(Optional.empty());
+        device.select(key -> true);
+    }
+
+    /** Of a graph of the selected launches of a step, run again and again. */
+    private static double replayMicros(
+            CudaBackend backend, SelectingDevice device, int rowCount, Predicate<String> selection) {
+        int start = device.createEvent();
+        int end = device.createEvent();
+        device.select(selection);
+        int graph = backend.capture(rowCount);
+        backend.uploadRows(rowCount);
+        for (int i = 0; i < 3; i++) {
+            device.replay(graph);
+        }
+        device.record(start);
+        for (int i = 0; i < 32; i++) {
+            device.replay(graph);
+        }
+        device.record(end);
+        device.await(end);
+        return device.nanosBetween(start, end) / 32e3;
     }
 }

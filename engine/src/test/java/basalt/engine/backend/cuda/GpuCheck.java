@@ -61,6 +61,9 @@ public final class GpuCheck {
             case "goldens" -> goldens(Golden.NAMES);
             case "golden" -> goldens(List.of(parts[1]));
             case "small" -> small(parts[1]);
+            case "modes" ->
+                new GpuModes(config(parts[1]), (name, value) -> add("modes", parts[1] + " " + name, value))
+                        .run(parts[2]);
             case "sanitize" -> sanitize(parts[1]);
             case "rules" -> rules(Path.of(parts[1]));
             case "memory" -> memory();
@@ -190,13 +193,14 @@ public final class GpuCheck {
         }
     }
 
-    /** The same under compute-sanitizer, in processes of their own. */
-    private void sanitize(String golden) {
+    /** The same, or a random model's two modes, under compute-sanitizer, in processes of their own. */
+    private void sanitize(String model) {
+        String section = Golden.NAMES.contains(model) ? "small:" + model : "modes:" + model + ":2";
         GpuSanitize.find()
                 .ifPresentOrElse(
-                        tool -> new GpuSanitize(tool, (name, value) -> add("sanitize", name + " " + golden, value))
-                                .run(GpuSanitize.command("small:" + golden)),
-                        () -> add("sanitize", golden, "skipped: there is no compute-sanitizer"));
+                        tool -> new GpuSanitize(tool, (name, value) -> add("sanitize", name + " " + model, value))
+                                .run(GpuSanitize.command(section)),
+                        () -> add("sanitize", model, "skipped: there is no compute-sanitizer"));
     }
 
     private void rules(Path model) {
@@ -270,7 +274,12 @@ public final class GpuCheck {
     }
 
     private static ModelConfig config(String model) {
-        return model.equals("360m") ? BenchmarkModels.small() : BenchmarkModels.large();
+        return switch (model) {
+            case "narrow" -> BenchmarkModels.narrow();
+            case "360m" -> BenchmarkModels.small();
+            case "1.3b" -> BenchmarkModels.large();
+            default -> throw new IllegalArgumentException("model = " + model);
+        };
     }
 
     private void longTaylor(int tokens) {

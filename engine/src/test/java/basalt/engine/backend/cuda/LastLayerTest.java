@@ -16,7 +16,6 @@ import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
 import java.util.Map;
-import java.util.Optional;
 import java.util.SplittableRandom;
 import java.util.TreeMap;
 import org.junit.jupiter.api.BeforeEach;
@@ -105,7 +104,7 @@ final class LastLayerTest {
                 batch.add(SCORED_SLOT, new int[SCORED_TOKENS], 0, SCORED_TOKENS, false);
                 batch.score(0, -1);
             }
-            device.select(Optional.empty());
+            device.select(key -> true);
             backend.enqueue(batch);
             backend.await(result);
             device.launchCounts().forEach((key, count) -> {

@@ -82,7 +82,7 @@ final class PromptLanesTest {
                 backend.zero(slot);
                 backend.configure(slot, GREEDY);
             }
-            device.select(Optional.empty());
+            device.select(key -> true);
             for (int step = 0; step < STEPS; step++) {
                 batch.clear();
                 for (int row = 0; row < lengths.length; row++) {

@@ -2,25 +2,25 @@ package basalt.engine.backend.cuda;
 
 import java.lang.foreign.MemorySegment;
 import java.util.Map;
-import java.util.Optional;
 import java.util.TreeMap;
+import java.util.function.Predicate;
 
 /**
- * A device that can be told to start only one kind of kernel: the time of a graph of them is what the kind costs in a
- * step.
+ * A device that can be told to start only some kinds of kernels: the time of a graph of one kind is what that costs by
+ * itself, and what a graph without it lacks is what it costs beside the others.
  */
 final class SelectingDevice implements Device {
     private final Device device;
     private final Map<String, Integer> launchCounts = new TreeMap<>();
-    private Optional<String> only = Optional.empty();
+    private Predicate<String> selection = key -> true;
 
     SelectingDevice(Device device) {
         this.device = device;
     }
 
-    /** Starts only launches of a key of {@link #launchCounts} from here on; all if empty. */
-    void select(Optional<String> key) {
-        only = key;
+    /** Starts only launches whose keys, as in {@link #launchCounts}, are selected from here on. */
+    void select(Predicate<String> keys) {
+        selection = keys;
         launchCounts.clear();
     }
 
@@ -31,7 +31,7 @@ final class SelectingDevice implements Device {
 
     private boolean takes(String key) {
         launchCounts.merge(key, 1, Integer::sum);
-        return only.isEmpty() || only.get().equals(key);
+        return selection.test(key);
     }
 
     @Override
