@@ -13,7 +13,6 @@ import java.util.Objects;
 final class BatchProjections {
     private static final int DEPTH = 64; // k of a tile
     private static final int GROUP_ROWS = 64; // rows of weights of a warpgroup
-    private static final int SWIZZLE_ROWS = 8;
     private static final int CLUSTER_MAX = 8;
     private static final int SHARERS_MAX = 2;
     private static final int SPLIT_DEPTH_MAX = 896;
@@ -97,7 +96,7 @@ final class BatchProjections {
             isServable &= fits(layer.input())
                     && fits(layer.output())
                     && fits(layer.fc1())
-                    && layer.fc1().rows() % (2 * SWIZZLE_ROWS) == 0
+                    && layer.fc1().rows() % (2 * WeightMaps.ROWS) == 0
                     && fits(layer.fc2());
         }
         int tokensMax = 0;
@@ -137,36 +136,24 @@ final class BatchProjections {
     }
 
     private static boolean fits(DeviceModel.Linear linear) {
-        return linear.depth() % DEPTH == 0 && linear.rows() % SWIZZLE_ROWS == 0;
+        return linear.depth() % DEPTH == 0 && linear.rows() % WeightMaps.ROWS == 0;
     }
 
     private void mapRows(DeviceModel.Linear linear) {
-        long stride = (long) BF16_BYTES * linear.depth();
         long[] maps = new long[SHARERS_MAX];
         for (int i = 0; i < SHARERS_MAX; i++) {
-            maps[i] = device.mapTensor(new Device.TensorMap(
-                    linear.weight(),
-                    new long[] {linear.depth(), SWIZZLE_ROWS, 1, linear.rows() / SWIZZLE_ROWS},
-                    new long[] {stride, stride, SWIZZLE_ROWS * stride},
-                    new int[] {DEPTH, SWIZZLE_ROWS, 1, GROUP_ROWS / SWIZZLE_ROWS / (i + 1)}));
+            maps[i] = WeightMaps.rows(device, linear, DEPTH, GROUP_ROWS / (i + 1));
         }
         rowMaps.put(linear, maps);
     }
 
-    /** Eight rows of the first half, then the eight of the second half that are paired with them. */
     private void mapPairs(DeviceModel.Linear linear) {
-        int pairs = linear.rows() / 2;
-        if (linear.rows() % (2 * SWIZZLE_ROWS) != 0) {
+        if (linear.rows() % (2 * WeightMaps.ROWS) != 0) {
             return;
         }
-        long stride = (long) BF16_BYTES * linear.depth();
         long[] maps = new long[SHARERS_MAX];
         for (int i = 0; i < SHARERS_MAX; i++) {
-            maps[i] = device.mapTensor(new Device.TensorMap(
-                    linear.weight(),
-                    new long[] {linear.depth(), SWIZZLE_ROWS, 2, pairs / SWIZZLE_ROWS},
-                    new long[] {stride, pairs * stride, SWIZZLE_ROWS * stride},
-                    new int[] {DEPTH, SWIZZLE_ROWS, 2, GROUP_ROWS / (2 * SWIZZLE_ROWS) / (i + 1)}));
+            maps[i] = WeightMaps.pairs(device, linear, DEPTH, GROUP_ROWS / (i + 1));
         }
         pairMaps.put(linear, maps);
     }

@@ -32,7 +32,6 @@ final class PairProjections {
     private static final int FIXED_BYTES = 256; // barriers and sums of squares
     private static final int TOKEN_SUM_BYTES = 512;
     private static final int SUM_BUFFERS = 3;
-    private static final int MAP_ROWS = 8;
     private static final int EPILOGUE_PLAIN = 0;
     private static final int EPILOGUE_GATE = 2;
     private static final int EPILOGUE_CONVOLUTION = 3;
@@ -131,7 +130,7 @@ final class PairProjections {
     private static int rowTiles(int multiprocessorCount, DeviceModel.Linear linear) {
         for (int tiles = 1; tiles <= TILES_MAX; tiles *= 2) {
             int blocks = Math.ceilDiv(linear.rows(), TILE_ROWS * tiles);
-            if (blocks >= BLOCKS_MIN && blocks <= multiprocessorCount && linear.rows() % MAP_ROWS == 0) {
+            if (blocks >= BLOCKS_MIN && blocks <= multiprocessorCount && linear.rows() % WeightMaps.ROWS == 0) {
                 return tiles;
             }
         }
@@ -139,33 +138,15 @@ final class PairProjections {
     }
 
     private void mapSingle(DeviceModel.Linear linear) {
-        maps.put(linear, rowMap(linear, TILE_DEPTH, rowTiles(multiprocessorCount, linear) * TILE_ROWS));
+        int rows = rowTiles(multiprocessorCount, linear) * TILE_ROWS;
+        maps.put(linear, WeightMaps.rows(device, linear, TILE_DEPTH, rows));
     }
 
     private void mapPair(DeviceModel.Linear in, DeviceModel.Linear out) {
         int tiles = pairTiles(multiprocessorCount, in);
-        maps.put(in, pairMap(in, tiles));
-        maps.put(out, rowMap(out, Math.min(TILE_DEPTH, CLUSTER * TILE_UNITS * tiles), stageRows(tiles)));
-    }
-
-    private long rowMap(DeviceModel.Linear linear, int depth, int rows) {
-        long stride = (long) ElementType.BF16.bytes() * linear.depth();
-        return device.mapTensor(new Device.TensorMap(
-                linear.weight(),
-                new long[] {linear.depth(), MAP_ROWS, 1, linear.rows() / MAP_ROWS},
-                new long[] {stride, stride, MAP_ROWS * stride},
-                new int[] {depth, MAP_ROWS, 1, rows / MAP_ROWS}));
-    }
-
-    /** Eight rows of the first half, then the eight of the second half that are paired with them. */
-    private long pairMap(DeviceModel.Linear linear, int tiles) {
-        long stride = (long) ElementType.BF16.bytes() * linear.depth();
-        int pairs = linear.rows() / 2;
-        return device.mapTensor(new Device.TensorMap(
-                linear.weight(),
-                new long[] {linear.depth(), MAP_ROWS, 2, pairs / MAP_ROWS},
-                new long[] {stride, pairs * stride, MAP_ROWS * stride},
-                new int[] {TILE_DEPTH, MAP_ROWS, 2, tiles}));
+        maps.put(in, WeightMaps.pairs(device, in, TILE_DEPTH, tiles * TILE_ROWS));
+        int depth = Math.min(TILE_DEPTH, CLUSTER * TILE_UNITS * tiles);
+        maps.put(out, WeightMaps.rows(device, out, depth, stageRows(tiles)));
     }
 
     /** Begins a step: the residual stream is where {@code begin} left it. */
