@@ -28,7 +28,8 @@ constexpr int PAIR_STAGE_BYTES = PAIR_WARPS * PAIR_TILE_BYTES;
 constexpr int PAIR_PLACES_MAX = 7;               // of stages
 constexpr int PAIR_AHEAD = 3;                    // stages under way
 constexpr int PAIR_PADDING = 8;                  // elements after a row in shared memory: no bank twice
-constexpr float PAIR_ONE = 4294967296.0f;        // of fixed point: steps of 2^-32, up to 2^31, where it stays
+constexpr float PAIR_ONE = 4294967296.0f;        // of fixed point: steps of 2^-32
+constexpr float PAIR_MOST = 16777216.0f;         // that a cluster adds, so that 127 of them stay below 2^31
 
 struct PairShared {
     unsigned long long full[PAIR_PLACES_MAX], empty[PAIR_PLACES_MAX], units, padding;
@@ -148,7 +149,11 @@ struct PairStages {
             advance();
         }
         for (int i = own; i < stageCount; i++) {
-            if (isReused) release(lane);
+            // Not before it is there, lest this count for what its place had before.
+            if (isReused) {
+                awaitPhase(full + place * 8, phase);
+                release(lane);
+            }
             advance();
         }
     }
@@ -286,7 +291,9 @@ struct PairConvolution {
     }
 };
 
+// What is not a number counts as the least one.
 __device__ __forceinline__ void addFixed(unsigned long long* sum, float v) {
+    v = fminf(fmaxf(v, -PAIR_MOST), PAIR_MOST);
     asm volatile("red.global.add.u64 [%0], %1;" ::"l"(sum), "l"(__float2ll_rn(v * PAIR_ONE)) : "memory");
 }
 
@@ -473,7 +480,7 @@ __device__ __forceinline__ void projectPair(const Pair&) {
 //   alone, or one of other tokens that is added to the residual stream. H units are value and gate each.
 // grid (H / (8 · tiles)), block 288, cluster 2; smem places·16,384 + sizeof(PairShared)
 //   + M·(512 + (d + 8 + 16·tiles + 8)·2) + d
-// bytes  6·d·H, or rows·d·2, and from the cache blocks·M·d·12
+// bytes  6·d·H, or rows·d·2; from the cache blocks·M·d·12, and additions of clusters·M·d·8
 // bound  memory, by the chain of launches: the MLP of 360M's 12.6 MB 4.7 us, of 1.3B's 38.5 MB 12.1 us, of which the bytes are
 //   2.9 and 8.8; a projection of 2 MB 2.1 us (H200, one token, 2026-11-30)
 // ref    backend.cpu.Reference (linear, convolution, mlp, norm)
@@ -515,7 +522,7 @@ extern "C" __global__ void __launch_bounds__(PAIR_THREADS, 2) project_pair(
 
 // add_sums: the residual stream with what the last pair of projections adds to it, as the input of what follows.
 // grid (M), block 256; smem 128 B
-// bytes  M·d·14
+// bytes  M·d·22
 // bound  latency: 2.8 us (H200, 2026-11-30)
 // ref    backend.cpu.Reference (norm)
 extern "C" __global__ void __launch_bounds__(256) add_sums(

@@ -37,7 +37,7 @@ enum Kernel {
     PROJECT_BATCH_32(111_088),
     PROJECT_BATCH_64(115_472),
     PROJECT_BATCH_128(115_480),
-    PROJECT_PAIR(115_712),
+    PROJECT_PAIR(115_712), // half of a multiprocessor's, but for what the system takes of each block
     ADD_SUMS(0);
 
     private final int sharedBytesMax;

@@ -16,6 +16,7 @@ final class PairProjections {
     private static final int ROWS_MAX = 8;
     private static final int ELEMENTS_MAX = 3584; // of the residual stream of a step
     private static final int BLOCKS_MIN = 16; // which store all of it, 256 elements each at most
+    private static final int BLOCKS_MAX = 254; // whose sums do not overflow
     private static final int CLUSTER = 2; // blocks
     private static final int WARPS = 8; // that multiply
     private static final int THREADS = (WARPS + 1) * 32; // and the warp that copies
@@ -100,7 +101,7 @@ final class PairProjections {
 
     /**
      * Whether a step of so many rows goes through these kernels: every block reads all of the residual stream, so that
-     * three rows of 1,024 gain 5 % over the batch's kernels and four lose 3.
+     * three rows of 1,024 gain 5 % over the batch's kernels and four lose 3 %.
      */
     boolean holds(int rows) {
         return rows <= ROWS_MAX && rows * config.width() <= ELEMENTS_MAX;
@@ -112,7 +113,7 @@ final class PairProjections {
         for (int tiles = PAIR_TILES_MIN; tiles <= TILES_MAX; tiles *= 2) {
             int blocks = units / (TILE_UNITS * tiles);
             if (units % (CLUSTER * TILE_UNITS * tiles) == 0
-                    && blocks <= multiprocessorCount
+                    && blocks <= Math.min(multiprocessorCount, BLOCKS_MAX)
                     && blocks >= BLOCKS_MIN
                     && linear.depth() / CLUSTER % stageRows(tiles) == 0) {
                 return tiles;

@@ -10,8 +10,11 @@ import basalt.engine.model.Weights;
 import java.lang.foreign.Arena;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Set;
 import java.util.SplittableRandom;
+import java.util.TreeSet;
 import java.util.function.BiConsumer;
+import java.util.stream.Collectors;
 
 /**
  * The logits of rows that decode, as the fast mode makes them, against the deterministic mode's, which goes token by
@@ -24,6 +27,7 @@ final class GpuModes {
 
     private final ModelConfig config;
     private final BiConsumer<String, Object> report;
+    private Set<String> kernels = Set.of(); // that the last backend has launched
 
     GpuModes(ModelConfig config, BiConsumer<String, Object> report) {
         this.config = config;
@@ -51,9 +55,10 @@ final class GpuModes {
             most = Double.isNaN(error) ? error : Math.max(most, error);
         }
         double mean = sum / expected.size();
+        boolean isPair = kernels.contains(Kernel.PROJECT_PAIR.symbol());
         boolean isGood = mean <= ERROR_MEAN_MAX && most <= ERROR_MAX;
         report.accept(
-                rowCount + " rows, fast and deterministic",
+                rowCount + " rows, fast" + (isPair ? " by pairs" : "") + " and deterministic",
                 String.format("%s mean %.1e, largest %.1e", isGood ? "ok" : "FAILED", mean, most));
     }
 
@@ -75,8 +80,11 @@ final class GpuModes {
                 .ints(rowCount + STEPS, 0, config.vocabSize())
                 .toArray();
         var result = new ArrayList<float[]>();
-        var device = new JcudaDevice(0, ElementType.BF16);
+        var device = new SelectingDevice(new JcudaDevice(0, ElementType.BF16));
         try (var backend = CudaBackend.open(device, config, weights, options)) {
+            kernels = device.launchCounts().keySet().stream()
+                    .map(launch -> launch.substring(0, launch.indexOf(' ')))
+                    .collect(Collectors.toCollection(TreeSet::new));
             var batch = new Batch(rowCount, rowCount);
             var stepResult = new StepResult(rowCount, rowCount);
             for (int slot = 0; slot < rowCount; slot++) {
