@@ -96,6 +96,48 @@ extern "C" __global__ void __launch_bounds__(256) gather(
         pickedFloats[to * floatCount + i] = floats[from * floatCount + i];
 }
 
+// gather_tails: the last tokens of rows: `tail` places for each row but those of one token, which come first with a place
+//   each. A shorter row has its last token in the places that are left, which nothing reads.
+// grid (places), block 256
+// bytes  places·d·8
+// bound  latency: not measured
+// ref    a copy
+extern "C" __global__ void __launch_bounds__(256) gather_tails(
+    const int* __restrict__ rowStarts,           // [B]
+    const int* __restrict__ rowCounts,           // [B]
+    const long long* __restrict__ rowPositions,  // [B]
+    const int* __restrict__ tokenRows,           // [T]
+    const int* __restrict__ picks,               // [P], flat tokens, the last ones of rows or token 0; P <= places
+    const float* __restrict__ residual,          // [T, d]
+    int* __restrict__ tailStarts,                // [B] out, first place
+    int* __restrict__ tailCounts,                // [B] out, places that are used
+    long long* __restrict__ tailPositions,       // [B] out, of the first place
+    int* __restrict__ tailRows,                  // [places] out
+    int* __restrict__ tailPicks,                 // [P] out, places
+    float* __restrict__ tailResidual,            // [places, d] out
+    int pickCount, int singleCount, int tail, int width) {
+    awaitPredecessor();
+    int place = (int)blockIdx.x;
+    int row = place < singleCount ? place : singleCount + (place - singleCount) / tail;
+    auto startOf = [&](int r) { return r < singleCount ? r : singleCount + (r - singleCount) * tail; };
+    int count = rowCounts[row], kept = min(count, tail), inTail = place - startOf(row);
+    if (threadIdx.x == 0) {
+        tailRows[place] = row;
+        if (inTail == 0) {
+            tailStarts[row] = place;
+            tailCounts[row] = kept;
+            tailPositions[row] = rowPositions[row] + count - kept;
+        }
+        if (place < pickCount) {
+            int picked = tokenRows[picks[place]];
+            tailPicks[place] = startOf(picked) + min(rowCounts[picked], tail) - 1;
+        }
+    }
+    const float* from = residual + (long long)(rowStarts[row] + count - kept + min(inTail, kept - 1)) * width;
+    float* to = tailResidual + (long long)place * width;
+    for (int i = (int)threadIdx.x; i < width; i += (int)blockDim.x) to[i] = from[i];
+}
+
 // write_ring: keys and values of the last tokens of each row into their rings, after all readers of what they overwrite.
 // grid (B·tokens), tokens = the fewer of ring rows and the longest row's tokens; block 128: eight elements a thread
 // bytes  B·tokens·G·(w + v)·4

@@ -58,6 +58,11 @@ record DeviceModel(
         layers = List.copyOf(layers);
     }
 
+    /** Bias of the projection before a layer, which the layer's first norm adds. */
+    long precedingBias(int index) {
+        return index == 0 ? 0 : layers.get(index - 1).fc2().bias();
+    }
+
     /** Uploads the weights. */
     static DeviceModel upload(Device device, WeightUploader uploader, ModelConfig config, Weights weights) {
         requireServable(config);

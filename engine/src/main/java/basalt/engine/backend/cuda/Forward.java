@@ -251,14 +251,18 @@ final class Forward {
 
     /** In two lanes where the pass is split. */
     private void multiplyLayers(Pass pass, boolean endsWithPicks) {
+        boolean hasTails = endsWithPicks && buffers.tails().areFew(pass);
         if (pass.isSplit()) {
             device.beginBranch();
-            multiplyLayers(pass, pass.secondLane(), endsWithPicks);
+            multiplyLayers(pass, pass.secondLane(), endsWithPicks, hasTails);
             device.endBranch();
-            multiplyLayers(pass, pass.firstLane(), endsWithPicks);
+            multiplyLayers(pass, pass.firstLane(), endsWithPicks, hasTails);
             device.joinBranches();
         } else {
-            multiplyLayers(pass, Lane.all(pass.tokenCount()), endsWithPicks);
+            multiplyLayers(pass, Lane.all(pass.tokenCount()), endsWithPicks, hasTails);
+        }
+        if (hasTails) {
+            mixTails(pass, model.layers().getLast());
         }
         if (endsWithPicks) {
             endWithPicks(pass, model.layers().getLast());
@@ -267,48 +271,37 @@ final class Forward {
 
     /**
      * Of the last layer, where it ends with picks, only what changes slots and the picked tokens of it, since nothing
-     * reads what the rest would make of others.
+     * reads what the rest would make of others; where tails are enough for that, nothing.
      */
-    private void multiplyLayers(Pass pass, Lane lane, boolean endsWithPicks) {
-        var part = part(lane);
+    private void multiplyLayers(Pass pass, Lane lane, boolean endsWithPicks, boolean hasTails) {
+        var part = Part.of(lane, buffers, type, config.width());
         int last = model.layers().size() - 1;
-        for (int layer = 0; layer <= last; layer++) {
+        int wholeCount = endsWithPicks ? last : last + 1;
+        for (int layer = 0; layer < wholeCount; layer++) {
             mixLayer(pass, lane, part, layer);
-            if (layer < last || !endsWithPicks) {
-                endLayer(model.layers().get(layer), part);
-            }
+            endLayer(model.layers().get(layer), part);
         }
-        if (endsWithPicks) {
-            gatherPicks(pass, lane, model.layers().getLast().output().depth());
+        if (endsWithPicks && !hasTails) {
+            mixLayer(pass, lane, part, last);
+            gatherPicks(pass, lane, model.layers().get(last).output().depth());
         }
-    }
-
-    /** Tokens that go through the products together, by where the first one is. */
-    private record Part(long residual, long x, long wide, long narrow, int tokens, boolean isAlone) {}
-
-    private Part part(Lane lane) {
-        long first = (long) config.width() * lane.first();
-        return new Part(
-                buffers.residual() + Float.BYTES * first,
-                buffers.x() + type.bytes() * first,
-                buffers.wide(lane, 0),
-                buffers.narrow(lane, 0),
-                lane.count(),
-                lane.isAlone());
     }
 
     /** The first half of a layer: all of it that changes slots. */
     private void mixLayer(Pass pass, Lane lane, Part part, int index) {
         var layer = model.layers().get(index);
-        long precedingBias =
-                index == 0 ? 0 : model.layers().get(index - 1).fc2().bias();
-        normalize(part.residual(), part.tokens(), 0, precedingBias, layer.norm1(), part.x());
-        multiply(layer.input(), part.x(), part.wide(), part.tokens(), false);
+        beginLayer(part, index);
         boolean isBiasLate = layer.mixer() instanceof Mixer.Convolution;
         if (!isBiasLate) {
             addBias(layer.input(), part);
         }
         mixerKernels.mix(pass, lane, index, isBiasLate ? layer.input().bias() : 0);
+    }
+
+    private void beginLayer(Part part, int index) {
+        var layer = model.layers().get(index);
+        normalize(part.residual(), part.tokens(), 0, model.precedingBias(index), layer.norm1(), part.x());
+        multiply(layer.input(), part.x(), part.wide(), part.tokens(), false);
     }
 
     /** The rest of it. */
@@ -336,17 +329,29 @@ final class Forward {
     private void gatherPicks(Pass pass, Lane lane, int depth) {
         int first = lane.first() == 0 ? 0 : pass.splitPick();
         int end = lane.isAlone() || lane.first() > 0 ? pass.pickCount() : pass.splitPick();
-        if (first < end) {
-            long stride = (long) type.bytes() * depth;
-            gather(
-                    pass.picks() + (long) Integer.BYTES * first,
-                    end - first,
-                    new Gathered(buffers.narrow(lane, stride), picked.narrow() + stride * first, depth),
-                    new Gathered(
-                            buffers.residual(),
-                            picked.residual() + (long) Float.BYTES * config.width() * first,
-                            config.width()));
-        }
+        long stride = (long) type.bytes() * depth;
+        gather(
+                pass.picks() + (long) Integer.BYTES * first,
+                end - first,
+                new Gathered(buffers.narrow(lane, stride), picked.narrow() + stride * first, depth),
+                new Gathered(
+                        buffers.residual(),
+                        picked.residual() + (long) Float.BYTES * config.width() * first,
+                        config.width()));
+    }
+
+    /** What the last layer's convolution changes in slots, and what it leaves of the picked tokens. */
+    private void mixTails(Pass pass, DeviceModel.Layer layer) {
+        var tails = buffers.tails();
+        tails.gather(device, arguments, pass, buffers);
+        var part = Part.first(buffers, tails.count(pass)).withResidual(tails.residual());
+        beginLayer(part, model.layers().size() - 1);
+        mixerKernels.mixTails(pass, layer.input().bias());
+        gather(
+                tails.picks(),
+                pass.pickCount(),
+                new Gathered(part.narrow(), picked.narrow(), layer.output().depth()),
+                new Gathered(part.residual(), picked.residual(), config.width()));
     }
 
     /** The rest of the last layer and the head, of the gathered tokens alone. */
@@ -355,7 +360,7 @@ final class Forward {
         if (count == 0) {
             device.joinBranches();
         } else if (count > projectTokensMax) {
-            endLayer(layer, new Part(picked.residual(), picked.x(), picked.wide(), picked.narrow(), count, true));
+            endLayer(layer, Part.first(picked, count));
             multiplyHead(picked.residual(), 0, count, layer.fc2().bias());
         } else {
             var lane = Lane.all(count);
@@ -375,6 +380,9 @@ final class Forward {
     private record Gathered(long from, long to, int width) {}
 
     private void gather(long picks, int count, Gathered elements, Gathered floats) {
+        if (count == 0) {
+            return;
+        }
         arguments
                 .clear()
                 .add(picks)

@@ -8,6 +8,7 @@ enum Kernel {
     ADD_BIAS(0),
     ADD_LOGITS_BIAS(0),
     GATHER(0),
+    GATHER_TAILS(0),
     WRITE_RING(0),
     READ_PROBE(0),
     NORMALIZE(0),

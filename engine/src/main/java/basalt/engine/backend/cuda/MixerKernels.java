@@ -76,7 +76,10 @@ final class MixerKernels {
      */
     void mix(Pass pass, Lane lane, int index, long inputBias) {
         switch (model.layers().get(index).mixer()) {
-            case Mixer.Convolution m -> convolve(pass, lane, index, m, inputBias);
+            case Mixer.Convolution m -> {
+                var places = new Places(buffers.rowPositions(), pass.rowStarts(), pass.rowCounts(), pass.tokenRows());
+                convolve(places, Math.max(pass.singleCount() - lane.firstRow(), 0), lane, index, inputBias);
+            }
             case Mixer.TaylorAttention m -> {
                 var rows = rows(pass, lane, canPrefill(m));
                 mixBoth(
@@ -96,6 +99,14 @@ final class MixerKernels {
                         () -> storeWindow(pass, lane, index, m, rows));
             }
         }
+    }
+
+    /** The same of the last layer, a convolution, with the tails of rows alone. */
+    void mixTails(Pass pass, long inputBias) {
+        var tails = buffers.tails();
+        var places = new Places(tails.positions(), tails.starts(), tails.counts(), tails.rows());
+        int last = model.layers().size() - 1;
+        convolve(places, pass.singleCount(), Lane.all(tails.count(pass)), last, inputBias);
     }
 
     /** Both kinds of rows side by side, since they share nothing; storing goes on beside what follows. */
@@ -146,19 +157,22 @@ final class MixerKernels {
                 .add(pass.rowCounts() + (long) Integer.BYTES * first);
     }
 
-    private void convolve(Pass pass, Lane lane, int index, Mixer.Convolution m, long inputBias) {
+    /** Arrays that say where tokens are in their rows: position, first token and tokens of a row, row of a token. */
+    private record Places(long rowPositions, long rowStarts, long rowCounts, long tokenRows) {}
+
+    private void convolve(Places places, int singles, Lane lane, int index, long inputBias) {
         var layer = model.layers().get(index);
+        var m = (Mixer.Convolution) layer.mixer();
         int channels = m.channelCount();
         long outputStride = (long) type.bytes() * channels;
-        int singles = Math.max(pass.singleCount() - lane.firstRow(), 0);
         int ringRows = m.kernelSize() - 1 + StateLayout.ROLLBACK_TOKENS;
         arguments
                 .clear()
                 .add(buffers.activeSlots())
-                .add(buffers.rowPositions())
-                .add(pass.rowStarts())
-                .add(pass.rowCounts())
-                .add(pass.tokenRows())
+                .add(places.rowPositions())
+                .add(places.rowStarts())
+                .add(places.rowCounts())
+                .add(places.tokenRows())
                 .add(buffers.wide(lane, 2 * outputStride))
                 .add(inputBias)
                 .add(layer.taps())

@@ -23,6 +23,7 @@ record StepBuffers(
         long taylorStates, // bf16 [taylorChunkCount, most H·11·(e/8 + 1)·256], between these too
         long logits, // f32 [P, Npad]
         long adjusted, // f32 [P, Npad]
+        Tails tails,
         int widest, // bytes
         int narrowest, // bytes
         int taylorStateBytes, // of a chunk
@@ -80,6 +81,7 @@ record StepBuffers(
                 device.allocate(Math.max(taylorStateBytes * chunks, 1)),
                 device.allocate(logitsBytes),
                 device.allocate(logitsBytes),
+                Tails.allocate(device, model, sizes),
                 type.bytes() * wide,
                 type.bytes() * narrow,
                 Math.toIntExact(taylorStateBytes),
@@ -107,6 +109,7 @@ record StepBuffers(
                 taylorStates,
                 logits,
                 adjusted,
+                tails,
                 widest,
                 narrowest,
                 taylorStateBytes,

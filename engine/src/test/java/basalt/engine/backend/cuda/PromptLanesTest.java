@@ -23,6 +23,7 @@ import java.util.TreeSet;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.MethodSource;
 
 final class PromptLanesTest {
@@ -143,6 +144,18 @@ final class PromptLanesTest {
         var seen = run(c, PROMPT_TOKENS_MIN, lengths);
 
         assertTrue(seen.gates().contains(192), seen.gates()::toString);
+        assertSameBits(run(c, Integer.MAX_VALUE, lengths), seen);
+    }
+
+    @ParameterizedTest
+    @EnumSource(EmulatedStreams.Order.class)
+    void lanesJoinBeforeTailsAreTaken(EmulatedStreams.Order order) {
+        var c = new Case("g05_fla", ElementType.BF16, order); // its last layer is a convolution
+        int[] lengths = {40, 40};
+
+        var seen = run(c, PROMPT_TOKENS_MIN, lengths);
+
+        assertTrue(seen.gates().contains(40), seen.gates()::toString);
         assertSameBits(run(c, Integer.MAX_VALUE, lengths), seen);
     }
 
