@@ -19,6 +19,7 @@ constexpr int BATCH_DEPTH = 64;      // k of a tile: 128 bytes of a row, what a 
 constexpr int BATCH_ROWS = 64;       // rows of W of a block
 constexpr int BATCH_WARPS = 4;       // the warpgroup that multiplies
 constexpr int AHEAD_WARPS = 3;       // read what the end needs while the others multiply
+constexpr int BATCH_UNDER_WAY = 4;   // tiles of weights, until there is no more room: see projectBatch
 constexpr int BATCH_THREADS = (BATCH_WARPS + 1 + AHEAD_WARPS) * WARP;
 constexpr int PART_STRIDE = BATCH_ROWS + 4;  // of f32 [TOKENS, rows]: no bank twice
 
@@ -40,18 +41,19 @@ struct BatchShape {
 template <int TOKENS, int SHARERS>
 struct BatchShared {
     typedef BatchShape<TOKENS, SHARERS> Shape;
-    unsigned long long weights[Shape::WEIGHT_STAGES], tokens[Shape::TOKEN_STAGES], empty[Shape::TOKEN_STAGES];
+    unsigned long long weights[Shape::WEIGHT_STAGES], tokens[Shape::TOKEN_STAGES], empty[Shape::TOKEN_STAGES],
+        begun;
     float scales[TOKENS];             // of the block's share, from its first token on, as are the others
     int slots[TOKENS];
     unsigned short ringRows[TOKENS];  // of the token itself, times four, and how many of two inputs are before it
 
     static constexpr int BYTES = Shape::STAGE_BYTES + Shape::AHEAD_BYTES;  // what a launch needs, beside this
 };
-static_assert(BatchShared<8, 1>::BYTES + sizeof(BatchShared<8, 1>) == 107824, "mirrored by Kernel");
-static_assert(BatchShared<16, 1>::BYTES + sizeof(BatchShared<16, 1>) == 108920, "mirrored by Kernel");
-static_assert(BatchShared<32, 1>::BYTES + sizeof(BatchShared<32, 1>) == 111088, "mirrored by Kernel");
-static_assert(BatchShared<64, 1>::BYTES + sizeof(BatchShared<64, 1>) == 115472, "mirrored by Kernel; two fit");
-static_assert(BatchShared<64, 2>::BYTES + sizeof(BatchShared<64, 2>) == 115480, "mirrored by Kernel; two fit");
+static_assert(BatchShared<8, 1>::BYTES + sizeof(BatchShared<8, 1>) == 107832, "mirrored by Kernel");
+static_assert(BatchShared<16, 1>::BYTES + sizeof(BatchShared<16, 1>) == 108928, "mirrored by Kernel");
+static_assert(BatchShared<32, 1>::BYTES + sizeof(BatchShared<32, 1>) == 111096, "mirrored by Kernel");
+static_assert(BatchShared<64, 1>::BYTES + sizeof(BatchShared<64, 1>) == 115480, "mirrored by Kernel; two fit");
+static_assert(BatchShared<64, 2>::BYTES + sizeof(BatchShared<64, 2>) == 115488, "mirrored by Kernel; two fit");
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
@@ -397,7 +399,7 @@ __device__ __forceinline__ void projectBatch(const Projection& p, const void* xM
     unsigned tokenStages = stages + WEIGHT_STAGES * Shape::WEIGHT_BYTES;
     auto& shared = *(BatchShared<TOKENS, SHARERS>*)(batchShared + Shape::STAGE_BYTES + Shape::AHEAD_BYTES);
     unsigned fullWeights = sharedAddress(shared.weights), fullTokens = sharedAddress(shared.tokens),
-             empty = sharedAddress(shared.empty);
+             empty = sharedAddress(shared.empty), begun = sharedAddress(&shared.begun);
     int thread = (int)threadIdx.x, warp = thread / WARP, lane = thread % WARP;
     int split = (int)blockIdx.x % splits, sharer = (int)blockIdx.x / splits % SHARERS;
     int tile = (int)blockIdx.x / (splits * SHARERS), m0 = ((int)blockIdx.y * SHARERS + sharer) * TOKENS;
@@ -425,19 +427,31 @@ __device__ __forceinline__ void projectBatch(const Projection& p, const void* xM
             createBarrier(fullTokens + s * 8, 1);
             createBarrier(empty + s * 8, SHARERS * BATCH_WARPS);
         }
+        createBarrier(begun, 1);
         publishBarriers();
     }
     __syncwarp();
     if (SHARERS > 1) awaitCluster();
     if (warp == COPIER && lane == 0) {
 #pragma unroll 1
-        for (int i = 0; i < min(WEIGHT_STAGES, count); i++) fetchWeights(i, i);
+        for (int i = 0; i < min(BATCH_UNDER_WAY, count); i++) fetchWeights(i, i);
     }
     __syncwarp();
     end.readWeights(weights, lane);
     __syncthreads();
     // After a plain projection comes a mixer and after the head sampling, which read more than weights before they wait.
     if (p.epilogue != EPILOGUE_PLAIN && p.epilogue != EPILOGUE_LOGITS) letSuccessorStart();
+    // The rest of what there is room for, a few at a time: tokens would wait behind all that memory has been asked for. Only
+    // then places are used anew, so that the first phase is not over twice before it was seen.
+    if (thread == BATCH_THREADS - WARP) {
+#pragma unroll 1
+        for (int i = BATCH_UNDER_WAY; i < min(WEIGHT_STAGES, count); i++) {
+            awaitPhase(fullWeights + (i - BATCH_UNDER_WAY) * 8, 0);
+            fetchWeights(i, i);
+        }
+        arriveHere(begun);
+    }
+    __syncwarp();
     awaitPredecessor();
 
     if (warp == COPIER) {
@@ -451,6 +465,7 @@ __device__ __forceinline__ void projectBatch(const Projection& p, const void* xM
                        m0);
             int next = i - TOKEN_STAGES + WEIGHT_STAGES;
             if (i >= TOKEN_STAGES && next < count) {
+                awaitPhase(begun, 0);
                 fetchWeights(next, weightStage);
                 if (++weightStage == WEIGHT_STAGES) weightStage = 0;
             }
@@ -517,10 +532,11 @@ __device__ __forceinline__ void projectBatch(const Projection&, const void*, int
 
 // project_batch_N: one projection of M tokens, TOKENS a block, with what follows it; sm_90a only. K is a multiple of 64.
 // grid (row tiles · SHARERS · splits, M / (TOKENS · SHARERS) rounded up), block 256, cluster SHARERS · splits;
-//   smem by static_assert above; 114 registers
+//   smem by static_assert above; 115 registers
 // bytes  rows·K·2 and, from the cache, row tiles·M·K·2
 // bound  memory, by the chain of launches: 7,168 x 1,792 with its gate and 1,792 x 3,584 with the residual sum in turn take
-//   18.6 us at M=32, 19.9 at 64 and 22.6 at 128, 2,070, 1,940 and 1,700 GB/s of 3,050, H100, 2026-11-28
+//   18.6 us at M=32, 19.9 at 64 and 22.6 at 128, 2,070, 1,940 and 1,700 GB/s of 3,050, H100, 2026-11-28, before weights came a
+//   few at a time, which takes 6 % off a step of 32 rows and 2 % of 128 (H200, 1.3B)
 // ref    backend.cpu.Reference (linear, convolution, mlp, norm)
 #define PROJECT_BATCH(N, TOKENS, SHARERS)                                                                              \
     extern "C" __global__ void __launch_bounds__(BATCH_THREADS, 2) project_batch_##N(                                  \
