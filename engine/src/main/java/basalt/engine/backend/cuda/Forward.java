@@ -16,9 +16,6 @@ import org.jspecify.annotations.Nullable;
  * the engine thread.
  */
 final class Forward {
-    private static final int NORM_RMS = 0;
-    private static final int NORM_LAYER = 1;
-
     /** Most tokens that go through the project kernels, where the library is free to be chosen. */
     private static final int PROJECT_TOKENS_MAX = 8;
 
@@ -32,9 +29,9 @@ final class Forward {
     private final int rowCountMax;
     private final int tokenCountMax;
     private final int projectTokensMax; // more tokens go through the library
-    private final int activation; // as the kernels number them
     private final Lane.Rule laneRule;
     private final ProjectKernels projectKernels;
+    private final ProductKernels productKernels;
     private final MixerKernels mixerKernels;
     private final StepBuffers picked; // of the end of a last layer
     private final ProjectKernels pickedKernels;
@@ -61,7 +58,6 @@ final class Forward {
         int batched = canProject && !limits.isDeterministic() ? BatchProjections.tokensMax(device, model) : 0;
         int most = batched > 0 ? batched : PROJECT_TOKENS_MAX;
         projectTokensMax = !canProject ? 0 : limits.isDeterministic() ? Integer.MAX_VALUE : most;
-        activation = activation(config);
         laneRule = limits.laneRule()
                 .orElseGet(() ->
                         BatchProjections.laneRule(device.multiprocessorCount(), device.cacheBytes(), model, batched));
@@ -70,6 +66,7 @@ final class Forward {
                         device, model, buffers, rowCountMax, limits.passTokenCountMax(), secondLanes(limits.buckets()))
                 : null;
         projectKernels = new ProjectKernels(device, config, buffers, slotMemory, state, arguments, batch);
+        productKernels = new ProductKernels(device, config, buffers, arguments);
         picked = buffers.picked();
         pickedKernels = new ProjectKernels(device, config, picked, slotMemory, state, arguments, batch);
         pairs = batched > 0 && PairProjections.fits(device.multiprocessorCount(), model)
@@ -279,7 +276,7 @@ final class Forward {
         int wholeCount = endsWithPicks ? last : last + 1;
         for (int layer = 0; layer < wholeCount; layer++) {
             mixLayer(pass, lane, part, layer);
-            endLayer(model.layers().get(layer), part);
+            productKernels.end(model.layers().get(layer), part);
         }
         if (endsWithPicks && !hasTails) {
             mixLayer(pass, lane, part, last);
@@ -290,39 +287,12 @@ final class Forward {
     /** The first half of a layer: all of it that changes slots. */
     private void mixLayer(Pass pass, Lane lane, Part part, int index) {
         var layer = model.layers().get(index);
-        beginLayer(part, index);
+        productKernels.begin(layer, part, model.precedingBias(index));
         boolean isBiasLate = layer.mixer() instanceof Mixer.Convolution;
         if (!isBiasLate) {
-            addBias(layer.input(), part);
+            productKernels.addBias(layer.input(), part);
         }
         mixerKernels.mix(pass, lane, index, isBiasLate ? layer.input().bias() : 0);
-    }
-
-    private void beginLayer(Part part, int index) {
-        var layer = model.layers().get(index);
-        normalize(part.residual(), part.tokens(), 0, model.precedingBias(index), layer.norm1(), part.x());
-        multiply(layer.input(), part.x(), part.wide(), part.tokens(), false);
-    }
-
-    /** The rest of it. */
-    private void endLayer(DeviceModel.Layer layer, Part part) {
-        int tokens = part.tokens();
-        multiply(layer.output(), part.narrow(), part.residual(), tokens, true);
-        normalize(part.residual(), tokens, 0, layer.output().bias(), layer.norm2(), part.x());
-        if (part.isAlone()) {
-            device.joinBranches();
-        }
-        multiply(layer.fc1(), part.x(), part.wide(), tokens, false);
-        int inner = config.mlp().innerWidth();
-        arguments
-                .clear()
-                .add(part.wide())
-                .add(layer.fc1().bias())
-                .add(part.narrow())
-                .add(inner)
-                .add(activation);
-        device.launch(Kernel.GATE, tokens, Math.ceilDiv(inner, 1024), 128, 0, arguments);
-        multiply(layer.fc2(), part.narrow(), part.residual(), tokens, true);
     }
 
     /** What the mixer of the last layer left of a lane's picked tokens, and their residual stream. */
@@ -345,7 +315,7 @@ final class Forward {
         var tails = buffers.tails();
         tails.gather(device, arguments, pass, buffers);
         var part = Part.first(buffers, tails.count(pass)).withResidual(tails.residual());
-        beginLayer(part, model.layers().size() - 1);
+        productKernels.begin(layer, part, model.precedingBias(model.layers().size() - 1));
         mixerKernels.mixTails(pass, layer.input().bias());
         gather(
                 tails.picks(),
@@ -360,8 +330,8 @@ final class Forward {
         if (count == 0) {
             device.joinBranches();
         } else if (count > projectTokensMax) {
-            endLayer(layer, Part.first(picked, count));
-            multiplyHead(picked.residual(), 0, count, layer.fc2().bias());
+            productKernels.end(layer, Part.first(picked, count));
+            productKernels.head(model, picked.residual(), 0, count, layer.fc2().bias());
         } else {
             var lane = Lane.all(count);
             pickedKernels.residual(layer.output(), layer.norm2(), lane);
@@ -395,39 +365,12 @@ final class Forward {
         device.launch(Kernel.GATHER, count, 1, 256, 0, arguments);
     }
 
-    private void multiply(DeviceModel.Linear linear, long x, long y, int tokens, boolean isAdding) {
-        device.multiply(
-                new Device.Product(x, linear.weight(), y, tokens, linear.rows(), linear.depth(), isAdding, isAdding));
-    }
-
-    private void addBias(DeviceModel.Linear linear, Part part) {
-        if (linear.bias() != 0) {
-            arguments.clear().add(part.wide()).add(linear.bias()).add(linear.rows());
-            device.launch(Kernel.ADD_BIAS, part.tokens(), 1, 256, 0, arguments);
-        }
-    }
-
-    private void normalize(long residual, int tokens, long picks, long precedingBias, DeviceModel.Norm norm, long x) {
-        arguments
-                .clear()
-                .add(residual)
-                .add(picks)
-                .add(precedingBias)
-                .add(norm.weight())
-                .add(norm.bias())
-                .add(x)
-                .add(config.width())
-                .add(config.normEpsilon())
-                .add(config.isRmsNorm() ? NORM_RMS : NORM_LAYER);
-        device.launch(Kernel.NORMALIZE, tokens, 1, 128, 0, arguments);
-    }
-
     // ---- the end of a step
 
     /** Logits of picked tokens, or of every token where {@code picks} is 0 and the project kernels are used. */
     private void head(int tokens, long picks, int count, boolean isProjecting, long lateBias) {
         if (!isProjecting) {
-            multiplyHead(buffers.residual(), picks, count, lateBias);
+            productKernels.head(model, buffers.residual(), picks, count, lateBias);
             return;
         }
         var linear = model.head();
@@ -447,17 +390,6 @@ final class Forward {
 
     private ProjectKernels.Input pickedInput() {
         return new ProjectKernels.Input(buffers.headX(), buffers.headSquares(), projectKernels.squareCount());
-    }
-
-    private void multiplyHead(long residual, long picks, int count, long lateBias) {
-        var linear = model.head();
-        normalize(residual, count, picks, lateBias, model.finalNorm(), buffers.headX());
-        device.multiply(new Device.Product(
-                buffers.headX(), linear.weight(), buffers.logits(), count, linear.rows(), linear.depth(), true, false));
-        if (linear.bias() != 0) {
-            arguments.clear().add(buffers.logits()).add(linear.bias()).add(linear.rows());
-            device.launch(Kernel.ADD_LOGITS_BIAS, count, 1, 256, 0, arguments);
-        }
     }
 
     private void score(Pass pass, int from, int count) {
