@@ -35,7 +35,8 @@ json=${1:-$(pwd)/gpu-check.json}
 [ $# -eq 0 ] || shift
 case $json in /*) ;; *) json=$(pwd)/$json ;; esac
 if [ $# -eq 0 ]; then
-    set -- probe goldens modes:narrow:1,2,7 modes:360m:1,2 modes:1.3b:1,2 rules:../models/based-10m sessions:../models/based-10m memory promotion:1.3b:128 long:100000 \
+    set -- probe goldens modes:narrow:1,2,7 modes:360m:1,2 modes:1.3b:1,2 rules:../models/based-10m \
+        sessions:../models/based-10m memory promotion:1.3b:128 long:100000 \
         bench:1.3b:p1,p8,p32,p128,p256,p512,pt2048,t4096 \
         bench:360m:1,32,256,t4096 deterministic:1.3b:1,32,128 sanitize:g03_deep sanitize:narrow replicas:../models/based-10m
 fi
