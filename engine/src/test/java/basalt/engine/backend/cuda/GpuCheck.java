@@ -73,6 +73,9 @@ public final class GpuCheck {
             case "promotion" -> promotion(parts[1], Integer.parseInt(parts[2]));
             case "long" -> longTaylor(Integer.parseInt(parts[1]));
             case "bench" -> new GpuBench(parts[1], config(parts[1]), false, this::add).run(parts[2]);
+            case "sampling" ->
+                new GpuSamplingBench(config(parts[1]), (name, value) -> add("sampling", parts[1] + " " + name, value))
+                        .run(parts[2]);
             case "deterministic" -> new GpuBench(parts[1], config(parts[1]), true, this::add).run(parts[2]);
             default -> throw new IllegalArgumentException("section = " + section);
         }
