@@ -3,11 +3,12 @@
 # usage: gpu-check.sh ROOT JAVA CLASS_PATH [JSON [SECTION...]]
 # Sections: probe, goldens, golden:NAME, small:NAME (a few steps of a golden's model), modes:MODEL:ROWS (logits of the fast
 # mode against the deterministic mode's; MODEL is narrow, 360m or 1.3b), sanitize:NAME (small:NAME, or modes:NAME:2, under
-# each tool of compute-sanitizer), rules:MODEL, sessions:MODEL, replicas-bench:1.3b:ROWS (decoding on all GPUs against one),
-# replicas:MODEL (all GPUs behind one front, of which it makes the last one fail, so name it last; both say so where there
-# are not two), promotion:1.3b:ROWS (states out of slots and back, beside so many rows), memory, long:TOKENS (the error of
-# Taylor attention after so many), bench:1.3b:ITEMS, bench:360m:ITEMS, deterministic:1.3b:ITEMS; an item is a batch to
-# decode, tTOKENS to prefill, or ROWS+TOKENS to decode beside a prompt; with p in front its kernels are timed one by one.
+# each tool of compute-sanitizer), draws (tokens and log-probabilities of chosen logits against the CPU's), rules:MODEL,
+# sessions:MODEL, replicas-bench:1.3b:ROWS (decoding on all GPUs against one), replicas:MODEL (all GPUs behind one front,
+# of which it makes the last one fail, so name it last; both say so where there are not two), promotion:1.3b:ROWS (states
+# out of slots and back, beside so many rows), memory, long:TOKENS (the error of Taylor attention after so many),
+# bench:1.3b:ITEMS, bench:360m:ITEMS, deterministic:1.3b:ITEMS; an item is a batch to decode, tTOKENS to prefill, or
+# ROWS+TOKENS to decode beside a prompt; with p in front its kernels are timed one by one.
 set -eu
 
 # Where the cuBLAS of a toolkit or of a Python package is, if the loader does not know it.
@@ -35,7 +36,7 @@ json=${1:-$(pwd)/gpu-check.json}
 [ $# -eq 0 ] || shift
 case $json in /*) ;; *) json=$(pwd)/$json ;; esac
 if [ $# -eq 0 ]; then
-    set -- probe goldens modes:narrow:1,2,7 modes:360m:1,2 modes:1.3b:1,2 rules:../models/based-10m \
+    set -- probe goldens modes:narrow:1,2,7 modes:360m:1,2 modes:1.3b:1,2 draws rules:../models/based-10m \
         sessions:../models/based-10m memory promotion:1.3b:128 long:100000 \
         bench:1.3b:p1,p8,p32,p128,p256,p512,pt2048,t4096 \
         bench:360m:1,32,256,t4096 deterministic:1.3b:1,32,128 sanitize:g03_deep sanitize:narrow replicas:../models/based-10m

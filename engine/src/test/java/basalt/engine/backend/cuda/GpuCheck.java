@@ -64,6 +64,7 @@ public final class GpuCheck {
             case "modes" ->
                 new GpuModes(config(parts[1]), (name, value) -> add("modes", parts[1] + " " + name, value))
                         .run(parts[2]);
+            case "draws" -> draws();
             case "sanitize" -> sanitize(parts[1]);
             case "rules" -> rules(Path.of(parts[1]));
             case "memory" -> memory();
@@ -204,6 +205,21 @@ public final class GpuCheck {
                         tool -> new GpuSanitize(tool, (name, value) -> add("sanitize", name + " " + model, value))
                                 .run(GpuSanitize.command(section)),
                         () -> add("sanitize", model, "skipped: there is no compute-sanitizer"));
+    }
+
+    /** Of vocabularies whose rows are aligned and not, up to 2^18 ids. No kernel here knows the type of elements. */
+    private void draws() {
+        for (int[] sizes : new int[][] {
+            {19, 19, 24}, {2_999, 2_999, 256}, {50_257, 50_257, 24}, {50_257, 50_264, 256}, {262_144, 262_144, 16}
+        }) {
+            try (var device = new JcudaDevice(0, ElementType.BF16)) {
+                var draws =
+                        new GpuDraws(device, sizes[0], sizes[1], sizes[2], (name, value) -> add("draws", name, value));
+                draws.everyFilter();
+                draws.ties();
+                draws.random(new long[] {1, 2, 3, 4}, sizes[2]);
+            }
+        }
     }
 
     private void rules(Path model) {
