@@ -87,7 +87,8 @@ enum DrawLogits {
     }
 
     /**
-     * Equal logits between higher and lower ones, each of these far from all others, in any order.
+     * Equal logits between higher and lower ones, each of these far from all others, but not so far that it
+     * would never be drawn, in any order.
      *
      * @param higherCount how many are higher
      * @param equalCount how many are equal
@@ -98,7 +99,8 @@ enum DrawLogits {
             if (i < higherCount) {
                 logits[i] = 2 + i * 0.125f;
             } else {
-                logits[i] = i < higherCount + equalCount ? 1.5f : 1 - i * 0.03125f;
+                int lower = i - higherCount - equalCount;
+                logits[i] = lower < 0 ? 1.5f : 1 - lower * 0.03125f;
             }
         }
         for (int i = count - 1; i > 0; i--) {
