@@ -7,8 +7,9 @@
 # sessions:MODEL, replicas-bench:1.3b:ROWS (decoding on all GPUs against one), replicas:MODEL (all GPUs behind one front,
 # of which it makes the last one fail, so name it last; both say so where there are not two), promotion:1.3b:ROWS (states
 # out of slots and back, beside so many rows), memory, long:TOKENS (the error of Taylor attention after so many),
-# bench:1.3b:ITEMS, bench:360m:ITEMS, deterministic:1.3b:ITEMS; an item is a batch to decode, tTOKENS to prefill, or
-# ROWS+TOKENS to decode beside a prompt; with p in front its kernels are timed one by one.
+# sampling:MODEL:ROWS (what each way of drawing costs a step), bench:1.3b:ITEMS, bench:360m:ITEMS, deterministic:1.3b:ITEMS;
+# an item is a batch to decode, tTOKENS to prefill, or ROWS+TOKENS to decode beside a prompt; with p in front its kernels are
+# timed one by one.
 set -eu
 
 # Where the cuBLAS of a toolkit or of a Python package is, if the loader does not know it.
@@ -39,7 +40,7 @@ if [ $# -eq 0 ]; then
     set -- probe goldens modes:narrow:1,2,7 modes:360m:1,2 modes:1.3b:1,2 draws rules:../models/based-10m \
         sessions:../models/based-10m memory promotion:1.3b:128 long:100000 \
         bench:1.3b:p1,p8,p32,p128,p256,p512,pt2048,t4096 \
-        bench:360m:1,32,256,t4096 deterministic:1.3b:1,32,128 sanitize:g03_deep sanitize:narrow replicas:../models/based-10m
+        bench:360m:1,32,256,t4096 sampling:1.3b:1,128,512 deterministic:1.3b:1,32,128 sanitize:g03_deep sanitize:narrow replicas:../models/based-10m
 fi
 
 folder=${BASALT_CUBLAS:-$(cublas_folder)}

@@ -28,6 +28,7 @@ record DeviceModel(
         long bytes) {
     private static final int FEATURE_DIM_MAX = 16;
     private static final int VECTOR = 8; // elements that kernels take at a time
+    private static final int VOCAB_SIZE_MAX = 1 << 18; // equal masses of so many ids fill a bin of prefix.cuh
 
     /** y = x Wᵀ + b. */
     record Linear(long weight, long bias, int rows, int depth) {}
@@ -95,6 +96,7 @@ record DeviceModel(
 
     private static void requireServable(ModelConfig config) {
         require(config.mlp().innerWidth() % VECTOR == 0, "n_inner", config.mlp().innerWidth());
+        require(config.vocabSize() <= VOCAB_SIZE_MAX, "vocab_size", config.vocabSize());
         Optional<Mixer.WindowAttention> window = Optional.empty();
         for (Mixer mixer : config.mixers()) {
             switch (mixer) {

@@ -11,7 +11,7 @@ package basalt.engine.backend.cuda;
  */
 record Lane(int first, int count, int firstRow, int rowCount, boolean isAlone) {
     /** Tokens of a pass with prompts that may have two lanes: halves of fewer leave much of a device idle. */
-    static final int PROMPT_TOKENS_MIN = 2048;
+    static final int PROMPT_TOKENS_MIN = 3072;
 
     /** Of rows of one token, or alone. */
     Lane(int first, int count, boolean isAlone) {

@@ -4,7 +4,7 @@ import java.util.Arrays;
 
 /** Numbers of rows that a pass is padded to, ascending up to the most there can be. */
 final class RowBuckets {
-    private static final int[] SIZES = {1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512};
+    private static final int[] SIZES = {1, 2, 3, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512};
 
     private final int[] sizes;
 

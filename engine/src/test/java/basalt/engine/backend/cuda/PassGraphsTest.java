@@ -104,9 +104,9 @@ final class PassGraphsTest {
 
     @Test
     void stepsThatReplayGraphsAreThoseThatDoNot() {
-        var some = new Step(3, List.of(52, 48));
-        var alike = new Step(4, List.of(51, 49)); // padded to the same shape
-        var longer = new Step(3, List.of(90, 10)); // as many tokens, in a row too long for the graph of the others
+        var some = new Step(5, List.of(52, 48));
+        var alike = new Step(6, List.of(51, 49)); // padded to the same shape
+        var longer = new Step(5, List.of(90, 10)); // as many tokens, in a row too long for the graph of the others
         var order = new ArrayList<>(Collections.nCopies(GraphCache.OCCURRENCES, some));
         order.addAll(List.of(longer, alike, some, longer));
 
