@@ -1,7 +1,9 @@
 package basalt.engine.schedule;
 
+import basalt.engine.EngineException;
 import java.util.ArrayList;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /** A loop, and what was sent to it. The counts change only under the lock of the {@link Front}. */
 final class Device {
@@ -9,6 +11,7 @@ final class Device {
     final int slotCount;
     final List<Thread> threads = new ArrayList<>();
     volatile boolean isAlive = true;
+    private @Nullable EngineException end; // why it is not alive
     private long sentRequests;
     private long sentTokens;
     private long sentSlots;
@@ -18,6 +21,19 @@ final class Device {
     Device(EngineLoop loop) {
         this.loop = loop;
         slotCount = loop.backend().slotCount();
+    }
+
+    /** It is in service no more. */
+    void retire(EngineException cause) {
+        end = cause;
+        isAlive = false;
+    }
+
+    /** Throws why it is in service no more, if it is not. */
+    void requireAlive() {
+        if (end != null) {
+            throw end;
+        }
     }
 
     /** Whether one of its slots holds what a request goes on from. */

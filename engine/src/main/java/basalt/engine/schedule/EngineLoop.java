@@ -35,8 +35,8 @@ final class EngineLoop implements Runnable {
 
     /** Whoever sends commands to a loop. Called on the engine thread that ends. */
     interface Owner {
-        /** The loop takes no more commands; after this none is sent. */
-        void retire(EngineLoop loop);
+        /** The loop takes no more commands, for this cause; after this none is sent. */
+        void retire(EngineLoop loop, EngineException cause);
 
         /** Gives a request that has not begun to another device; returns whether there is one, and a client. */
         boolean move(SequenceGroup group);
@@ -119,7 +119,7 @@ final class EngineLoop implements Runnable {
     }
 
     private void end(EngineException cause) {
-        owner.retire(this);
+        owner.retire(this, cause);
         long now = nanoTime.getAsLong();
         drainCommands(now);
         if (cause instanceof EngineException.DeviceFailure) {

@@ -86,10 +86,10 @@ public final class Front implements AutoCloseable {
     /** Called by loops that end. */
     private final class LoopOwner implements EngineLoop.Owner {
         @Override
-        public void retire(EngineLoop loop) {
+        public void retire(EngineLoop loop, EngineException cause) {
             lock.lock();
             try {
-                device(loop).isAlive = false;
+                device(loop).retire(cause);
             } finally {
                 lock.unlock();
             }
@@ -193,13 +193,15 @@ public final class Front implements AutoCloseable {
         return new ChannelTurn(group, turn, start, spelling, this);
     }
 
-    /** Lets a running turn be copied. To be called again only when the copy before is there. */
+    /**
+     * Lets a running turn be copied. To be called again only when the copy before is there.
+     *
+     * @throws EngineException of which the turn fails, if its device is in service no more; others may be
+     */
     void fork(SequenceGroup group, CompletableFuture<Optional<TurnRecord.Copy>> copy) {
         lock.lock();
         try {
-            if (!device(group.loop()).isAlive) {
-                throw noDevice();
-            }
+            device(group.loop()).requireAlive();
             group.loop().send(new Command.Fork(group, copy));
         } finally {
             lock.unlock();

@@ -7,12 +7,17 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import basalt.engine.EngineConfig;
 import basalt.engine.EngineException;
 import basalt.engine.Generation;
+import basalt.engine.Turn;
 import basalt.engine.backend.fake.FakeBackend;
+import basalt.engine.state.SessionState;
+import basalt.engine.state.StatePool;
 import java.time.Duration;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 import java.util.Random;
+import java.util.function.LongSupplier;
 import org.junit.jupiter.api.Test;
 
 class FrontTest {
@@ -119,5 +124,35 @@ class FrontTest {
         assertTrue(
                 Math.abs(e.retryAfterMillis() - 15_000) < 2_000,
                 "" + e.retryAfterMillis()); // 10 s a slot: half of one, and a whole one
+    }
+
+    @Test
+    void forkOfATurnWhoseDeviceHasJustFailedSaysSo() {
+        var failing = new FakeBackend(OPTIONS.withSlots(4, 4));
+        var sound = new FakeBackend(OPTIONS.withSlots(2, 2));
+        var fronts = new ArrayList<Front>();
+        var turns = new ArrayList<Turn>();
+        var failures = new ArrayList<EngineException>();
+        LongSupplier clock = () -> {
+            // The failing loop looks at it after it is out of service and before it fails its requests.
+            if (failures.isEmpty() && !turns.isEmpty() && fronts.getFirst().slotCountMax() == 2) {
+                failures.add(assertThrows(EngineException.class, turns.getFirst()::fork));
+            }
+            return 1;
+        };
+        var pools = List.of(StatePool.poisoning(failing), StatePool.poisoning(sound));
+        var model = FakeBackend.modelConfig(SteppedEngine.VOCAB_SIZE, 0, SteppedEngine.END_OF_SEQUENCE);
+        var front = new Front(model, Optional.empty(), SteppedEngine.CONFIG, pools, clock);
+        fronts.add(front);
+        var request = Requests.endless(1, 3, 100);
+        var start = SessionState.EMPTY.append(request.prompt());
+        turns.add(front.resume(start, request, false, Optional.empty(), Optional.empty()));
+        front.loop(0).turn();
+        failing.failAtStep(failing.enqueuedCount());
+
+        front.loop(0).run();
+
+        var failure = assertThrows(EngineException.DeviceFailure.class, turns.getFirst()::outcome);
+        assertEquals(List.of(failure), failures);
     }
 }
