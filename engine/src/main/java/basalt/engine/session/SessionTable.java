@@ -17,6 +17,9 @@ import org.jspecify.annotations.Nullable;
  */
 final class SessionTable {
     private static final System.Logger LOG = System.getLogger(SessionTable.class.getName());
+    /** To find whom to forget takes a look at all, so one in so many of them goes at once. */
+    private static final int FORGOTTEN_SHARE = 64;
+
     private static final Pattern ID = Pattern.compile("sess_[0-9a-f]{32}");
 
     private final SessionConfig config;
@@ -254,8 +257,9 @@ final class SessionTable {
             dropNoted(owner);
         }
         if (shared.isPresent() && sessions.size() >= config.sessionsMax()) {
+            int rest = config.sessionsMax() - 1 - config.sessionsMax() / FORGOTTEN_SHARE;
             for (var session : Session.eldestFirst(sessions.values().stream())) {
-                if (sessions.size() >= config.sessionsMax()) {
+                if (sessions.size() > rest) {
                     ifIdle(session, this::forget);
                 }
             }

@@ -147,6 +147,22 @@ class SharedSessionsTest {
     }
 
     @Test
+    void someAreForgottenAtOnceSoThatNotEachNewOneLooksAtAll() throws Exception {
+        var bounds = new SessionConfig(StoreFixture.FINGERPRINT, 128, 1 << 20, 1 << 20, 1_000);
+        try (var small = open(bounds, new SharedMemoryArchive(common))) {
+            for (int i = 0; i < 128; i++) {
+                small.create(OWNER, Duration.ZERO);
+            }
+            assertEquals(128, small.count());
+
+            small.create(OWNER, Duration.ZERO);
+
+            assertEquals(126, small.count());
+            assertEquals(129, small.list(OWNER, "", 200).size());
+        }
+    }
+
+    @Test
     void manySessionsAreFoundAgainThoughFewAreRemembered() throws Exception {
         var bounds = new SessionConfig(StoreFixture.FINGERPRINT, 3, 1 << 20, 1 << 20, 1_000);
         try (var small = open(bounds, new SharedMemoryArchive(common))) {
