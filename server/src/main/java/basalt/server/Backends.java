@@ -16,12 +16,6 @@ import java.util.List;
 
 /** Chooses and opens what computes. The one place that knows which backends there are. */
 final class Backends {
-    /**
-     * What the driver, the library, buffers of steps and graphs take of a GPU: what an H100 of 81,559 MiB had over
-     * beside 3,631 slots of the 1.3B model and its weights (docs/CUDA.md).
-     */
-    private static final long GPU_OVERHEAD_BYTES = 2_300_000_000L;
-
     private static final System.Logger LOG = System.getLogger(Backends.class.getName());
     private static final int CPU_SLOTS_DEFAULT = 32;
     private static final int FAKE_SLOTS_DEFAULT = 32;
@@ -113,8 +107,10 @@ final class Backends {
      * @param memoryBytes of the whole card
      */
     static long gpuSlots(ModelConfig config, long memoryBytes) {
-        long weights = Short.BYTES * config.parameterCount();
-        return Math.max(0, (memoryBytes - weights - GPU_OVERHEAD_BYTES) / CudaBackend.bytesPerSlot(config));
+        int rowCountMax = Steps.CUDA.rowsMax();
+        int tokenCountMax = Steps.CUDA.chunkTokensMax() + rowCountMax;
+        var options = new CudaBackend.Options(0, rowCountMax, tokenCountMax, false, ElementType.BF16);
+        return CudaBackend.slotsWithin(memoryBytes, config, options);
     }
 
     /** Device memory of one slot. */

@@ -27,7 +27,7 @@ import java.util.concurrent.CompletableFuture;
 public final class CudaBackend implements Backend {
     private static final int STEPS_IN_FLIGHT = 2;
     /** Left free beside the slots, for the driver's graphs and what the library allocates. */
-    private static final long RESERVED_BYTES = 768L << 20;
+    static final long RESERVED_BYTES = 768L << 20;
 
     private final Device device;
     private final StateLayout layout;
@@ -88,7 +88,7 @@ public final class CudaBackend implements Backend {
         int passRows = PassGraphs.rowCountMax(rowCountMax);
         int passTokens = PassGraphs.tokenCountMax(rowCountMax, tokenCountMax);
         var buffers = StepBuffers.allocate(
-                device, model, options.type(), new StepBuffers.Sizes(rowCountMax, passRows, passTokens));
+                device, config, options.type(), new StepBuffers.Sizes(rowCountMax, passRows, passTokens));
         decode = new Pass(device, rowCountMax, rowCountMax, STEPS_IN_FLIGHT + 1);
         mixed = new Pass(device, passRows, passTokens, STEPS_IN_FLIGHT + 1);
         blocks = new SlotBlocks(device, slotMemory, layout, options.hostBytesMax());
@@ -162,6 +162,16 @@ public final class CudaBackend implements Backend {
     /** Device memory of one slot of a model: its state in bf16, and what sampling keeps. */
     public static long bytesPerSlot(ModelConfig config) {
         return bytesPerSlot(config, ElementType.BF16);
+    }
+
+    /**
+     * About how many slots a GPU holds beside a model, for {@link Options#slotCount} of 0.
+     *
+     * @param memoryBytes of the whole card
+     */
+    public static long slotsWithin(long memoryBytes, ModelConfig config, Options options) {
+        long bytes = memoryBytes - FixedMemory.bytes(config, options);
+        return Math.max(0, bytes / bytesPerSlot(config, options.type()));
     }
 
     private static long bytesPerSlot(ModelConfig config, ElementType type) {

@@ -74,15 +74,8 @@ record DeviceModel(
             layers.add(uploadLayer(
                     uploader, config, config.mixers().get(i), weights.layers().get(i)));
         }
-        int rotaryDim = 0;
-        long frequencies = 0;
-        for (Mixer mixer : config.mixers()) {
-            if (mixer instanceof Mixer.WindowAttention m && m.rotaryDim() > 0) {
-                rotaryDim = m.rotaryDim();
-                frequencies = uploadFrequencies(device, m);
-                break;
-            }
-        }
+        long frequencies =
+                rotary(config).map(mixer -> uploadFrequencies(device, mixer)).orElse(0L);
         var head = new Linear(
                 config.isHeadTied() ? embedding : uploader.upload(weights.head().weight()),
                 uploadOptional(uploader, weights.head().bias()),
@@ -91,7 +84,36 @@ record DeviceModel(
         var finalNorm = uploadNorm(uploader, weights.finalNorm());
         device.synchronize();
         return new DeviceModel(
-                config, embedding, positions, frequencies, rotaryDim, layers, finalNorm, head, uploader.totalBytes());
+                config,
+                embedding,
+                positions,
+                frequencies,
+                rotaryDim(config),
+                layers,
+                finalNorm,
+                head,
+                uploader.totalBytes());
+    }
+
+    /** r. */
+    static int rotaryDim(ModelConfig config) {
+        return rotary(config).map(Mixer.WindowAttention::rotaryDim).orElse(0);
+    }
+
+    private static Optional<Mixer.WindowAttention> rotary(ModelConfig config) {
+        return config.mixers().stream()
+                .filter(mixer -> mixer instanceof Mixer.WindowAttention m && m.rotaryDim() > 0)
+                .map(Mixer.WindowAttention.class::cast)
+                .findFirst();
+    }
+
+    /** Rows of a mixer's input projection, as far as they are used. */
+    static int inputRows(Mixer mixer) {
+        return switch (mixer) {
+            case Mixer.Convolution m -> 2 * m.channelCount();
+            case Mixer.TaylorAttention m -> m.headCount() * (2 * m.featureDim() + m.headWidth());
+            case Mixer.WindowAttention m -> (m.headCount() + 2 * m.keyHeadCount()) * m.headWidth();
+        };
     }
 
     private static void requireServable(ModelConfig config) {
@@ -131,7 +153,7 @@ record DeviceModel(
         switch (layer.mixer()) {
             case Weights.MixerWeights.Convolution w -> {
                 var m = (Mixer.Convolution) mixer;
-                int rows = 2 * m.channelCount(); // the projection's further rows are not used
+                int rows = inputRows(m); // the projection's further rows are not used
                 input = new Linear(
                         uploader.upload(List.of(w.input().weight()), List.of((long) rows * width)),
                         w.input().bias().isPresent()
@@ -150,8 +172,7 @@ record DeviceModel(
             }
             case Weights.MixerWeights.WindowAttention w -> {
                 var m = (Mixer.WindowAttention) mixer;
-                int rows = (m.headCount() + 2 * m.keyHeadCount()) * m.headWidth();
-                input = uploadLinear(uploader, w.input(), rows, width);
+                input = uploadLinear(uploader, w.input(), inputRows(m), width);
                 output = uploadLinear(uploader, w.output(), width, m.headCount() * m.headWidth());
             }
         }

@@ -28,6 +28,9 @@ import org.jspecify.annotations.Nullable;
 
 /** A GPU through JCuda and cuBLAS. */
 final class JcudaDevice implements Device {
+    /** Device memory of the library's products, of both streams. */
+    static final long WORKSPACES_BYTES = 2 * Cublas.WORKSPACE_BYTES;
+
     private static final int HOST_PORTABLE_MAPPED = 3; // CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP
     private static final int STREAM_NON_BLOCKING = 1;
     private static final int TENSOR_MAPS_AT_ONCE = 512;
@@ -92,8 +95,9 @@ final class JcudaDevice implements Device {
         joinEvent = createEvent();
         requireSharedMemory();
         kernels = new KernelModule(name, driver, arena, type);
-        cublas = new Cublas(name, stream, allocate(Cublas.WORKSPACE_BYTES), type);
-        branchCublas = new Cublas(name, branch, allocate(Cublas.WORKSPACE_BYTES), type);
+        long workspaces = allocate(WORKSPACES_BYTES);
+        cublas = new Cublas(name, stream, workspaces, type);
+        branchCublas = new Cublas(name, branch, workspaces + Cublas.WORKSPACE_BYTES, type);
     }
 
     /** Devices of the driver, at least 1. */

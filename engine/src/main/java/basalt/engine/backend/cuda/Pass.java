@@ -37,13 +37,18 @@ final class Pass {
         this.device = device;
         this.rowCountMax = rowCountMax;
         this.tokenCountMax = tokenCountMax;
-        bytes = HEADER_BYTES + 4L * (6L * rowCountMax + 6L * tokenCountMax);
+        bytes = bytes(rowCountMax, tokenCountMax);
         address = device.allocate(bytes);
         staging = new MemorySegment[stagingCount];
         for (int i = 0; i < stagingCount; i++) {
             staging[i] = device.allocateMapped(bytes);
         }
         current = staging[0];
+    }
+
+    /** Device memory that one of such sizes takes. */
+    static long bytes(int rowCountMax, int tokenCountMax) {
+        return HEADER_BYTES + 4L * (6L * rowCountMax + 6L * tokenCountMax);
     }
 
     /** Removes all rows; results of this pass go to an address. */

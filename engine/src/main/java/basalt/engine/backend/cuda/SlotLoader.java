@@ -6,7 +6,8 @@ package basalt.engine.backend.cuda;
  * the engine thread.
  */
 final class SlotLoader {
-    private static final int PLACE_COUNT = 4;
+    /** Slots of device memory that are not among those of sequences. */
+    static final int PLACE_COUNT = 4;
 
     private final Device device;
     private final SlotBlocks blocks;

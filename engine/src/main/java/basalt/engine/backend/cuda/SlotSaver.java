@@ -16,7 +16,9 @@ import java.util.concurrent.TimeUnit;
  * class waits for that. Bounded by the places.
  */
 final class SlotSaver implements AutoCloseable {
-    private static final int PLACE_COUNT = 4;
+    /** Slots of device memory that are not among those of sequences. */
+    static final int PLACE_COUNT = 4;
+
     private static final long END_SECONDS = 30;
 
     private final Device device;

@@ -3,6 +3,7 @@ package basalt.engine.backend.cuda;
 import basalt.engine.model.ElementType;
 import basalt.engine.model.Mixer;
 import basalt.engine.model.ModelConfig;
+import java.util.function.LongUnaryOperator;
 
 /** Device memory that a pass works in, sized for the largest one. Shapes: T tokens, R rows, P picked tokens. */
 record StepBuffers(
@@ -37,19 +38,34 @@ record StepBuffers(
     /** P, R and T at most. */
     record Sizes(int picks, int rows, int tokens) {}
 
-    static StepBuffers allocate(Device device, DeviceModel model, ElementType type, Sizes sizes) {
-        ModelConfig config = model.config();
+    static StepBuffers allocate(Device device, ModelConfig config, ElementType type, Sizes sizes) {
+        return allocate(device::allocate, device.multiprocessorCount(), config, type, sizes);
+    }
+
+    /** Device memory that all of them take. */
+    static long bytes(int multiprocessorCount, ModelConfig config, ElementType type, Sizes sizes) {
+        long[] sum = new long[1];
+        LongUnaryOperator memory = bytes -> {
+            sum[0] += bytes;
+            return 0;
+        };
+        allocate(memory, multiprocessorCount, config, type, sizes);
+        return sum[0];
+    }
+
+    private static StepBuffers allocate(
+            LongUnaryOperator memory, int multiprocessorCount, ModelConfig config, ElementType type, Sizes sizes) {
         long picks = sizes.picks();
         long rows = sizes.rows();
         long tokens = sizes.tokens();
         int width = config.width();
         int wide = 2 * config.mlp().innerWidth();
         int narrow = config.mlp().innerWidth();
-        for (int i = 0; i < config.layerCount(); i++) {
-            wide = Math.max(wide, model.layers().get(i).input().rows());
+        for (Mixer mixer : config.mixers()) {
+            wide = Math.max(wide, DeviceModel.inputRows(mixer));
             narrow = Math.max(
                     narrow,
-                    switch (config.mixers().get(i)) {
+                    switch (mixer) {
                         case Mixer.Convolution m -> m.channelCount();
                         case Mixer.TaylorAttention m -> m.headCount() * m.headWidth();
                         case Mixer.WindowAttention m -> m.headCount() * m.headWidth();
@@ -60,28 +76,28 @@ record StepBuffers(
                 .max()
                 .orElse(0);
         int chunks = Math.min(TAYLOR_CHUNKS_MAX, MixerKernels.taylorChunkCountMax(sizes.rows(), sizes.tokens()));
-        int squareCount = Math.ceilDiv(width, Math.ceilDiv(width, device.multiprocessorCount()));
+        int squareCount = Math.ceilDiv(width, Math.ceilDiv(width, multiprocessorCount));
         int squaresMax = Math.max(squareCount, BatchProjections.squareCount(width));
         long logitsBytes = 4 * picks * config.paddedVocabSize();
         return new StepBuffers(
-                device.allocate(4 * rows),
-                device.allocate(8 * rows),
-                device.allocate(4 * tokens * width),
-                device.allocate(4 * tokens * Math.max(model.rotaryDim(), 1)),
-                device.allocate(type.bytes() * tokens * width),
-                device.allocate(4 * tokens),
-                device.allocate(4 * tokens * squaresMax),
-                device.allocate(type.bytes() * tokens * wide),
-                device.allocate(type.bytes() * tokens * narrow),
-                device.allocate(4 * picks * width),
-                device.allocate(type.bytes() * picks * width),
-                device.allocate(4 * picks * squaresMax),
-                device.allocate(type.bytes() * picks * narrow),
-                device.allocate(TAYLOR_CHUNK_BYTES * chunks),
-                device.allocate(Math.max(taylorStateBytes * chunks, 1)),
-                device.allocate(logitsBytes),
-                device.allocate(logitsBytes),
-                Tails.allocate(device, model, sizes),
+                memory.applyAsLong(4 * rows),
+                memory.applyAsLong(8 * rows),
+                memory.applyAsLong(4 * tokens * width),
+                memory.applyAsLong(4 * tokens * Math.max(DeviceModel.rotaryDim(config), 1)),
+                memory.applyAsLong(type.bytes() * tokens * width),
+                memory.applyAsLong(4 * tokens),
+                memory.applyAsLong(4 * tokens * squaresMax),
+                memory.applyAsLong(type.bytes() * tokens * wide),
+                memory.applyAsLong(type.bytes() * tokens * narrow),
+                memory.applyAsLong(4 * picks * width),
+                memory.applyAsLong(type.bytes() * picks * width),
+                memory.applyAsLong(4 * picks * squaresMax),
+                memory.applyAsLong(type.bytes() * picks * narrow),
+                memory.applyAsLong(TAYLOR_CHUNK_BYTES * chunks),
+                memory.applyAsLong(Math.max(taylorStateBytes * chunks, 1)),
+                memory.applyAsLong(logitsBytes),
+                memory.applyAsLong(logitsBytes),
+                Tails.allocate(memory, config, sizes),
                 type.bytes() * wide,
                 type.bytes() * narrow,
                 Math.toIntExact(taylorStateBytes),

@@ -1,7 +1,9 @@
 package basalt.engine.backend.cuda;
 
 import basalt.engine.model.Mixer;
+import basalt.engine.model.ModelConfig;
 import basalt.engine.state.StateLayout;
+import java.util.function.LongUnaryOperator;
 
 /**
  * Device memory for the last tokens of rows by themselves: all of them that a last layer's convolution needs, for the
@@ -18,21 +20,21 @@ record Tails(
         long rows, // i32 [T / 2]
         long picks) { // i32 [P], places
 
-    static Tails allocate(Device device, DeviceModel model, StepBuffers.Sizes sizes) {
-        if (!(model.layers().getLast().mixer() instanceof Mixer.Convolution m)) {
+    static Tails allocate(LongUnaryOperator memory, ModelConfig config, StepBuffers.Sizes sizes) {
+        if (!(config.mixers().getLast() instanceof Mixer.Convolution m)) {
             return new Tails(0, 0, 0, 0, 0, 0, 0, 0);
         }
-        int width = model.config().width();
+        int width = config.width();
         long places = sizes.tokens() / 2;
         return new Tails(
                 m.kernelSize() - 1 + StateLayout.ROLLBACK_TOKENS,
                 width,
-                device.allocate(Float.BYTES * places * width),
-                device.allocate((long) Long.BYTES * sizes.rows()),
-                device.allocate((long) Integer.BYTES * sizes.rows()),
-                device.allocate((long) Integer.BYTES * sizes.rows()),
-                device.allocate(Integer.BYTES * places),
-                device.allocate((long) Integer.BYTES * sizes.picks()));
+                memory.applyAsLong(Float.BYTES * places * width),
+                memory.applyAsLong((long) Long.BYTES * sizes.rows()),
+                memory.applyAsLong((long) Integer.BYTES * sizes.rows()),
+                memory.applyAsLong((long) Integer.BYTES * sizes.rows()),
+                memory.applyAsLong(Integer.BYTES * places),
+                memory.applyAsLong((long) Integer.BYTES * sizes.picks()));
     }
 
     /** Places of all rows of a pass. */

@@ -47,7 +47,7 @@ final class PairLaunchesTest {
         model = model();
         assertTrue(PairProjections.fits(MULTIPROCESSORS, model));
         var sizes = new StepBuffers.Sizes(ROWS_MAX, ROWS_MAX, ROWS_MAX);
-        var buffers = StepBuffers.allocate(device, model, ElementType.BF16, sizes);
+        var buffers = StepBuffers.allocate(device, config, ElementType.BF16, sizes);
         var slots = new SlotMemory(StateLayout.of(config, ElementType.BF16));
         pairs = new PairProjections(device, model, buffers, slots, address(), new KernelArguments());
     }
