@@ -243,8 +243,7 @@ final class GpuBench {
     }
 
     /** Of a graph of the selected launches of a step, run again and again. */
-    private static double replayMicros(
-            CudaBackend backend, SelectingDevice device, int rowCount, Predicate<String> selection) {
+    static double replayMicros(CudaBackend backend, SelectingDevice device, int rowCount, Predicate<String> selection) {
         int start = device.createEvent();
         int end = device.createEvent();
         device.select(selection);

@@ -18,6 +18,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
 
 /**
  * All checks and measurements that need a GPU, as one program: prints a table, and writes the same as JSON. Arguments:
@@ -163,10 +164,9 @@ public final class GpuCheck {
             try (var backend = CudaBackend.open(device, checkpoint.config(), checkpoint.weights(), options)) {
                 var batch = new Batch(rows, 80);
                 var result = new StepResult(rows, 80);
-                var params = SamplingParams.DEFAULT;
-                for (int slot = 0; slot < rows; slot++) {
+                for (int slot = 0; slot <= rows; slot++) {
                     backend.zero(slot);
-                    backend.configure(slot, new RowSampling(params, 1, 0, new int[0], 0, 1 << 30, -1, new int[0]));
+                    backend.configure(slot, smallSampling(slot));
                 }
                 batch.add(0, new int[30], 0, 30, true);
                 batch.add(1, new int[31], 0, 31, true);
@@ -184,8 +184,6 @@ public final class GpuCheck {
                     }
                     begun = Math.max(begun, count);
                 }
-                backend.zero(rows);
-                backend.configure(rows, new RowSampling(params, 1, 0, new int[0], 0, 1 << 30, -1, new int[0]));
                 batch.add(rows, new int[37], 0, 37, true);
                 backend.enqueue(batch);
                 backend.await(result);
@@ -195,6 +193,16 @@ public final class GpuCheck {
                         "two prompts, steps of " + Arrays.toString(steps) + " rows, the last beside a prompt");
             }
         }
+    }
+
+    /** Of all ids, of what every filter leaves with the likeliest ids beside it, or penalized. */
+    private static RowSampling smallSampling(int slot) {
+        var params = switch (slot % 3) {
+            case 0 -> SamplingParams.DEFAULT;
+            case 1 -> SamplingParams.DEFAULT.withFilters(40, 0.9f, 0.02f);
+            default -> new SamplingParams(1, 0, 0.9f, 0, 0.5f, 0.3f, 1.2f, Map.of(20, 3f));
+        };
+        return new RowSampling(params, 1, 0, new int[0], 0, 1 << 30, slot % 3 == 1 ? 5 : -1, new int[0]);
     }
 
     /** The same, or a random model's two modes, under compute-sanitizer, in processes of their own. */

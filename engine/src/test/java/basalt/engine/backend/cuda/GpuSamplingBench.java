@@ -12,7 +12,7 @@ import java.util.Map;
 import java.util.SplittableRandom;
 import java.util.function.BiConsumer;
 
-/** What each way of drawing tokens costs a step of random weights, in which all rows draw so. */
+/** What each way of drawing tokens takes, by itself and with a step of random weights in which all rows draw so. */
 final class GpuSamplingBench {
     private static final int STEPS = 64;
     private static final int WARM = 16;
@@ -56,16 +56,23 @@ final class GpuSamplingBench {
                 int rowCount = Integer.parseInt(batch);
                 var options = new CudaBackend.Options(
                         rowCount + 1, rowCount, Math.max(rowCount, 512), false, ElementType.BF16);
-                try (var backend = CudaBackend.open(new JcudaDevice(0, ElementType.BF16), config, weights, options)) {
-                    ways().forEach((name, way) -> report.accept(
-                            "B=" + rowCount + " " + name,
-                            String.format("step %,.1f us", micros(backend, rowCount, way))));
+                var device = new SelectingDevice(new JcudaDevice(0, ElementType.BF16));
+                try (var backend = CudaBackend.open(device, config, weights, options)) {
+                    ways().forEach((name, way) -> {
+                        double step = stepMicros(backend, rowCount, way);
+                        double drawing = GpuBench.replayMicros(
+                                backend, device, rowCount, key -> key.startsWith(Kernel.SAMPLE.symbol()));
+                        device.select(key -> true);
+                        report.accept(
+                                "B=" + rowCount + " " + name,
+                                String.format("%.1f us by itself, step %,.1f us", drawing, step));
+                    });
                 }
             }
         }
     }
 
-    private double micros(CudaBackend backend, int rowCount, RowSampling way) {
+    private double stepMicros(CudaBackend backend, int rowCount, RowSampling way) {
         var batch = new Batch(rowCount, backend.tokenCountMax());
         var result = new StepResult(rowCount, backend.tokenCountMax());
         var random = new SplittableRandom(5);
