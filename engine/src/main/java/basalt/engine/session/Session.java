@@ -21,7 +21,7 @@ final class Session {
     private final Condition idle = lock.newCondition();
     private volatile boolean isBusy; // written under lock
     private @Nullable SessionTurn turn; // that runs, once it is started
-    private boolean isDeleted;
+    private volatile boolean isDeleted; // written under lock
     private volatile @Nullable SessionState state; // null if it is not in memory; written under lock
     private JournalVersion version = JournalVersion.NONE; // of the journal that the state is of
     private String digest = ""; // of the history, empty until it is known; under lock
@@ -107,7 +107,7 @@ final class Session {
         turn = value;
     }
 
-    /** Call only when holding lock. */
+    /** Whether it is no more; stays so only while the lock is held. May be asked by any thread. */
     boolean isDeleted() {
         return isDeleted;
     }

@@ -30,6 +30,7 @@ public interface SessionArchive extends AutoCloseable {
      * @param version of the journal that it continues
      * @return the new version
      * @throws basalt.engine.EngineException.SessionConflict if it has another version by now
+     * @throws basalt.engine.EngineException.SessionNotFound if it is no more
      */
     JournalVersion append(String id, JournalVersion version, byte[] entry);
 

@@ -13,7 +13,8 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * A turn of a session as its reader sees it. The last event of one that ends well comes once the turn is committed; one
- * that is closed before, or fails, leaves the session as it was. Read by one thread; any may close it.
+ * that is closed before, or fails, leaves the session as it was. A turn whose session is deleted is cancelled. Read by
+ * one thread; any may close it.
  */
 public final class SessionTurn implements Generation {
     private final SessionStore store;
@@ -23,6 +24,7 @@ public final class SessionTurn implements Generation {
     private final JournalVersion version; // of the journal that the turn continues
     private final AtomicReference<Phase> phase = new AtomicReference<>(Phase.OPEN);
     private TokenEvent.@Nullable Finished held; // read, and not committed yet
+    private volatile boolean isRefused; // as there is no such session any more
 
     private enum Phase {
         OPEN,
@@ -41,6 +43,11 @@ public final class SessionTurn implements Generation {
     /** The session's id. */
     public String sessionId() {
         return session.id;
+    }
+
+    /** Whether its session was deleted while it ran, here or by another process, which is then why it is cancelled. */
+    public boolean isSessionDeleted() {
+        return isRefused || session.isDeleted();
     }
 
     JournalVersion version() {
@@ -89,8 +96,12 @@ public final class SessionTurn implements Generation {
         var outcome = turn.outcome();
         boolean isCommitted = false;
         if (outcome.isPresent() && phase.compareAndSet(Phase.OPEN, Phase.COMMITTING)) {
-            store.commit(session, this, outcome.get());
-            isCommitted = true;
+            try {
+                store.commit(session, this, outcome.get());
+                isCommitted = true;
+            } catch (EngineException.SessionNotFound e) {
+                isRefused = true;
+            }
         }
         return isCommitted
                 ? finished

@@ -47,6 +47,9 @@ final class SharedMemoryArchive implements SharedArchive {
 
     private JournalVersion next(String id, JournalVersion version) {
         return common.versions.compute(id, (same, now) -> {
+            if (now == null && !version.equals(JournalVersion.NONE)) {
+                throw new EngineException.SessionNotFound("deleted meanwhile");
+            }
             if (!(now == null ? JournalVersion.NONE : now).equals(version)) {
                 throw new EngineException.SessionConflict("another server has written");
             }

@@ -9,6 +9,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import basalt.engine.Engine;
 import basalt.engine.EngineException;
+import basalt.engine.FinishReason;
 import java.time.Duration;
 import java.util.List;
 import java.util.concurrent.atomic.AtomicLong;
@@ -130,8 +131,8 @@ class SharedSessionsTest {
 
         other.delete(OWNER, id);
 
-        assertThrows(EngineException.class, () -> StoreFixture.read(running));
-        running.close();
+        assertEquals(FinishReason.CANCELLED, StoreFixture.end(running));
+        assertTrue(running.isSessionDeleted());
         assertThrows(EngineException.SessionNotFound.class, () -> one.summary(OWNER, id));
         assertEquals(List.of(), one.list(OWNER, "", 10));
     }

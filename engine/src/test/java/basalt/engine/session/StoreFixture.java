@@ -1,5 +1,7 @@
 package basalt.engine.session;
 
+import static org.junit.jupiter.api.Assertions.assertEquals;
+
 import basalt.engine.Engine;
 import basalt.engine.EngineConfig;
 import basalt.engine.FinishReason;
@@ -10,6 +12,7 @@ import basalt.engine.backend.RowSampling;
 import basalt.engine.backend.fake.FakeBackend;
 import basalt.engine.backend.fake.FakeLanguage;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
@@ -79,6 +82,18 @@ final class StoreFixture {
             }
         }
         return tokens;
+    }
+
+    /** Why a turn of one choice ends. */
+    static FinishReason end(SessionTurn turn) throws InterruptedException {
+        var reasons = new ArrayList<FinishReason>();
+        for (var event = turn.next(); event.isPresent(); event = turn.next()) {
+            if (event.get() instanceof TokenEvent.Finished finished) {
+                reasons.add(finished.reason());
+            }
+        }
+        assertEquals(1, reasons.size());
+        return reasons.getFirst();
     }
 
     /** What follows a history. */

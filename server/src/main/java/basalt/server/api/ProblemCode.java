@@ -54,6 +54,8 @@ public enum ProblemCode {
     SESSION_BUSY(409, Type.INVALID_REQUEST),
     /** Another server has committed a turn of the session meanwhile. */
     SESSION_CONFLICT(409, Type.INVALID_REQUEST),
+    /** The session was deleted while a turn of it ran. */
+    SESSION_DELETED(410, Type.INVALID_REQUEST),
     /** Events of a stream that are no longer kept. */
     EVENTS_GONE(410, Type.INVALID_REQUEST),
     /** The body is larger than {@code body-bytes-max}. */

@@ -1,6 +1,7 @@
 package basalt.server.http;
 
 import basalt.engine.Generation;
+import basalt.engine.session.SessionTurn;
 import basalt.server.api.AnswerWriter;
 import basalt.server.api.ChoiceOutput;
 import basalt.server.api.JsonBuffer;
@@ -26,6 +27,9 @@ final class Answers {
     private static final System.Logger LOG = System.getLogger(Answers.class.getName());
     private static final Problem SLOW_READER =
             Problem.of(ProblemCode.SLOW_READER, "The answer was not read for too long and is cut here.");
+
+    static final Problem SESSION_DELETED = Problem.of(
+            ProblemCode.SESSION_DELETED, "The session was deleted while this turn of it ran, so the answer ends here.");
 
     private static final Problem TOO_LATE = Problem.of(
             ProblemCode.DEADLINE_EXCEEDED,
@@ -111,7 +115,11 @@ final class Answers {
         Inbound inbound = connections.currentInbound();
         List<Generation> generations = submission.get();
         try (var readers = new GenerationReaders(
-                generations, order.writer(), metrics, TracingFilter.span(request), () -> cancellation(inbound))) {
+                generations,
+                order.writer(),
+                metrics,
+                TracingFilter.span(request),
+                () -> cancellation(inbound, generations))) {
             inbound.watch(() -> generations.forEach(Generation::close));
             if (order.delivery() == Delivery.STREAM) {
                 stream(readers, order.writer(), response);
@@ -122,12 +130,20 @@ final class Answers {
     }
 
     /** Why a generation was cancelled that nobody here cancelled. */
-    private RuntimeException cancellation(Inbound inbound) {
-        return inbound.isGone() ? new CloseConnectionException("the client has gone") : cancellation();
+    private RuntimeException cancellation(Inbound inbound, List<Generation> generations) {
+        return inbound.isGone() ? new CloseConnectionException("the client has gone") : cancellation(generations);
     }
 
-    private ProblemException cancellation() {
+    private ProblemException cancellation(List<Generation> generations) {
+        if (generations.stream().anyMatch(Answers::isSessionDeleted)) {
+            return new ProblemException(SESSION_DELETED);
+        }
         return new ProblemException(gate.isClosed() ? Problem.stopping() : SLOW_READER);
+    }
+
+    /** Whether a generation is the turn of a session that was deleted meanwhile. */
+    static boolean isSessionDeleted(Generation generation) {
+        return generation instanceof SessionTurn turn && turn.isSessionDeleted();
     }
 
     private static void send(GenerationReaders readers, AnswerWriter writer, ServerResponse response) {
@@ -187,8 +203,8 @@ final class Answers {
      */
     private void write(ReplayStream stream, Order order, List<Generation> generations, Runnable leave) {
         stream.onClose(() -> generations.forEach(Generation::close));
-        try (var readers =
-                new GenerationReaders(generations, order.writer(), metrics, RequestSpan.none(), this::cancellation)) {
+        try (var readers = new GenerationReaders(
+                generations, order.writer(), metrics, RequestSpan.none(), () -> cancellation(generations))) {
             write(readers, order.writer(), stream);
         } catch (CloseConnectionException e) {
             LOG.log(System.Logger.Level.DEBUG, "event=stream_cut stream={0}", stream.id());
@@ -201,8 +217,8 @@ final class Answers {
 
     /** Reads generations to their ends for nobody who waits; the order's writer keeps what becomes of them. */
     void collect(Order order, List<Generation> generations) {
-        try (var readers =
-                new GenerationReaders(generations, order.writer(), metrics, RequestSpan.none(), this::cancellation)) {
+        try (var readers = new GenerationReaders(
+                generations, order.writer(), metrics, RequestSpan.none(), () -> cancellation(generations))) {
             readers.read(outputs -> writeChunks(outputs, order.writer(), chunks -> {}));
             order.writer().whole(readers.outputs(), readers.usage());
         } catch (ProblemException e) {

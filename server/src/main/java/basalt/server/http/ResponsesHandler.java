@@ -263,6 +263,8 @@ final class ResponsesHandler {
             if (session.isPresent() && !isKept.get()) {
                 try {
                     store().delete(tenant, session.get());
+                } catch (EngineException.SessionNotFound e) {
+                    LOG.log(System.Logger.Level.DEBUG, "event=response_dropped session={0}", session.get());
                 } catch (EngineException e) {
                     LOG.log(System.Logger.Level.WARNING, "event=response_not_dropped session=" + session.get(), e);
                 }

@@ -1,5 +1,6 @@
 package basalt.server.http;
 
+import basalt.engine.EngineException;
 import basalt.engine.FinishReason;
 import basalt.engine.Generation;
 import basalt.engine.GenerationRequest;
@@ -24,6 +25,7 @@ import java.util.Map;
 
 /** {@code /v1/sessions} and what is below it. */
 final class SessionsHandler {
+    private static final System.Logger LOG = System.getLogger(SessionsHandler.class.getName());
     private static final int LIST_DEFAULT = 100;
     private static final int LIST_MAX = 1_000;
 
@@ -95,22 +97,32 @@ final class SessionsHandler {
                         && finished.reason() == FinishReason.LENGTH;
             }
             if (!isCommitted) {
-                throw cancellation();
+                throw cancellation(turn);
             }
         } catch (InterruptedException e) {
             throw new CloseConnectionException("the server closes", e);
         } finally {
             if (!isCommitted) {
-                store().delete(tenant, id);
+                discard(tenant, id);
             }
         }
     }
 
+    /** Drops a session that may have been deleted before. */
+    private void discard(String tenant, String id) {
+        try {
+            store().delete(tenant, id);
+        } catch (EngineException.SessionNotFound e) {
+            LOG.log(System.Logger.Level.DEBUG, "event=session_dropped session={0}", id);
+        }
+    }
+
     /** Why a prompt was not read to its end. */
-    private RuntimeException cancellation() {
-        return connections.currentInbound().isGone()
-                ? new CloseConnectionException("the client has gone")
-                : new ProblemException(Problem.stopping());
+    private RuntimeException cancellation(Generation turn) {
+        if (connections.currentInbound().isGone()) {
+            return new CloseConnectionException("the client has gone");
+        }
+        return new ProblemException(Answers.isSessionDeleted(turn) ? Answers.SESSION_DELETED : Problem.stopping());
     }
 
     private List<String> forks(String tenant, String id, int count, Duration life) {
