@@ -100,6 +100,7 @@ public final class HttpServer implements AutoCloseable {
 
         var routing = HttpRouting.builder()
                 .addFilter(filter)
+                .addFilter(new PathFilter())
                 .addFilter(new TracingFilter(tracing))
                 .addFilter(new CorsFilter(config.access().corsOrigins()))
                 .addFilter(new ApiKeyFilter(config.access()));
@@ -118,7 +119,7 @@ public final class HttpServer implements AutoCloseable {
         tls.ifPresent(
                 files -> builder.tls(Tls.builder().sslContext(files.context()).build()));
         if (config.opsPort().isPresent()) {
-            var opsRouting = HttpRouting.builder().addFilter(filter);
+            var opsRouting = HttpRouting.builder().addFilter(filter).addFilter(new PathFilter());
             routes.addOps(opsRouting);
             var ops = ListenerConfig.builder();
             listen(ops, config, config.opsPort().getAsInt(), OPS_CONNECTIONS_MAX, connections);
