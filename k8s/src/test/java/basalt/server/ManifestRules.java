@@ -30,6 +30,8 @@ import java.util.regex.Pattern;
 final class ManifestRules {
     private static final List<String> WORKLOADS = List.of("Deployment", "StatefulSet");
     private static final Pattern CONTRACT_PATH = Pattern.compile("^  (/[^:]*):$", Pattern.MULTILINE);
+    private static final Pattern STATUSES = Pattern.compile("[{,]\\s*status=~?\"([^\"]*)\"");
+    private static final String DEADLINE_STATUS = "504";
     /** Fields of the kinds that Kubernetes itself does not have, as far as they are used here. */
     private static final Map<String, Set<String>> CUSTOM_FIELDS = Map.of(
             "ServiceMonitor",
@@ -96,6 +98,8 @@ final class ManifestRules {
         rules.checkProbes();
         rules.checkConfiguration();
         rules.checkSessionStore();
+        rules.checkReplicas();
+        rules.checkAlerts();
         rules.pods.forEach(rules::checkSecurity);
         return rules.faults;
     }
@@ -293,6 +297,36 @@ final class ManifestRules {
                 .anyMatch(rule -> targets.containsAll(selected(map(at(rule, "to.0.podSelector.matchLabels"))))
                         && !selected(map(at(rule, "to.0.podSelector.matchLabels")))
                                 .isEmpty());
+    }
+
+    /** What an autoscaler scales says no number itself, or each time it is applied would take pods away. */
+    private void checkReplicas() {
+        for (Map<String, Object> object : objects) {
+            if (kind(object).equals("HorizontalPodAutoscaler")) {
+                Object scaled = at(object, "spec.scaleTargetRef");
+                objects.stream()
+                        .filter(other -> kind(other).equals(at(scaled, "kind"))
+                                && name(other).equals(at(scaled, "name")))
+                        .filter(other -> map(at(other, "spec")).containsKey("replicas"))
+                        .forEach(other -> fault(kind(other) + ": its replicas are the autoscaler's to say"));
+            }
+        }
+    }
+
+    /** A deadline is what its client chose, so its answers are no failure of the server. */
+    private void checkAlerts() {
+        for (Map<String, Object> object : objects) {
+            if (kind(object).equals("PrometheusRule")) {
+                for (Object rule : list(at(object, "spec.groups.0.rules"))) {
+                    var statuses = STATUSES.matcher(String.valueOf(at(rule, "expr")));
+                    while (statuses.find()) {
+                        if (DEADLINE_STATUS.matches(statuses.group(1))) {
+                            fault("PrometheusRule: " + at(rule, "alert") + " counts the deadlines of clients");
+                        }
+                    }
+                }
+            }
+        }
     }
 
     /** Kubernetes' restricted pod security. */

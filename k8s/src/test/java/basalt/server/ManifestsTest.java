@@ -124,6 +124,13 @@ class ManifestsTest {
                         "readOnlyRootFilesystem is missing",
                         objects ->
                                 map(at(container(objects), "securityContext")).remove("readOnlyRootFilesystem")),
+                fault(
+                        "Deployment: its replicas are the autoscaler's to say",
+                        objects -> map(at(only(objects, "Deployment"), "spec")).put("replicas", 2)),
+                fault(
+                        "PrometheusRule: BasaltDown counts the deadlines of clients",
+                        objects -> map(at(only(objects, "PrometheusRule"), "spec.groups.0.rules.0"))
+                                .put("expr", "sum(rate(basalt_http_responses_total{status=~\"5..\"}[5m])) > 0")),
                 fault("resources are missing", objects -> container(objects).remove("resources")));
     }
 
