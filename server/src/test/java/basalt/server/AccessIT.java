@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import basalt.engine.backend.fake.FakeBackend;
+import basalt.server.fixture.Contract;
 import basalt.server.fixture.Pem;
 import basalt.server.fixture.WordTokenizer;
 import java.io.BufferedInputStream;
@@ -81,6 +82,26 @@ class AccessIT {
             assertEquals(200, complete(server, "b", SHORT).status());
             var models = server.send("GET", "/v1/models", "", Map.of("Authorization", "Bearer a"));
             assertEquals(200, models.status());
+        }
+    }
+
+    /** As the contract has it, which the test's client compares. */
+    @Test
+    void everyPostCountsButTheOneThatEndsAResponse() {
+        try (var server = TestServer.start("--api-keys", "a", "--key-rate-max", "1")) {
+            assertEquals(200, complete(server, "a", SHORT).status());
+            var paths = new Contract()
+                    .document().path("paths").properties().stream()
+                            .filter(path -> path.getValue().has("post"))
+                            .map(path -> path.getKey().replace("{id}", "none"))
+                            .toList();
+
+            assertTrue(paths.contains("/tokenize") && paths.contains("/v1/sessions/none/rewind"), paths::toString);
+            for (String path : paths) {
+                var answer = server.send("POST", path, "", Map.of("Authorization", "Bearer a"));
+
+                assertEquals(path.endsWith("/cancel") ? 404 : 429, answer.status(), path);
+            }
         }
     }
 
