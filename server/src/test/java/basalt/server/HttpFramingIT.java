@@ -97,6 +97,30 @@ class HttpFramingIT {
     }
 
     @Test
+    void trailersAreDropped() {
+        String body = "10\r\n{\"prompt\":\"abc\"}\r\n0\r\n";
+
+        String answer =
+                server.raw(head(POST, JSON, CHUNKED) + body + "Content-Length: 5\r\nX-Digest:\tab c \u00e9\r\nX:\r\n"
+                        + "\r\n" + head("GET /health HTTP/1.1", "Connection: close"));
+
+        assertTrue(answer.startsWith("HTTP/1.1 200 "), answer);
+        assertEquals(2, occurrences(answer, "HTTP/1.1 200 "), answer);
+    }
+
+    @Test
+    void trailersThatAreNoneOrTooLargeAreRefused() {
+        for (String trailer : new String[] {
+            "no colon\r\n", "A: b\r\n folded\r\n", "A : b\r\n", ": b\r\n", "A: \u0000\r\n", "A: b\r\n".repeat(6_000)
+        }) {
+            String answer = server.raw(head(POST, JSON, CHUNKED) + "2\r\n{}\r\n0\r\n" + trailer + "\r\n" + NEXT);
+
+            assertTrue(answer.startsWith("HTTP/1.1 400 "), trailer + ": " + answer);
+            assertEquals(1, occurrences(answer, "HTTP/1.1 "), trailer + ": " + answer);
+        }
+    }
+
+    @Test
     void headIsAnsweredAsGetWithoutEntity() throws IOException {
         for (String path :
                 new String[] {"/health", "/v1/models", "/v1/models/test", "/openapi.yaml", "/", "/v1/sessions"}) {

@@ -89,11 +89,17 @@ final class GuardedConnection implements ServerConnection, InterruptableTask<Voi
     /**
      * Does not take {@code +0} for the size of a chunk, as Helidon would: what a server and a proxy before it read
      * differently can hide a request. Ignores extensions of a chunk (RFC 9112, 7.1.1) that are one line of printable
-     * ASCII. Lines are read of the framing of chunks alone.
+     * ASCII, and drops the fields of a trailer (RFC 9112, 7.1.2), at most as large as headers may be. Lines are read of
+     * the framing of chunks alone: the size of each, and the empty one behind the last.
      */
     private static final class StrictReader extends DataReader {
         private static final String NO_SIZE = "-1";
+        private static final Pattern LAST_SIZE = Pattern.compile("0+");
+        private static final Pattern FIELD =
+                Pattern.compile("[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\\x00-\\x08\\x0a-\\x1f\\x7f]*");
         private static final Pattern EXTENDED_SIZE = Pattern.compile("([0-9A-Fa-f]+);[\\t -~]*");
+
+        private boolean isBehindChunks; // the last chunk's size was read, and what follows it was not
 
         @SuppressWarnings("removal") // create gives no class of our own; there is no other way in
         StrictReader(Inbound inbound) {
@@ -102,12 +108,33 @@ final class GuardedConnection implements ServerConnection, InterruptableTask<Voi
 
         @Override
         public String readLine() {
+            if (isBehindChunks) {
+                isBehindChunks = false;
+                return readTrailer();
+            }
+            String size = readSize();
+            isBehindChunks = LAST_SIZE.matcher(size).matches();
+            return size;
+        }
+
+        private String readSize() {
             String line = super.readLine();
             Matcher extended = EXTENDED_SIZE.matcher(line);
             if (extended.matches()) {
                 return extended.group(1);
             }
             return line.startsWith("+") ? NO_SIZE : line;
+        }
+
+        /** The empty line behind the fields, or the first one that is no field, or too much, which Helidon refuses. */
+        private String readTrailer() {
+            String line = super.readLine();
+            int left = Connections.HEADERS_BYTES_MAX - line.length();
+            while (left >= 0 && FIELD.matcher(line).matches()) {
+                line = super.readLine();
+                left -= line.length();
+            }
+            return line;
         }
     }
 
