@@ -2,9 +2,9 @@ package basalt.engine.text;
 
 import basalt.engine.Checks;
 import com.knuddels.jtokkit.api.Encoding;
-import com.knuddels.jtokkit.api.IntArrayList;
 import java.io.ByteArrayOutputStream;
 import java.nio.charset.StandardCharsets;
+import java.util.Arrays;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.Optional;
@@ -13,7 +13,7 @@ import java.util.Optional;
 final class BytePairTokenizer implements Tokenizer {
     private static final byte[] NO_BYTES = {};
 
-    private final Encoding encoding;
+    private final PartedEncoding encoding;
     private final int[] idOfRank;
     private final byte[][] bytesOfId;
     private final Map<String, Integer> specialTokens;
@@ -22,13 +22,15 @@ final class BytePairTokenizer implements Tokenizer {
     /**
      * Takes the arrays and maps over.
      *
-     * @param encoding gives ranks
+     * @param encoding gives ranks, and splits text by {@link PartedEncoding#WORDS}
      * @param idOfRank ids by rank
      * @param bytesOfId bytes by id, none for special tokens
      * @param specialTokens ids by text
      */
     BytePairTokenizer(Encoding encoding, int[] idOfRank, byte[][] bytesOfId, Map<String, Integer> specialTokens) {
-        this.encoding = encoding;
+        this.encoding = new PartedEncoding(
+                encoding,
+                Arrays.stream(idOfRank).map(id -> bytesOfId[id].length).toArray());
         this.idOfRank = idOfRank;
         this.bytesOfId = bytesOfId;
         this.specialTokens = Map.copyOf(specialTokens);
@@ -38,10 +40,9 @@ final class BytePairTokenizer implements Tokenizer {
     @Override
     public int[] encode(String text) {
         checkSurrogates(text);
-        IntArrayList ranks = encoding.encodeOrdinary(text);
-        var ids = new int[ranks.size()];
+        int[] ids = encoding.encode(text);
         for (int i = 0; i < ids.length; i++) {
-            ids[i] = idOfRank[ranks.get(i)];
+            ids[i] = idOfRank[ids[i]];
         }
         return ids;
     }

@@ -1,6 +1,8 @@
 package basalt.engine.text;
 
+import basalt.engine.EngineException.InvalidRequest;
 import java.util.Optional;
+import java.util.concurrent.CancellationException;
 
 /**
  * Text to token ids and back. Safe for use by any number of threads.
@@ -10,6 +12,8 @@ public interface Tokenizer {
      * Token ids of a text. Text that looks like a special token is ordinary text.
      *
      * @throws IllegalArgumentException if the text has a lone surrogate
+     * @throws CancellationException if the thread is interrupted while a long text is encoded
+     * @throws InvalidRequest if a word is too long for this tokenizer
      */
     int[] encode(String text);
 

@@ -10,7 +10,6 @@ import java.util.HashMap;
 import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.regex.Pattern;
 
 /**
  * Reads {@code tokenizer.json}: byte-level byte-pair encoding with GPT-2's splitting of text, and nothing else. What
@@ -25,10 +24,6 @@ final class TokenizerFile {
     private static final long FILE_BYTES_MAX = 64 << 20;
     private static final int TOKEN_BYTES_MAX = 512;
     private static final int BYTES = 256;
-    /** GPT-2's, with {@code \s} as Unicode's white space. */
-    private static final Pattern WORDS = Pattern.compile(
-            "'(?:[sdmt]|ll|ve|re)| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+",
-            Pattern.UNICODE_CHARACTER_CLASS);
 
     private final JsonFields top;
     private final JsonFields model;
@@ -86,7 +81,8 @@ final class TokenizerFile {
             }
         }
         var encoding = Encodings.newLazyEncodingRegistry()
-                .registerGptBytePairEncoding(new GptBytePairEncodingParams("tokenizer.json", WORDS, ranks, Map.of()))
+                .registerGptBytePairEncoding(
+                        new GptBytePairEncodingParams("tokenizer.json", PartedEncoding.WORDS, ranks, Map.of()))
                 .getEncoding("tokenizer.json")
                 .orElseThrow();
         return new BytePairTokenizer(encoding, idOfRank, bytesOfId, specialTokens);

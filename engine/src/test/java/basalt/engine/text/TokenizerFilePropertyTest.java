@@ -106,7 +106,7 @@ class TokenizerFilePropertyTest {
                 .collect(Collectors.joining());
     }
 
-    private static String json(Map<String, Integer> ids, List<List<String>> merges) {
+    static String json(Map<String, Integer> ids, List<List<String>> merges) {
         String vocab = ids.entrySet().stream()
                 .map(entry ->
                         "\"" + entry.getKey().replace("\\", "\\\\").replace("\"", "\\\"") + "\":" + entry.getValue())
