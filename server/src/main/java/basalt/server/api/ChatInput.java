@@ -11,31 +11,39 @@ import java.util.function.Function;
 /**
  * The messages of a request.
  *
- * @param beginnings of the messages, up to each breakpoint; the last message may be cut
+ * @param beginnings of the messages, up to the last breakpoints
  */
-record ChatInput(List<ChatMessage> messages, List<List<ChatMessage>> beginnings) {
+record ChatInput(List<ChatMessage> messages, List<Beginning> beginnings) {
     /** Breakpoints that are heeded at most, the last ones of a request; as OpenAI does. */
     static final int BREAKPOINTS_MAX = 4;
 
     static final ChatInput NONE = new ChatInput(List.of(), List.of());
 
+    /**
+     * What is said up to a breakpoint: all messages before one, and some characters of it.
+     *
+     * @param index of the message
+     * @param length characters of it
+     */
+    record Beginning(int index, int length) {}
+
+    /** Copies the messages, and the breakpoints that are heeded. */
     ChatInput {
         messages = List.copyOf(messages);
-        beginnings = List.copyOf(beginnings);
+        beginnings =
+                List.copyOf(beginnings.subList(Math.max(0, beginnings.size() - BREAKPOINTS_MAX), beginnings.size()));
     }
 
     /** What is said before these messages. */
     ChatInput after(ChatMessage first) {
-        return new ChatInput(
-                concat(first, messages),
-                beginnings.stream().map(beginning -> concat(first, beginning)).toList());
-    }
-
-    private static List<ChatMessage> concat(ChatMessage first, List<ChatMessage> rest) {
-        var all = new ArrayList<ChatMessage>(rest.size() + 1);
+        var all = new ArrayList<ChatMessage>(messages.size() + 1);
         all.add(first);
-        all.addAll(rest);
-        return all;
+        all.addAll(messages);
+        return new ChatInput(
+                all,
+                beginnings.stream()
+                        .map(beginning -> new Beginning(beginning.index() + 1, beginning.length()))
+                        .toList());
     }
 
     /**
@@ -57,13 +65,21 @@ record ChatInput(List<ChatMessage> messages, List<List<ChatMessage>> beginnings)
     }
 
     private int[] breakpoints(int[] prompt, Function<List<ChatMessage>, int[]> encoding) {
-        return beginnings.subList(Math.max(0, beginnings.size() - BREAKPOINTS_MAX), beginnings.size()).stream()
+        return beginnings.stream()
+                .map(this::said)
                 .map(encoding)
                 .mapToInt(beginning -> common(prompt, beginning))
                 .filter(count -> count > 0)
                 .sorted()
                 .distinct()
                 .toArray();
+    }
+
+    private List<ChatMessage> said(Beginning beginning) {
+        var said = new ArrayList<>(messages.subList(0, beginning.index()));
+        ChatMessage cut = messages.get(beginning.index());
+        said.add(new ChatMessage(cut.role(), cut.content().substring(0, beginning.length()), cut.name()));
+        return said;
     }
 
     private static int common(int[] prompt, int[] beginning) {

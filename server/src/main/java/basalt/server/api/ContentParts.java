@@ -7,9 +7,9 @@ import java.util.Set;
 /**
  * What a message says: a string, or parts of text, each a line of its own.
  *
- * @param cuts what it says up to each breakpoint
+ * @param cuts how many characters of it end at each breakpoint
  */
-record ContentParts(String text, List<String> cuts) {
+record ContentParts(String text, List<Integer> cuts) {
     private static final int PART_COUNT_MAX = 1_024;
 
     /**
@@ -25,23 +25,25 @@ record ContentParts(String text, List<String> cuts) {
         if (!json.isArray()) {
             throw JsonReader.wrongType(path, "a string or an array of parts");
         }
-        var texts = new ArrayList<String>();
-        var cuts = new ArrayList<String>();
+        var text = new StringBuilder();
+        var cuts = new ArrayList<Integer>();
+        int count = 0;
         while (json.nextElement()) {
-            if (texts.size() == PART_COUNT_MAX) {
+            if (count == PART_COUNT_MAX) {
                 throw JsonReader.tooMany(path, PART_COUNT_MAX);
             }
-            var part = new Part(path + "[" + texts.size() + "]", types, idle);
+            var part = new Part(path + "[" + count + "]", types, idle);
             json.object(part.path, part);
             if (!part.hasText) {
                 throw MessageFields.missing(part.path + ".text");
             }
-            texts.add(part.text);
+            text.append(count > 0 ? "\n" : "").append(part.text);
+            count++;
             if (part.isBreakpoint) {
-                cuts.add(String.join("\n", texts));
+                cuts.add(text.length());
             }
         }
-        return new ContentParts(String.join("\n", texts), cuts);
+        return new ContentParts(text.toString(), cuts);
     }
 
     private static final class Part implements JsonReader.FieldReader {

@@ -32,7 +32,7 @@ final class MessageFields implements JsonReader.FieldReader {
             throw JsonReader.wrongType("messages", "an array of messages");
         }
         var messages = new ArrayList<ChatMessage>();
-        var beginnings = new ArrayList<List<ChatMessage>>();
+        var beginnings = new ArrayList<ChatInput.Beginning>();
         while (json.nextElement()) {
             if (messages.size() == MESSAGE_COUNT_MAX) {
                 throw JsonReader.tooMany("messages", MESSAGE_COUNT_MAX);
@@ -87,7 +87,7 @@ final class MessageFields implements JsonReader.FieldReader {
         return new ProblemException(Problem.of(ProblemCode.MISSING_PARAMETER, path, path + " is missing."));
     }
 
-    private void addTo(List<ChatMessage> messages, List<List<ChatMessage>> beginnings) {
+    private void addTo(List<ChatMessage> messages, List<ChatInput.Beginning> beginnings) {
         var speaker = role;
         var said = content;
         if (speaker == null) {
@@ -99,13 +99,11 @@ final class MessageFields implements JsonReader.FieldReader {
         add(new ChatMessage(speaker, said.text(), name), said.cuts(), messages, beginnings);
     }
 
-    /** Adds a message, and what is said up to each of its breakpoints. */
+    /** Adds a message, and where its breakpoints are. */
     static void add(
-            ChatMessage message, List<String> cuts, List<ChatMessage> messages, List<List<ChatMessage>> beginnings) {
-        for (String cut : cuts) {
-            var beginning = new ArrayList<>(messages);
-            beginning.add(new ChatMessage(message.role(), cut, message.name()));
-            beginnings.add(beginning);
+            ChatMessage message, List<Integer> cuts, List<ChatMessage> messages, List<ChatInput.Beginning> beginnings) {
+        for (int length : cuts) {
+            beginnings.add(new ChatInput.Beginning(messages.size(), length));
         }
         messages.add(message);
     }

@@ -31,7 +31,7 @@ final class ResponseItems implements JsonReader.FieldReader {
             throw JsonReader.wrongType(param, "a string or an array of messages");
         }
         var messages = new ArrayList<ChatMessage>();
-        var beginnings = new ArrayList<List<ChatMessage>>();
+        var beginnings = new ArrayList<ChatInput.Beginning>();
         while (json.nextElement()) {
             if (messages.size() == ITEM_COUNT_MAX) {
                 throw JsonReader.tooMany(param, ITEM_COUNT_MAX);
@@ -61,7 +61,7 @@ final class ResponseItems implements JsonReader.FieldReader {
         }
     }
 
-    private void addTo(List<ChatMessage> messages, List<List<ChatMessage>> beginnings) {
+    private void addTo(List<ChatMessage> messages, List<ChatInput.Beginning> beginnings) {
         var speaker = role;
         var said = content;
         if (speaker == null) {
