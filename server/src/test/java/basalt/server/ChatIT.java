@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import basalt.server.api.CompletionRequest;
+import basalt.server.api.RequestTime;
 import com.fasterxml.jackson.databind.JsonNode;
 import java.nio.charset.StandardCharsets;
 import java.util.List;
@@ -90,7 +91,8 @@ class ChatIT {
                 CompletionRequest.Form.CHAT,
                 ("{" + HELLO + ",\"stop\":\"end\"}").getBytes(StandardCharsets.UTF_8),
                 server.application().model().served(),
-                () -> 1);
+                () -> 1,
+                RequestTime.withoutDeadline());
 
         assertEquals(List.of("end", "\nUser:"), request.generations().getFirst().stopStrings());
     }

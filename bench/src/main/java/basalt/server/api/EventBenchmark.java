@@ -65,7 +65,11 @@ public class EventBenchmark {
         byte[] body = (prompt + ",\"stream\":true}").getBytes(StandardCharsets.UTF_8);
         var names = new TokenNames(model.tokenizer(), model.config().vocabSize());
         return new CompletionWriter(
-                "0123456789abcdef", 0, CompletionRequest.read(form, body, model, new Random(1)), model, names);
+                "0123456789abcdef",
+                0,
+                CompletionRequest.read(form, body, model, new Random(1), RequestTime.withoutDeadline()),
+                model,
+                names);
     }
 
     /** Makes the tokens of one answer. */

@@ -48,6 +48,7 @@ final class AnswerFields {
 
     private final ServedModel model;
     private final String endpoint;
+    private final RequestTime time;
     private final SamplingFields sampling;
     private OptionalInt maxTokens = OptionalInt.empty();
     private OptionalInt maxCompletionTokens = OptionalInt.empty();
@@ -61,7 +62,6 @@ final class AnswerFields {
     private Optional<String> id = Optional.empty();
     private Optional<String> session = Optional.empty();
     private Duration sessionWait = Duration.ZERO;
-    private Optional<Duration> deadline = Optional.empty();
     private String cacheSalt = "";
     private boolean cachesExplicitly;
 
@@ -69,10 +69,12 @@ final class AnswerFields {
      * None collected yet.
      *
      * @param endpoint what the fields are parameters of
+     * @param time that the request has
      */
-    AnswerFields(ServedModel model, String endpoint) {
+    AnswerFields(ServedModel model, String endpoint, RequestTime time) {
         this.model = model;
         this.endpoint = endpoint;
+        this.time = time;
         this.sampling = new SamplingFields(model.config().vocabSize());
     }
 
@@ -97,7 +99,7 @@ final class AnswerFields {
             case "prompt_cache_options" -> readCacheOptions(json);
             case "session" -> session = Optional.of(json.text(name));
             case "session_wait" -> sessionWait = Duration.ofSeconds(json.integer(name, 0, SESSION_WAIT_SECONDS_MAX));
-            case "deadline_seconds" -> deadline = Optional.of(Deadline.of(json.number(name, 0, Deadline.SECONDS_MAX)));
+            case "deadline_seconds" -> time.limit(Deadline.of(json.number(name, 0, Deadline.SECONDS_MAX)));
             case "request_id" -> id = Optional.of(json.name(name));
             default -> throw UNSUPPORTED.contains(name) ? unsupported(name) : unknown(name);
         }
@@ -309,7 +311,7 @@ final class AnswerFields {
                 Math.max(ranked, own.logprobCount()),
                 own.echoesPrompt() && own.logprobCount() >= 0,
                 sampling.priority(),
-                deadline);
+                time.left());
     }
 
     private void requireHeldLogprobs(List<GenerationRequest> generations, int logprobCount) {

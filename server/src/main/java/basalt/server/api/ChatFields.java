@@ -25,9 +25,9 @@ final class ChatFields implements JsonReader.FieldReader {
     private Optional<Boolean> opensAnswer = Optional.empty();
     private boolean continuesMessage;
 
-    ChatFields(ServedModel model) {
+    ChatFields(ServedModel model, RequestTime time) {
         this.model = model;
-        this.common = new AnswerFields(model, "chat completions");
+        this.common = new AnswerFields(model, "chat completions", time);
     }
 
     @Override

@@ -16,9 +16,9 @@ final class CompletionFields implements JsonReader.FieldReader {
     private boolean echoes;
     private int logprobCount = -1;
 
-    CompletionFields(ServedModel model) {
+    CompletionFields(ServedModel model, RequestTime time) {
         this.model = model;
-        this.common = new AnswerFields(model, "completions");
+        this.common = new AnswerFields(model, "completions", time);
     }
 
     @Override

@@ -8,6 +8,7 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+import java.util.concurrent.CancellationException;
 import java.util.random.RandomGenerator;
 
 /**
@@ -108,40 +109,24 @@ public record CompletionRequest(
      * Reads a body.
      *
      * @param seeds where a seed comes from if the request has none
+     * @param time that it has
      * @throws ProblemException naming the field at fault
+     * @throws CancellationException if the time does not last for its texts
      */
-    public static CompletionRequest read(Form form, byte[] body, ServedModel model, RandomGenerator seeds) {
+    public static CompletionRequest read(
+            Form form, byte[] body, ServedModel model, RandomGenerator seeds, RequestTime time) {
         return switch (form) {
             case TEXT -> {
-                var fields = new CompletionFields(model);
+                var fields = new CompletionFields(model.during(time), time);
                 JsonReader.readObject(body, fields);
                 yield fields.request(seeds);
             }
             case CHAT -> {
-                var fields = new ChatFields(model);
+                var fields = new ChatFields(model.during(time), time);
                 JsonReader.readObject(body, fields);
                 yield fields.request(seeds);
             }
         };
-    }
-
-    /**
-     * The same within the time that a header gives, if that is shorter.
-     *
-     * @param header the value of {@link #DEADLINE_HEADER}
-     * @throws ProblemException if it is no number of seconds
-     */
-    public CompletionRequest withDeadline(Optional<String> header) {
-        if (header.isEmpty()) {
-            return this;
-        }
-        List<GenerationRequest> hurried = generations.stream()
-                .map(generation -> Deadline.shorter(generation.deadline(), header)
-                        .map(generation::withDeadline)
-                        .orElse(generation))
-                .toList();
-        return new CompletionRequest(
-                hurried, output, choicesPerPrompt, isStreamed, isResumable, includesUsage, id, session, cache);
     }
 
     /** Token ids of prompts. */

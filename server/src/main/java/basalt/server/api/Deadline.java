@@ -1,9 +1,8 @@
 package basalt.server.api;
 
 import java.time.Duration;
-import java.util.Optional;
 
-/** The time that a request may take, by a field of its body or by a header, whichever is shorter. */
+/** The seconds that a request may take, in a field of its body or in a header. */
 final class Deadline {
     static final int SECONDS_MAX = 86_400;
 
@@ -14,19 +13,11 @@ final class Deadline {
     }
 
     /**
-     * The shorter one of a body's and a header's.
+     * That of a header.
      *
-     * @throws ProblemException if the header is no number of seconds
+     * @throws ProblemException if it is no number of seconds
      */
-    static Optional<Duration> shorter(Optional<Duration> ofBody, Optional<String> header) {
-        if (header.isEmpty()) {
-            return ofBody;
-        }
-        Duration ofHeader = parse(header.get());
-        return Optional.of(ofBody.filter(time -> time.compareTo(ofHeader) <= 0).orElse(ofHeader));
-    }
-
-    private static Duration parse(String header) {
+    static Duration parse(String header) {
         try {
             double seconds = Double.parseDouble(header);
             if (seconds >= 0 && seconds <= SECONDS_MAX) {

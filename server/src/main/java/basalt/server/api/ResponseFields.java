@@ -39,6 +39,7 @@ final class ResponseFields implements JsonReader.FieldReader {
             "moderation");
 
     private final ServedModel model;
+    private final RequestTime time;
     private final AnswerFields common;
     private ChatInput input = ChatInput.NONE;
     private Optional<String> instructions = Optional.empty();
@@ -48,9 +49,10 @@ final class ResponseFields implements JsonReader.FieldReader {
     private OptionalInt maxTokens = OptionalInt.empty();
     private final JsonBuffer metadata = new JsonBuffer();
 
-    ResponseFields(ServedModel model) {
+    ResponseFields(ServedModel model, RequestTime time) {
         this.model = model;
-        this.common = new AnswerFields(model, "responses");
+        this.time = time;
+        this.common = new AnswerFields(model, "responses", time);
     }
 
     @Override
@@ -155,6 +157,7 @@ final class ResponseFields implements JsonReader.FieldReader {
                 isStored,
                 isBackground,
                 maxTokens,
-                new JsonBuffer().raw("{").raw(metadata).raw("}").toByteArray());
+                new JsonBuffer().raw("{").raw(metadata).raw("}").toByteArray(),
+                time);
     }
 }

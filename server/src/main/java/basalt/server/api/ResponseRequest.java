@@ -7,6 +7,7 @@ import basalt.server.chat.ChatTemplate;
 import basalt.server.chat.ChatTemplateException;
 import java.util.Optional;
 import java.util.OptionalInt;
+import java.util.concurrent.CancellationException;
 import java.util.function.Supplier;
 import java.util.random.RandomGenerator;
 
@@ -21,6 +22,7 @@ import java.util.random.RandomGenerator;
  * @param isBackground whether it is made without its client
  * @param maxTokens of the answer, if the client said so
  * @param metadata of the client, as JSON
+ * @param time that it has
  */
 @SuppressWarnings("ArrayRecordComponent") // never compared
 public record ResponseRequest(
@@ -32,51 +34,52 @@ public record ResponseRequest(
         boolean isStored,
         boolean isBackground,
         OptionalInt maxTokens,
-        byte[] metadata) {
+        byte[] metadata,
+        RequestTime time) {
 
     /**
      * Reads a body.
      *
      * @param seeds where a seed comes from if the request has none
+     * @param time that it has
      * @throws ProblemException naming the field at fault
      */
-    public static ResponseRequest read(byte[] body, ServedModel model, RandomGenerator seeds) {
-        var fields = new ResponseFields(model);
+    public static ResponseRequest read(byte[] body, ServedModel model, RandomGenerator seeds, RequestTime time) {
+        var fields = new ResponseFields(model.during(time), time);
         JsonReader.readObject(body, fields);
         return fields.request(seeds);
     }
 
-    /** The same within the time that a header gives, if that is shorter. */
-    public ResponseRequest withDeadline(Optional<String> header) {
-        return new ResponseRequest(
-                completion.withDeadline(header),
-                model,
-                input,
-                instructions,
-                previous,
-                isStored,
-                isBackground,
-                maxTokens,
-                metadata);
+    /**
+     * What the engine is asked for, as a request without a past.
+     *
+     * @throws CancellationException if the time does not last for its texts
+     */
+    public GenerationRequest generation() {
+        return hurried(completion.generations().getFirst().withPrompt(opening()));
     }
 
-    /** What the engine is asked for, as a request without a past. */
-    public GenerationRequest generation() {
-        return completion.generations().getFirst().withPrompt(opening());
+    /** The same within the time that is left now. */
+    public GenerationRequest hurried(GenerationRequest generation) {
+        return time.left().map(generation::withDeadline).orElse(generation);
     }
 
     /** Token ids of all that is said, where nothing was said before. */
-    public int[] opening() {
+    private int[] opening() {
         var template = model.chat();
         int[] prompt =
                 encode(() -> template.encode(said(true).messages(), ChatTemplate.Opening.NEW_MESSAGE, tokenizer()));
         return CompletionRequest.begun(prompt, "input", model);
     }
 
-    /** How the beginning of {@link #opening} is kept. */
-    public CompletionRequest.CacheUse cache() {
+    /**
+     * How the beginning of a request without a past is kept.
+     *
+     * @param opening its prompt
+     */
+    public CompletionRequest.CacheUse cache(int[] opening) {
         var use = completion.cache();
-        int[] breakpoints = encode(() -> said(true).breakpoints(opening(), model.chat(), tokenizer()));
+        int[] breakpoints = encode(() -> said(true).breakpoints(opening, model.chat(), tokenizer()));
         return new CompletionRequest.CacheUse(use.salt(), breakpoints, use.isExplicit());
     }
 

@@ -29,6 +29,14 @@ public record ServedModel(
         long weightBytes,
         long stateBytes) {
 
+    /** The same for one request, whose text is encoded as long as its time allows. */
+    public ServedModel during(RequestTime time) {
+        Optional<Tokenizer> timed =
+                tokenizer.map(always -> always instanceof TimedTokenizer some ? some.during(time) : always);
+        return new ServedModel(
+                name, fingerprint, createdSeconds, config, timed, chat, parameterCount, weightBytes, stateBytes);
+    }
+
     /** Throws unless the model that a request names is this one. */
     public void requireName(String wanted) {
         if (!wanted.equals(name)) {

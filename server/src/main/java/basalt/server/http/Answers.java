@@ -31,7 +31,7 @@ final class Answers {
     static final Problem SESSION_DELETED = Problem.of(
             ProblemCode.SESSION_DELETED, "The session was deleted while this turn of it ran, so the answer ends here.");
 
-    private static final Problem TOO_LATE = Problem.of(
+    static final Problem TOO_LATE = Problem.of(
             ProblemCode.DEADLINE_EXCEEDED,
             "The deadline passed before the first token; give it more time, or send it when the server is less busy.");
     private static final HeaderName STREAM_ID = HeaderNames.create("X-Stream-Id");

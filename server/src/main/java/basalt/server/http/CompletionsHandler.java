@@ -11,6 +11,7 @@ import basalt.server.api.CompletionWriter;
 import basalt.server.api.Problem;
 import basalt.server.api.ProblemCode;
 import basalt.server.api.ProblemException;
+import basalt.server.api.RequestTime;
 import basalt.server.observe.RequestSpan;
 import io.helidon.http.HeaderName;
 import io.helidon.http.HeaderNames;
@@ -21,6 +22,7 @@ import io.helidon.webserver.http.ServerResponse;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.ThreadLocalRandom;
+import java.util.random.RandomGenerator;
 
 /** {@code POST /v1/completions} or {@code POST /v1/chat/completions}. Runs on the connection's virtual thread. */
 final class CompletionsHandler implements Handler {
@@ -52,13 +54,11 @@ final class CompletionsHandler implements Handler {
     public void handle(ServerRequest request, ServerResponse response) {
         Serving serving = gate.require();
         byte[] body = bodies.json(request);
+        var time = new RequestTime(request.headers().first(DEADLINE));
         // Seeds need no secrecy.
-        var completion = CompletionRequest.read(
-                        form,
-                        body,
-                        serving.model(),
-                        () -> ThreadLocalRandom.current().nextLong())
-                .withDeadline(request.headers().first(DEADLINE));
+        RandomGenerator seeds = () -> ThreadLocalRandom.current().nextLong();
+        var completion =
+                bodies.reading(body, time, () -> CompletionRequest.read(form, body, serving.model(), seeds, time));
         TracingFilter.span(request).asked(asked(completion));
         requireRoom(completion, serving.engine());
         String tenant = tenants.of(request);

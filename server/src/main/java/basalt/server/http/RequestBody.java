@@ -3,6 +3,7 @@ package basalt.server.http;
 import basalt.server.api.Problem;
 import basalt.server.api.ProblemCode;
 import basalt.server.api.ProblemException;
+import basalt.server.api.RequestTime;
 import io.helidon.common.buffers.DataReader;
 import io.helidon.http.DirectHandler;
 import io.helidon.http.HttpMediaType;
@@ -14,10 +15,13 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.util.Arrays;
 import java.util.Optional;
+import java.util.concurrent.CancellationException;
+import java.util.function.Supplier;
 
 /**
  * Reads the bodies of requests, each up to a bound and all that are being read at a time within a budget of memory: a
- * body may be sent slowly and by many clients. Safe for use by any number of threads.
+ * body may be sent slowly, or have texts that take long to encode, and by many clients. Safe for use by any number of
+ * threads.
  */
 final class RequestBody {
     /** What a body may hold without being counted; there may be ten thousand of them. */
@@ -59,6 +63,35 @@ final class RequestBody {
         byte[] body = request.content().hasEntity() ? readAll(request.content().inputStream(), most) : new byte[0];
         connections.currentInbound().bodyEnds();
         return body;
+    }
+
+    /**
+     * Reads what a body asks for, which takes seconds if it has long texts: as long as the request has time and its
+     * client is there. The body counts as held meanwhile. Called on the connection's thread.
+     */
+    <T> T reading(byte[] body, RequestTime time, Supplier<T> reading) {
+        if (body.length <= UNCOUNTED_BYTES) {
+            return reading(time, reading);
+        }
+        held.hold(body.length, 0);
+        try {
+            return reading(time, reading);
+        } finally {
+            held.release(body.length);
+        }
+    }
+
+    /** The same of a body that is not known any more. */
+    <T> T reading(RequestTime time, Supplier<T> reading) {
+        connections.currentInbound().watch(time::end);
+        try {
+            return reading.get();
+        } catch (CancellationException e) {
+            if (time.leftNanos() == 0) {
+                throw new ProblemException(Answers.TOO_LATE);
+            }
+            throw new CloseConnectionException("the client has gone", e);
+        }
     }
 
     /** Sends an answer of so many bytes, which count as held for as long as its client takes to read it. */

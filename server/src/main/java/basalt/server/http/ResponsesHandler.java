@@ -11,6 +11,7 @@ import basalt.server.api.JsonBuffer;
 import basalt.server.api.Problem;
 import basalt.server.api.ProblemCode;
 import basalt.server.api.ProblemException;
+import basalt.server.api.RequestTime;
 import basalt.server.api.ResponseRequest;
 import basalt.server.api.ResponseWriter;
 import basalt.server.api.StoredResponse;
@@ -31,6 +32,7 @@ import java.util.Set;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.function.Supplier;
+import java.util.random.RandomGenerator;
 
 /**
  * {@code /v1/responses}. A stored response is a session that has one turn more than that of the response which it
@@ -112,11 +114,11 @@ final class ResponsesHandler {
     private void create(ServerRequest request, ServerResponse response) {
         Serving serving = gate.require();
         byte[] body = bodies.json(request);
-        var asked = ResponseRequest.read(
-                        body, serving.model(), () -> ThreadLocalRandom.current().nextLong())
-                .withDeadline(request.headers().first(DEADLINE));
-        GenerationRequest generation = asked.generation(); // fails before anything is made
-        var answer = new Making(serving, tenants.of(request), asked);
+        var time = new RequestTime(request.headers().first(DEADLINE));
+        RandomGenerator seeds = () -> ThreadLocalRandom.current().nextLong();
+        var asked = bodies.reading(body, time, () -> ResponseRequest.read(body, serving.model(), seeds, time));
+        GenerationRequest generation = bodies.reading(body, time, asked::generation); // fails before anything is made
+        var answer = new Making(serving, tenants.of(request), asked, generation);
         var delivery = Answers.Delivery.of(
                 asked.completion().isStreamed(), asked.completion().isResumable());
         TracingFilter.span(request)
@@ -163,14 +165,16 @@ final class ResponsesHandler {
         private final Serving serving;
         private final String tenant;
         private final ResponseRequest asked;
+        private final GenerationRequest generation; // as if there were no past
         private final Optional<String> known; // instructions of the response before
         private final Optional<String> session; // its own, if it has one
         private final AtomicBoolean isKept = new AtomicBoolean();
 
-        Making(Serving serving, String tenant, ResponseRequest asked) {
+        Making(Serving serving, String tenant, ResponseRequest asked, GenerationRequest generation) {
             this.serving = serving;
             this.tenant = tenant;
             this.asked = asked;
+            this.generation = generation;
             known = asked.previous().flatMap(id -> answered(tenant, id).instructions());
             session = asked.previous().isPresent() || asked.isStored() ? Optional.of(begin()) : Optional.empty();
         }
@@ -211,18 +215,19 @@ final class ResponsesHandler {
 
         Generation submit() {
             try {
+                var prefixes = bodies.reading(asked.time(), () -> asked.cache(generation.prompt()))
+                        .of(serving.prefixes(), tenant);
                 if (session.isEmpty()) {
-                    var prefixes = asked.cache().of(serving.prefixes(), tenant);
                     return serving.engine()
-                            .submit(List.of(asked.generation()), prefixes)
+                            .submit(List.of(asked.hurried(generation)), prefixes)
                             .getFirst();
                 }
-                var continuation = asked.continuation(known);
+                var continuation = bodies.reading(asked.time(), () -> asked.continuation(known));
                 var turn = new TurnRequest(
-                        asked.opening(),
+                        generation.prompt(),
                         continuation.tokens(),
-                        asked.generation(),
-                        Optional.of(asked.cache().of(serving.prefixes(), tenant)),
+                        asked.hurried(generation),
+                        Optional.of(prefixes),
                         continuation.cuts(),
                         true);
                 return store().turn(tenant, session.get(), turn, new Patience(Duration.ZERO));

@@ -4,6 +4,7 @@ import basalt.server.api.JsonBuffer;
 import basalt.server.api.Problem;
 import basalt.server.api.ProblemCode;
 import basalt.server.api.ProblemException;
+import basalt.server.api.RequestTime;
 import basalt.server.api.ServedModel;
 import basalt.server.api.TokenRequests;
 import basalt.server.observe.Metrics;
@@ -125,7 +126,9 @@ final class Routes {
     private Handler tokens(BiFunction<byte[], ServedModel, byte[]> answer) {
         return (request, response) -> {
             ServedModel model = gate.require().model();
-            sendJson(request, response, answer.apply(bodies.json(request), model));
+            byte[] body = bodies.json(request);
+            var time = RequestTime.withoutDeadline();
+            sendJson(request, response, bodies.reading(body, time, () -> answer.apply(body, model.during(time))));
         };
     }
 

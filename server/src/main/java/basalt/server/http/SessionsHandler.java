@@ -11,6 +11,7 @@ import basalt.engine.session.TurnRequest;
 import basalt.server.api.Problem;
 import basalt.server.api.ProblemCode;
 import basalt.server.api.ProblemException;
+import basalt.server.api.RequestTime;
 import basalt.server.api.SessionRequest;
 import basalt.server.api.SessionWriter;
 import io.helidon.http.HeaderNames;
@@ -66,7 +67,10 @@ final class SessionsHandler {
     }
 
     private SessionRequest body(ServerRequest request, SessionRequest.Use use) {
-        return SessionRequest.read(bodies.json(request), use, gate.require().model());
+        byte[] body = bodies.json(request);
+        var time = RequestTime.withoutDeadline();
+        var model = gate.require().model().during(time);
+        return bodies.reading(body, time, () -> SessionRequest.read(body, use, model));
     }
 
     private void create(ServerRequest request, ServerResponse response) {
