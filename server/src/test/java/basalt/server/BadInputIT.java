@@ -120,6 +120,7 @@ class BadInputIT {
                 bad("{\"prompt\":\"a\",\"logprobs\":true}", "invalid_type", "logprobs"),
                 bad("{\"prompt\":\"a\",\"logprobs\":20,\"max_tokens\":2000000}", "invalid_value", "logprobs"),
                 bad("{\"prompt\":\"a\",\"seed\":9223372036854775808}", "invalid_value", "seed"),
+                bad("{\"prompt\":\"a\",\"n\":2,\"best_of\":40}", "capacity_exceeded", "best_of"),
                 bad("{\"prompt\":\"a\",\"echo\":1}", "invalid_type", "echo"),
                 bad("{\"prompt\":\"a\",\"stream\":\"true\"}", "invalid_type", "stream"),
                 bad(

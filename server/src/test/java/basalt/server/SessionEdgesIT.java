@@ -89,6 +89,17 @@ class SessionEdgesIT {
 
     /** As a deadline does, it ends the wait that the client allowed for. */
     @Test
+    void fieldThatNamesNoSessionIsAtFault() {
+        var copy = post("/v1/sessions", "{\"from\":\"nope\"}");
+        var list = server.get("/v1/sessions?after=nope");
+
+        assertEquals(404, copy.status());
+        assertEquals("from", copy.json().path("error").path("param").asText());
+        assertEquals(404, list.status());
+        assertEquals("after", list.json().path("error").path("param").asText());
+    }
+
+    @Test
     void clientThatGoesWhileItWaitsHoldsNoPlace() throws IOException {
         restartSlow("--api-keys", "one", "--key-requests-max", "2");
         var key = Map.of("Authorization", "Bearer one", "Content-Type", "application/json");

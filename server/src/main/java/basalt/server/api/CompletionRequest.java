@@ -129,6 +129,11 @@ public record CompletionRequest(
         };
     }
 
+    /** Whether more choices are made than shown. */
+    boolean isRanked() {
+        return generations.getFirst().choiceCount() > choicesPerPrompt;
+    }
+
     /** Token ids of prompts. */
     static List<int[]> encode(List<Prompt> prompts, ServedModel model) {
         var encoded = new ArrayList<int[]>(prompts.size());

@@ -3,6 +3,7 @@ package basalt.server.api;
 import basalt.engine.EngineException;
 import java.util.Optional;
 import java.util.OptionalLong;
+import java.util.function.UnaryOperator;
 
 /**
  * What a client is told when a request fails.
@@ -67,17 +68,17 @@ public record Problem(ProblemCode code, String message, Optional<String> param, 
     }
 
     /** What a client is told of a request that the engine refuses, by the names of its own fields. */
-    public static Problem of(EngineException.InvalidRequest failure, CompletionRequest.Form form) {
-        Problem problem = of(failure);
-        return switch (form) {
-            case TEXT -> problem;
-            case CHAT ->
-                new Problem(
-                        problem.code,
-                        problem.message,
-                        problem.param.map(name -> name.equals("prompt") ? "messages" : name),
-                        problem.retryAfterSeconds);
-        };
+    public static Problem of(EngineException.InvalidRequest failure, CompletionRequest request) {
+        return of(failure).named(name -> switch (name) {
+            case "prompt" -> request.output().form() == CompletionRequest.Form.CHAT ? "messages" : name;
+            case "n" -> request.isRanked() ? "best_of" : name;
+            default -> name;
+        });
+    }
+
+    /** The same of a field that has another name where the request came from. */
+    public Problem named(UnaryOperator<String> nameOf) {
+        return new Problem(code, message, param.map(nameOf), retryAfterSeconds);
     }
 
     /** The refusal of everything but health checks while the server stops. */

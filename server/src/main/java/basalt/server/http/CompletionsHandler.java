@@ -90,7 +90,7 @@ final class CompletionsHandler implements Handler {
                     : serving.engine()
                             .submit(completion.generations(), completion.cache().of(serving.prefixes(), tenant));
         } catch (EngineException.InvalidRequest e) {
-            throw new ProblemException(Problem.of(e, form));
+            throw new ProblemException(Problem.of(e, completion));
         }
     }
 

@@ -232,7 +232,7 @@ final class ResponsesHandler {
                         true);
                 return store().turn(tenant, session.get(), turn, new Patience(Duration.ZERO));
             } catch (EngineException.InvalidRequest e) {
-                throw new ProblemException(Problem.of(e, CompletionRequest.Form.CHAT));
+                throw new ProblemException(Problem.of(e, asked.completion()));
             } catch (InterruptedException e) {
                 throw new CloseConnectionException("the server closes", e);
             }

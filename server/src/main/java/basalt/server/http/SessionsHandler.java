@@ -23,6 +23,7 @@ import io.helidon.webserver.http.ServerResponse;
 import java.time.Duration;
 import java.util.List;
 import java.util.Map;
+import java.util.function.Supplier;
 
 /** {@code /v1/sessions} and what is below it. */
 final class SessionsHandler {
@@ -79,7 +80,8 @@ final class SessionsHandler {
         SessionStore store = store();
         String id;
         if (body.from().isPresent()) {
-            id = forks(tenant, body.from().get(), 1, body.life()).getFirst();
+            String from = body.from().get();
+            id = naming("from", () -> forks(tenant, from, 1, body.life())).getFirst();
         } else {
             id = store.create(tenant, body.life());
             if (body.prompt().isPresent() && body.prompt().get().length > 0) {
@@ -137,10 +139,19 @@ final class SessionsHandler {
         }
     }
 
+    /** Lets the field that names a session be the one at fault if there is no such session. */
+    private static <T> T naming(String param, Supplier<T> use) {
+        try {
+            return use.get();
+        } catch (EngineException.SessionNotFound e) {
+            throw new ProblemException(Problem.of(e).named(session -> param));
+        }
+    }
+
     private void list(ServerRequest request, ServerResponse response) {
         int limit = Routes.limit(request, LIST_DEFAULT, LIST_MAX);
         String after = request.query().first("after").orElse("");
-        var sessions = store().list(tenants.of(request), after, limit + 1);
+        var sessions = naming("after", () -> store().list(tenants.of(request), after, limit + 1));
         boolean hasMore = sessions.size() > limit;
         Routes.sendJson(
                 request, response, SessionWriter.list(hasMore ? sessions.subList(0, limit) : sessions, hasMore));
