@@ -8,6 +8,7 @@ import basalt.server.api.ProblemCode;
 import basalt.server.fixture.Contract;
 import java.util.Arrays;
 import java.util.HashSet;
+import java.util.List;
 import java.util.Map;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterAll;
@@ -74,7 +75,9 @@ class BadInputIT {
                 bad("{\"prompt\":[1,\"a\"]}", "invalid_type", "prompt[1]"),
                 bad("{\"prompt\":[[1],\"a\"]}", "invalid_type", "prompt[1]"),
                 bad("{\"prompt\":[1.5]}", "invalid_type", "prompt[0]"),
-                bad("{\"prompt\":[1,2.0]}", "invalid_type", "prompt[1]"),
+                bad("{\"prompt\":[1,2.5]}", "invalid_type", "prompt[1]"),
+                bad("{\"prompt\":[1,1e400]}", "invalid_token", "prompt[1]"),
+                bad("{\"prompt\":[1,4096.0]}", "invalid_token", "prompt[1]"),
                 bad("{\"prompt\":[-1]}", "invalid_token", "prompt[0]"),
                 bad("{\"prompt\":[1,4096]}", "invalid_token", "prompt[1]"),
                 bad("{\"prompt\":[[1],[2,99999999999]]}", "invalid_token", "prompt[1][1]"),
@@ -98,7 +101,10 @@ class BadInputIT {
                 bad("{\"prompt\":\"a\",\"max_tokens\":-1}", "invalid_value", "max_tokens"),
                 bad("{\"prompt\":\"a\",\"max_tokens\":2147483648}", "invalid_value", "max_tokens"),
                 bad("{\"prompt\":\"a\",\"max_tokens\":\"5\"}", "invalid_type", "max_tokens"),
-                bad("{\"prompt\":\"a\",\"max_tokens\":1.0}", "invalid_type", "max_tokens"),
+                bad("{\"prompt\":\"a\",\"max_tokens\":1.5}", "invalid_type", "max_tokens"),
+                bad("{\"prompt\":\"a\",\"max_tokens\":1e999999999}", "invalid_value", "max_tokens"),
+                bad("{\"prompt\":\"a\",\"max_tokens\":1e99999999999}", "invalid_value", "max_tokens"),
+                bad("{\"prompt\":\"a\",\"max_tokens\":1e-999999999}", "invalid_type", "max_tokens"),
                 bad("{\"prompt\":\"a\",\"min_tokens\":17}", "invalid_value", "min_tokens"),
                 bad("{\"prompt\":\"a\",\"temperature\":2.1}", "invalid_value", "temperature"),
                 bad("{\"prompt\":\"a\",\"temperature\":-0.1}", "invalid_value", "temperature"),
@@ -114,13 +120,13 @@ class BadInputIT {
                 bad("{\"prompt\":\"a\",\"n\":0}", "invalid_value", "n"),
                 bad("{\"prompt\":\"a\",\"n\":129}", "invalid_value", "n"),
                 bad("{\"prompt\":\"a\",\"n\":33}", "capacity_exceeded", "n"),
+                bad("{\"prompt\":\"a\",\"n\":2,\"best_of\":40}", "capacity_exceeded", "best_of"),
                 bad("{\"prompt\":[" + "\"a\",".repeat(1023) + "\"a\"]}", "capacity_exceeded", "prompt"),
                 bad("{\"prompt\":[" + "\"a\",".repeat(1024) + "\"a\"]}", "invalid_value", "prompt"),
                 bad("{\"prompt\":\"a\",\"logprobs\":21}", "invalid_value", "logprobs"),
                 bad("{\"prompt\":\"a\",\"logprobs\":true}", "invalid_type", "logprobs"),
                 bad("{\"prompt\":\"a\",\"logprobs\":20,\"max_tokens\":2000000}", "invalid_value", "logprobs"),
                 bad("{\"prompt\":\"a\",\"seed\":9223372036854775808}", "invalid_value", "seed"),
-                bad("{\"prompt\":\"a\",\"n\":2,\"best_of\":40}", "capacity_exceeded", "best_of"),
                 bad("{\"prompt\":\"a\",\"echo\":1}", "invalid_type", "echo"),
                 bad("{\"prompt\":\"a\",\"stream\":\"true\"}", "invalid_type", "stream"),
                 bad(
@@ -157,6 +163,37 @@ class BadInputIT {
                         "unsupported_parameter",
                         "response_format"),
                 bad("{\"prompt\":\"a\",\"temprature\":1}", "unknown_parameter", "temprature"));
+    }
+
+    /** JSON Schema, and so the contract, calls these integers. */
+    @Test
+    void wholeNumbersMayHaveAPointOrAnExponent() {
+        String plain = "{\"prompt\":[97,98],\"max_tokens\":3,\"seed\":0,\"top_k\":20,\"priority\":-1}";
+        String pointed = "{\"prompt\":[97.0,9.8e1],\"max_tokens\":3.0,\"seed\":-0.0,\"top_k\":2e1,\"priority\":-10e-1}";
+
+        var answer = server.complete(pointed);
+
+        assertEquals(200, answer.status(), answer.body());
+        assertEquals(
+                server.complete(plain).json().path("choices"), answer.json().path("choices"));
+    }
+
+    /** So that what the contract allows is not refused. */
+    @Test
+    void wholeNumbersOfARequestHaveBoundsInTheContract() {
+        var fields = new Contract().document().path("components").path("schemas");
+
+        for (var field : List.of("min_tokens", "top_k", "seed", "priority", "max_tokens", "n", "best_of")) {
+            var type = fields.path("AnswerRequest").path("properties").path(field);
+            assertTrue(type.has("minimum") && type.has("maximum"), field + ": " + type);
+        }
+        assertEquals(
+                Long.MAX_VALUE,
+                fields.path("AnswerRequest")
+                        .path("properties")
+                        .path("seed")
+                        .path("maximum")
+                        .asLong());
     }
 
     private static Arguments bad(String body, String code, String param) {

@@ -19,6 +19,7 @@ import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
 
 class ChatIT {
+    private static final String SMILE = "\ud83d\ude42";
     private static final String HELLO = "\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]";
     private static TestServer server;
 
@@ -218,6 +219,15 @@ class ChatIT {
                         "\"messages\":[{\"role\":\"user\",\"name\":\"a\\nb\",\"content\":\"a\"}]",
                         "invalid_value",
                         "messages[0].name"),
+                bad(
+                        "\"messages\":[{\"role\":\"user\",\"name\":\"" + SMILE.repeat(65) + "\",\"content\":\"a\"}]",
+                        "invalid_value",
+                        "messages[0].name"),
+                bad(
+                        "\"messages\":[{\"role\":\"user\",\"content\":["
+                                + "{\"text\":\"a\",\"prompt_cache_breakpoint\":{}}]}]",
+                        "missing_parameter",
+                        "messages[0].content[0].prompt_cache_breakpoint.mode"),
                 bad(hello + "\"logprobs\":3", "invalid_type", "logprobs"),
                 bad(hello + "\"top_logprobs\":3", "invalid_value", "top_logprobs"),
                 bad(hello + "\"logprobs\":true,\"top_logprobs\":21", "invalid_value", "top_logprobs"),
@@ -234,6 +244,16 @@ class ChatIT {
                 bad(hello + "\"echo\":true", "unsupported_parameter", "echo"),
                 bad(hello + "\"prompt\":\"a\"", "unsupported_parameter", "prompt"),
                 bad(hello + "\"max_token\":1", "unknown_parameter", "max_token"));
+    }
+
+    /** As JSON Schema counts. */
+    @Test
+    void lengthOfANameCountsCharactersOfAnyPlane() {
+        String message = "{\"role\":\"user\",\"name\":\"" + SMILE.repeat(64) + "\",\"content\":\"a\"}";
+
+        var answer = server.chat("{\"messages\":[" + message + "],\"max_tokens\":1}");
+
+        assertEquals(200, answer.status(), answer.body());
     }
 
     private static Arguments bad(String fields, String code, String param) {

@@ -88,7 +88,9 @@ class ResponsesIT {
 
     @Test
     void answersAsAChatDoes() {
-        var response = respond("\"input\":\"How deep?\",\"instructions\":\"Be brief.\",\"metadata\":{\"a\":\"b\"}");
+        var response =
+                respond("\"input\":\"How deep?\",\"instructions\":\"Be brief.\",\"metadata\":{\"a\":\"b\",\"c\":\""
+                        + "\ud83d\ude42".repeat(512) + "\"}");
 
         assertEquals(chat("", message("system", "Be brief."), message("user", "How deep?")), text(response));
         assertEquals("incomplete", response.path("status").asText());

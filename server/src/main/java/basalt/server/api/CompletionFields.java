@@ -48,7 +48,7 @@ final class CompletionFields implements JsonReader.FieldReader {
             throw new ProblemException(Problem.of(ProblemCode.INVALID_VALUE, "prompt", "prompt is empty."));
         }
         int vocabSize = model.config().vocabSize();
-        if (json.isWholeNumber()) {
+        if (json.isNumber()) {
             return List.of(new Prompt.Tokens(json.idsFromFirst("prompt", vocabSize)));
         }
         boolean areTexts = json.isText();

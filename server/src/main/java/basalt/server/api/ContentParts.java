@@ -74,8 +74,10 @@ record ContentParts(String text, List<Integer> cuts) {
                     hasText = true;
                 }
                 case "prompt_cache_breakpoint" -> {
-                    json.object(name, Part::readBreakpoint);
-                    isBreakpoint = true;
+                    json.object(name, this::readBreakpoint);
+                    if (!isBreakpoint) {
+                        throw MessageFields.missing(name + ".mode");
+                    }
                 }
                 case "image_url", "input_audio", "file", "refusal" -> throw textOnly(name);
                 default -> {
@@ -87,10 +89,11 @@ record ContentParts(String text, List<Integer> cuts) {
             }
         }
 
-        private static void readBreakpoint(String name, JsonReader json) {
+        private void readBreakpoint(String name, JsonReader json) {
             if (!name.endsWith(".mode") || !json.text(name).equals("explicit")) {
                 throw AnswerFields.unsupported(name, "A breakpoint can only be {\"mode\": \"explicit\"}.");
             }
+            isBreakpoint = true;
         }
 
         private ProblemException textOnly(String name) {

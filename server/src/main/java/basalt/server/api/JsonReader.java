@@ -8,6 +8,7 @@ import com.fasterxml.jackson.core.StreamReadConstraints;
 import com.fasterxml.jackson.core.StreamReadFeature;
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import java.math.BigDecimal;
 import java.nio.ByteBuffer;
 import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
@@ -16,6 +17,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.regex.Pattern;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Reads one JSON object strictly: UTF-8 only, no field twice, no NaN, nothing behind it, bounded depth. Every failure
@@ -130,24 +132,35 @@ final class JsonReader {
         return (int) wholeNumber(param, min, max);
     }
 
+    /** A whole number however it is written, so also as 2.0 or 2e3. */
     long wholeNumber(String param, long min, long max) {
-        require(token == JsonToken.VALUE_NUMBER_INT, param, "a whole number");
-        try {
-            JsonParser.NumberType type = parser.getNumberType();
-            if (type == JsonParser.NumberType.INT || type == JsonParser.NumberType.LONG) {
-                long value = parser.getLongValue();
-                if (value >= min && value <= max) {
-                    return value;
-                }
-            }
-        } catch (IOException e) {
-            throw new UncheckedIOException(e);
+        require(isNumber(), param, "a whole number");
+        BigDecimal value = exact();
+        if (value == null
+                || value.compareTo(BigDecimal.valueOf(min)) < 0
+                || value.compareTo(BigDecimal.valueOf(max)) > 0) {
+            require(value == null || isWhole(value), param, "a whole number");
+            throw outOfBounds(param, min + " to " + max);
         }
-        throw outOfBounds(param, min + " to " + max);
+        require(isWhole(value), param, "a whole number");
+        return value.longValue();
+    }
+
+    /** The number that is current; null if its exponent is out of all bounds. */
+    private @Nullable BigDecimal exact() {
+        try {
+            return new BigDecimal(currentText());
+        } catch (NumberFormatException e) {
+            return null;
+        }
+    }
+
+    private static boolean isWhole(BigDecimal value) {
+        return value.signum() == 0 || value.stripTrailingZeros().scale() <= 0;
     }
 
     float number(String param, double min, double max) {
-        require(token == JsonToken.VALUE_NUMBER_INT || token == JsonToken.VALUE_NUMBER_FLOAT, param, "a number");
+        require(isNumber(), param, "a number");
         double value;
         try {
             value = parser.getDoubleValue();
@@ -191,8 +204,8 @@ final class JsonReader {
         return token == JsonToken.START_ARRAY;
     }
 
-    boolean isWholeNumber() {
-        return token == JsonToken.VALUE_NUMBER_INT;
+    boolean isNumber() {
+        return token == JsonToken.VALUE_NUMBER_INT || token == JsonToken.VALUE_NUMBER_FLOAT;
     }
 
     /** Steps into the array and onto its next element; false at its end. */
@@ -225,7 +238,7 @@ final class JsonReader {
         int[] ids = new int[16];
         int count = 0;
         for (; token != JsonToken.END_ARRAY; next()) {
-            if (token != JsonToken.VALUE_NUMBER_INT) {
+            if (!isNumber() || !isWhole()) {
                 throw wrongType(param + "[" + count + "]", "a token id");
             }
             if (count == ids.length) {
@@ -237,9 +250,22 @@ final class JsonReader {
         return Arrays.copyOf(ids, count);
     }
 
+    private boolean isWhole() {
+        if (token == JsonToken.VALUE_NUMBER_INT) {
+            return true;
+        }
+        BigDecimal value = exact();
+        return value == null || isWhole(value);
+    }
+
     private int id(String param, int index, int valueEnd) {
         try {
-            if (parser.getNumberType() == JsonParser.NumberType.INT) {
+            if (token == JsonToken.VALUE_NUMBER_FLOAT) {
+                BigDecimal value = exact();
+                if (value != null && value.signum() >= 0 && value.compareTo(BigDecimal.valueOf(valueEnd)) < 0) {
+                    return value.intValue();
+                }
+            } else if (parser.getNumberType() == JsonParser.NumberType.INT) {
                 int id = parser.getIntValue();
                 if (id >= 0 && id < valueEnd) {
                     return id;

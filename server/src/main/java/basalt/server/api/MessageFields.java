@@ -72,7 +72,8 @@ final class MessageFields implements JsonReader.FieldReader {
     }
 
     private static String name(String path, String name) {
-        if (name.isEmpty() || name.length() > NAME_LENGTH_MAX || name.chars().anyMatch(Character::isISOControl)) {
+        int length = name.codePointCount(0, name.length());
+        if (length == 0 || length > NAME_LENGTH_MAX || name.chars().anyMatch(Character::isISOControl)) {
             throw JsonReader.outOfBounds(path, "1 to " + NAME_LENGTH_MAX + " characters of one line");
         }
         return name;

@@ -102,7 +102,7 @@ final class ResponseFields implements JsonReader.FieldReader {
         json.object("metadata", (name, value) -> {
             String text = value.text(name);
             String key = name.substring("metadata.".length());
-            if (++count[0] > METADATA_COUNT_MAX || text.length() > METADATA_LENGTH_MAX) {
+            if (++count[0] > METADATA_COUNT_MAX || text.codePointCount(0, text.length()) > METADATA_LENGTH_MAX) {
                 throw JsonReader.outOfBounds(
                         "metadata", METADATA_COUNT_MAX + " texts of " + METADATA_LENGTH_MAX + " characters at most");
             }
