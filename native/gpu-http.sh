@@ -8,6 +8,7 @@
 # GPU_HTTP_PARTS: which of rate streams sessions, all three unless told otherwise, and soak, for a small model: sessions of a
 # server that is killed in between; GPU_HTTP_SOAK is its size (--sessions 10000 --seconds 60). GPU_HTTP_ANSWER: tokens of
 # an answer (512); GPU_HTTP_STREAMS (128 512), GPU_HTTP_SECONDS (8) and GPU_HTTP_LENGTHS (100,100000) make a small run.
+# GPU_HTTP_SAMPLING: how answers are drawn (--temperature 0.8 --top-p 0.95), greedily unless told otherwise.
 # GPU_HTTP_DEVICES: GPUs that serve the streams, 1 unless told otherwise. The streams are as many as GPU_HTTP_STREAMS says,
 # spread over them, so a step of each has so many times fewer rows at most; rate, sessions and soak are of one GPU.
 set -eu
@@ -124,7 +125,7 @@ for part in $parts; do
             most=$(echo "$streams" | tr ' ' '\n' | sort -n | tail -n 1)
             serve --batch-max $(((most + devices - 1) / devices)) --devices "$devices" # each device has such a batch
             [ "$devices" = 1 ] || echo "# $devices devices; the engine's own rate is that of one"
-            load="--prompt-tokens 50 --max-tokens $answer --check false"
+            load="--prompt-tokens 50 --max-tokens $answer --prompts 4096 --check false ${GPU_HTTP_SAMPLING:-}"
             for count in $streams; do
                 # shellcheck disable=SC2086 # options are words
                 bench serve "$url" --streams "$count" --seconds "$seconds" $load --arrivals 10 >"$folder/warm-up.log"

@@ -71,7 +71,7 @@ final class OverloadBench {
                 flags.number("prompt-tokens", 20, 1),
                 flags.number("max-tokens", 50, 1),
                 flags.number("vocab", 1_000, 1),
-                0);
+                PromptSet.Sampling.GREEDY);
         this.out = out;
     }
 

@@ -11,19 +11,26 @@ final class PromptSet {
     private final String model;
     private final int promptTokens;
     private final int maxTokens;
+    private final Sampling sampling;
     private final List<byte[]> bodies = new ArrayList<>();
 
-    PromptSet(String model, int count, int promptTokens, int maxTokens, int vocabSize, double temperature) {
+    /** How the answers are drawn. */
+    record Sampling(double temperature, double topP) {
+        static final Sampling GREEDY = new Sampling(0, 1);
+    }
+
+    PromptSet(String model, int count, int promptTokens, int maxTokens, int vocabSize, Sampling sampling) {
         this.model = model;
         this.promptTokens = promptTokens;
         this.maxTokens = maxTokens;
+        this.sampling = sampling;
         var random = new Random(1);
         for (int i = 0; i < count; i++) {
-            bodies.add(body(random.ints(promptTokens, 0, vocabSize).toArray(), temperature, i));
+            bodies.add(body(random.ints(promptTokens, 0, vocabSize).toArray(), i));
         }
     }
 
-    private byte[] body(int[] prompt, double temperature, int seed) {
+    private byte[] body(int[] prompt, int seed) {
         var request = new ObjectMapper().createObjectNode();
         request.put("model", model);
         var ids = request.putArray("prompt");
@@ -31,7 +38,8 @@ final class PromptSet {
             ids.add(id);
         }
         request.put("max_tokens", maxTokens)
-                .put("temperature", temperature)
+                .put("temperature", sampling.temperature())
+                .put("top_p", sampling.topP())
                 .put("seed", seed)
                 .put("stream", true)
                 .put("ignore_eos", true)

@@ -22,6 +22,7 @@ final class ServeBench {
               --prompt-tokens N      length of each prompt (50)
               --max-tokens N         length of each answer (256)
               --temperature T        0 to 1 (0)
+              --top-p P              0 to 1 (1)
               --prompts N            different prompts (8)
               --vocab N              prompts draw their ids from [0, N) (1000)
               --cancel-share P       share of requests that this side closes half-way (0)
@@ -31,6 +32,9 @@ final class ServeBench {
               --json FILE            also writes the figures there
             """;
 
+    /** Until a prompt that arrives is one that came before, which a server might know. */
+    private static final int ARRIVAL_SECONDS = 60;
+
     private static final Set<String> FLAGS = Set.of(
             "streams",
             "requests",
@@ -38,6 +42,7 @@ final class ServeBench {
             "prompt-tokens",
             "max-tokens",
             "temperature",
+            "top-p",
             "prompts",
             "vocab",
             "cancel-share",
@@ -84,7 +89,7 @@ final class ServeBench {
                 flags.number("prompt-tokens", 50, 1),
                 flags.number("max-tokens", 256, 1),
                 flags.number("vocab", 1_000, 1),
-                flags.share("temperature", 0));
+                new PromptSet.Sampling(flags.share("temperature", 0), flags.share("top-p", 1)));
         boolean checks = Boolean.parseBoolean(flags.text("check").orElse("true"));
         var run = new LoadRun(server, prompts, streamCount, requestCount, seconds, flags.share("cancel-share", 0));
         out.printf(
@@ -108,7 +113,13 @@ final class ServeBench {
             return run.measure();
         }
         int tokens = flags.number("arrival-tokens", 2_000, 1);
-        var prompts = new PromptSet(model, 10, tokens, 1, flags.number("vocab", 1_000, 1), 0);
+        var prompts = new PromptSet(
+                model,
+                perSecond * ARRIVAL_SECONDS,
+                tokens,
+                1,
+                flags.number("vocab", 1_000, 1),
+                PromptSet.Sampling.GREEDY);
         var arrivals = new PromptArrivals(server, prompts, perSecond);
         LoadReport report;
         try (arrivals) {

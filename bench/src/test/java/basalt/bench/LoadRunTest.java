@@ -50,6 +50,7 @@ class LoadRunTest {
     }
 
     private static LoadRun run(CannedServer server, int requestCount) {
-        return new LoadRun(server.uri(), new PromptSet("m", 2, 3, 1, 100, 0), 3, requestCount, 0, 0);
+        return new LoadRun(
+                server.uri(), new PromptSet("m", 2, 3, 1, 100, PromptSet.Sampling.GREEDY), 3, requestCount, 0, 0);
     }
 }

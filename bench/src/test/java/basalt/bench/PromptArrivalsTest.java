@@ -17,7 +17,8 @@ class PromptArrivalsTest {
     void promptsGoOnArrivingUntilClosed() throws IOException, InterruptedException {
         var three = new CountDownLatch(3);
         try (var server = new CannedServer(CannedServer.chunked(TOKEN, USAGE, "[DONE]"), three::countDown)) {
-            var arrivals = new PromptArrivals(server.uri(), new PromptSet("m", 2, 3, 1, 100, 0), 1_000);
+            var arrivals = new PromptArrivals(
+                    server.uri(), new PromptSet("m", 2, 3, 1, 100, PromptSet.Sampling.GREEDY), 1_000);
 
             boolean haveThree = three.await(60, TimeUnit.SECONDS);
             arrivals.close();
