@@ -331,8 +331,8 @@ struct SlotControl {
 };
 static_assert(sizeof(SlotControl) == 96, "mirrored by SlotControls");
 
-constexpr int STOPS_MAX = 32;
-constexpr int BIASES_MAX = 512;
+constexpr int STOPS_MAX = 33;
+constexpr int BIASES_MAX = 1024;
 constexpr int TOP_COUNT_MAX = 20;
 
 // A slot's tensor: state is the first byte of slot 0, offset that of the tensor within a slot.

@@ -76,7 +76,7 @@ struct SampleShared {
     u64 last;
 };
 
-// The largest over the block, to every thread. scratch: [32], free again after the next barrier but one.
+// The largest over the block, to every thread. scratch: [32], free again after the next barrier.
 __device__ __forceinline__ u64 blockBest(u64 best, u64* scratch) {
 #pragma unroll
     for (int mask = WARP / 2; mask > 0; mask >>= 1) {
@@ -111,10 +111,11 @@ struct Distribution {
     __device__ __forceinline__ float weight(float v) const {
         return exactExp(__fmul_rn(__fsub_rn(v, largest), inverse));
     }
-    __device__ __forceinline__ u64 mass(float v) const { return (u64)__fmul_rn(weight(v), 1099511627776.0f); }
-    // Even in the exponent, so that a histogram spreads; smaller for larger values.
+    // At most 2^40, whatever the values.
+    __device__ __forceinline__ u64 mass(float v) const { return (u64)__fmul_rn(min(1.0f, weight(v)), 1099511627776.0f); }
+    // Even in the exponent, so that a histogram spreads; smaller for larger values. The order of operands keeps NaN out.
     __device__ __forceinline__ int bin(float v) const {
-        return (int)min(__fmul_rn(__fmul_rn(__fsub_rn(largest, v), inverse), BINS_PER_NAT), BINS - 1.0f);
+        return (int)max(0.0f, min(BINS - 1.0f, __fmul_rn(__fmul_rn(__fsub_rn(largest, v), inverse), BINS_PER_NAT)));
     }
 };
 
@@ -198,7 +199,7 @@ __device__ __forceinline__ u64 shortestPrefix(const Distribution& d, u64 least, 
     for (;;) {
         int shift = max(left - BIN_BITS, 0), digits = (1 << (left - shift)) - 1;
         for (int i = thread; i < PARTS * BINS; i += SAMPLE_THREADS) shared.histogram[i] = 0;
-        if (thread == 0) shared.bin = BINS - 1;
+        if (thread == 0) shared.bin = 0, shared.before = 0;
         __syncthreads();
         forFours<4>(d.values, d.n, [&](int first, const float(&v)[4], int count) {
 #pragma unroll

@@ -176,10 +176,10 @@ struct Results {
 
 // sample: closes a step: draws the token of every row that samples, advances positions, freezes rows that are done.
 // grid (B), block 1024; smem 33 KB
-// bytes  N·4 a row that draws from all ids; top-k and top-p read them three times more each, min-p and log-probabilities
-//   once or twice, from the cache
-// bound  latency: 8.9 us for one row, 20 to 22 for 256, greedy; a row with top-k takes 11 us more, with top-p 50, all
-//   filters, penalties and biases 46, 20 log-probabilities 44 (H200, 2026-11-30, 1.3B)
+// bytes  N·4 a row that draws from all ids; filters read them once more, top-k and top-p twice more each, and two times more
+//   for every round where over 512 ids share a bin; log-probabilities twice, with likely ids five times; all from the cache
+// bound  latency, by itself: 10 us for one row and 11 for 128, greedy; 29 at a temperature, 37 and 39 with top-k, 69 and 72
+//   with top-p, 71 and 93 with all filters, penalties and biases, 66 with 20 likely ids (H200, 2026-11-30, 1.3B)
 // ref    backend.cpu.Sampler, exactly
 extern "C" __global__ void __launch_bounds__(SAMPLE_THREADS) sample(
     const float* __restrict__ logits,        // [P, stride]
@@ -190,9 +190,9 @@ extern "C" __global__ void __launch_bounds__(SAMPLE_THREADS) sample(
     const int* __restrict__ rowPicks,        // [B], row of logits, -1 where the row does not sample
     const int* __restrict__ resultRows,      // [B], row of the results, -1 for padding
     SlotControl* __restrict__ controls,      // [S] in/out
-    const int* __restrict__ stops,           // [S, 32]
-    const int* __restrict__ biasIds,         // [S, 512]
-    const float* __restrict__ biasValues,    // [S, 512]
+    const int* __restrict__ stops,           // [S, 33]
+    const int* __restrict__ biasIds,         // [S, 1024]
+    const float* __restrict__ biasValues,    // [S, 1024]
     unsigned short* __restrict__ counts,     // [S, N] in/out
     unsigned char* const* __restrict__ results,  // [1] where the results go
     int rowCountMax, int tokenCountMax) {
@@ -255,7 +255,7 @@ extern "C" __global__ void __launch_bounds__(SAMPLE_THREADS) sample(
 
 // score: log-probability of the token after each picked one, and the likeliest ids there.
 // grid (P), block 1024; smem 33 KB
-// bytes  N·4 a token, twice, and four times more where likely ids are asked for
+// bytes  N·4 a token, twice, and three times more where likely ids are asked for
 // bound  latency: not measured
 // ref    backend.cpu.LogSoftmax
 extern "C" __global__ void __launch_bounds__(SAMPLE_THREADS) score(

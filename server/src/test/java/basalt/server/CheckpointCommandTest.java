@@ -41,7 +41,7 @@ class CheckpointCommandTest {
     void slotsOfTheLargestModelAreThoseThatWereMeasured() {
         assertEquals(0, run("slots", "based-1b"));
 
-        assertPrinted("a slot          18,833,026 bytes on a GPU");
+        assertPrinted("a slot          18,837,126 bytes on a GPU");
         long printedSlots = printed.toString(StandardCharsets.UTF_8)
                 .lines()
                 .filter(line -> line.startsWith(" 80 GiB"))

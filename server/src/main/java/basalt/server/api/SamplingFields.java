@@ -13,8 +13,6 @@ import java.util.OptionalLong;
 final class SamplingFields {
     static final int CHOICE_COUNT_MAX = 128;
     private static final int STOP_COUNT_MAX = 16;
-    private static final int LOGIT_BIAS_COUNT_MAX = 1_024;
-    private static final double REPETITION_PENALTY_MAX = 100;
 
     private final int vocabSize;
     private float temperature = 1;
@@ -48,7 +46,9 @@ final class SamplingFields {
             case "min_p" -> minP = json.number(name, 0, 1);
             case "frequency_penalty" -> frequencyPenalty = json.number(name, -2, 2);
             case "presence_penalty" -> presencePenalty = json.number(name, -2, 2);
-            case "repetition_penalty" -> repetitionPenalty = positive(name, json);
+            case "repetition_penalty" ->
+                repetitionPenalty =
+                        json.number(name, SamplingParams.REPETITION_PENALTY_MIN, SamplingParams.REPETITION_PENALTY_MAX);
             case "logit_bias" -> logitBias = logitBias(json);
             case "seed" -> seed = OptionalLong.of(json.wholeNumber(name, Long.MIN_VALUE, Long.MAX_VALUE));
             case "n" -> choiceCount = json.integer(name, 1, CHOICE_COUNT_MAX);
@@ -65,19 +65,11 @@ final class SamplingFields {
         return true;
     }
 
-    private static float positive(String name, JsonReader json) {
-        float value = json.number(name, 0, REPETITION_PENALTY_MAX);
-        if (value == 0) {
-            throw JsonReader.outOfBounds(name, "above 0 and at most " + (int) REPETITION_PENALTY_MAX);
-        }
-        return value;
-    }
-
     private Map<Integer, Float> logitBias(JsonReader json) {
         var biases = new HashMap<Integer, Float>();
         json.object("logit_bias", (name, value) -> {
-            if (biases.size() == LOGIT_BIAS_COUNT_MAX) {
-                throw JsonReader.tooMany("logit_bias", LOGIT_BIAS_COUNT_MAX);
+            if (biases.size() == SamplingParams.LOGIT_BIASES_MAX) {
+                throw JsonReader.tooMany("logit_bias", SamplingParams.LOGIT_BIASES_MAX);
             }
             biases.put(biasedId(name), value.number(name, -100, 100));
         });

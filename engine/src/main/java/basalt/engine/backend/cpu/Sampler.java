@@ -169,6 +169,9 @@ final class Sampler {
     private int drawFiltered(RowSampling sampling, float[] values, int at, float inverse, long position) {
         SamplingParams params = sampling.params();
         float max = VectorOps.max(values, at, vocabSize);
+        if (Float.isNaN(max)) {
+            return argmax(values, at); // of a model that has lost itself: no order, so no prefix
+        }
         int countMax = params.topK() == 0 ? vocabSize : Math.min(params.topK(), vocabSize);
         long massMax = Long.MAX_VALUE;
         if (params.topP() < 1) {

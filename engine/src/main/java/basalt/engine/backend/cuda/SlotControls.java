@@ -1,6 +1,8 @@
 package basalt.engine.backend.cuda;
 
-import basalt.engine.EngineException;
+import basalt.engine.Checks;
+import basalt.engine.GenerationRequest;
+import basalt.engine.SamplingParams;
 import basalt.engine.backend.RowSampling;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -13,9 +15,9 @@ final class SlotControls {
     /** Size of the device's record. */
     static final int BYTES = 96;
     /** Stop ids a slot may have. */
-    static final int STOPS_MAX = 32;
+    static final int STOPS_MAX = GenerationRequest.STOP_TOKEN_COUNT_MAX + 1; // and the end of sequence
     /** Biased ids a slot may have. */
-    static final int BIASES_MAX = 512;
+    static final int BIASES_MAX = SamplingParams.LOGIT_BIASES_MAX;
 
     private static final int LAST_TOKEN = 8;
     private static final int CONFIGURED = 16; // first byte that configure writes; a copy takes those before
@@ -98,12 +100,7 @@ final class SlotControls {
     void configure(int slot, RowSampling sampling) {
         var params = sampling.params();
         int[] stopIds = sampling.stopTokenIds();
-        if (stopIds.length > STOPS_MAX) {
-            throw new EngineException.InvalidRequest("stop_token_ids", "at most " + STOPS_MAX + " stop ids");
-        }
-        if (params.logitBias().size() > BIASES_MAX) {
-            throw new EngineException.InvalidRequest("logit_bias", "at most " + BIASES_MAX + " biased ids");
-        }
+        Checks.argument(stopIds.length <= STOPS_MAX, "stopTokenIds", stopIds.length);
         long at = stage();
         writeRecord(at, sampling);
         device.upload(address(slot) + CONFIGURED, staging, at + CONFIGURED, BYTES - CONFIGURED);

