@@ -143,6 +143,8 @@ class BadInputIT {
                         "stream_options.x"),
                 bad("{\"prompt\":\"a\",\"frequency_penalty\":2.5}", "invalid_value", "frequency_penalty"),
                 bad("{\"prompt\":\"a\",\"repetition_penalty\":0}", "invalid_value", "repetition_penalty"),
+                bad("{\"prompt\":\"a\",\"max_tokens\":100e2147483647}", "invalid_value", "max_tokens"),
+                bad("{\"prompt\":\"a\",\"repetition_penalty\":0.001}", "invalid_value", "repetition_penalty"),
                 bad("{\"prompt\":\"a\",\"logit_bias\":{\"x\":1}}", "invalid_token", "logit_bias"),
                 bad("{\"prompt\":\"a\",\"logit_bias\":{\"4096\":1}}", "invalid_token", "logit_bias"),
                 bad("{\"prompt\":\"a\",\"logit_bias\":{\"1\":101}}", "invalid_value", "logit_bias.1"),

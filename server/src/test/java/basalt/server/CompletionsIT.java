@@ -283,7 +283,8 @@ class CompletionsIT {
     @Test
     void penaltiesAndBiasesAreTaken() {
         var answer = server.complete("{\"prompt\":\"abc\",\"frequency_penalty\":1.5,\"presence_penalty\":-2,"
-                + "\"repetition_penalty\":1.1,\"logit_bias\":{\"65\":100,\"66\":-100},\"top_k\":-1,\"top_p\":0,"
+                + "\"repetition_penalty\":100,\"temperature\":1e-9,"
+                + "\"logit_bias\":{\"65\":100,\"66\":-100},\"top_k\":-1,\"top_p\":0,"
                 + "\"min_p\":0.1,\"min_tokens\":3,\"priority\":-5,\"user\":\"u\",\"best_of\":1,"
                 + "\"response_format\":{\"type\":\"text\"},\"suffix\":null,\"max_tokens\":4}");
 

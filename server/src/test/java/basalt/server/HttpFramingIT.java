@@ -121,6 +121,33 @@ class HttpFramingIT {
     }
 
     @Test
+    void chunksThatAreLongerThanTheirSizesAreRefused() {
+        String hidden = "0\r\n\r\nGET /health HTTP/1.1\r\nHost: x\r\n\r\n0\r\n\r\n";
+
+        for (String end : new String[] {"XX", "\nX", "\n30\r\n" + hidden, "\r30\r\n" + hidden}) {
+            String answer =
+                    server.raw(head(POST, JSON, CHUNKED) + "10\r\n{\"prompt\":\"abc\"}" + end + "\r\n0\r\n\r\n" + NEXT);
+
+            assertTrue(answer.startsWith("HTTP/1.1 400 "), end + ": " + answer);
+            assertEquals(1, occurrences(answer, "HTTP/1.1 "), end + ": " + answer);
+        }
+    }
+
+    @Test
+    void linesOfTheFramingHaveAnEnd() {
+        String line = "a".repeat(1 << 20);
+
+        for (String framing : new String[] {"2;" + line, "0\r\nX: " + line, line}) {
+            String body = server.raw(head(POST, JSON, CHUNKED) + framing + "\r\n\r\n" + NEXT);
+            String unread = server.raw(head("GET /health HTTP/1.1", CHUNKED) + framing + "\r\n\r\n" + NEXT);
+
+            assertTrue(body.startsWith("HTTP/1.1 400 "), body);
+            assertEquals(1, occurrences(body, "HTTP/1.1 "), body);
+            assertEquals(1, occurrences(unread, "HTTP/1.1 "), unread);
+        }
+    }
+
+    @Test
     void headIsAnsweredAsGetWithoutEntity() throws IOException {
         for (String path :
                 new String[] {"/health", "/v1/models", "/v1/models/test", "/openapi.yaml", "/", "/v1/sessions"}) {

@@ -156,7 +156,10 @@ final class JsonReader {
     }
 
     private static boolean isWhole(BigDecimal value) {
-        return value.signum() == 0 || value.stripTrailingZeros().scale() <= 0;
+        // Of a huge exponent the zeros cannot be stripped.
+        return value.signum() == 0
+                || value.scale() <= 0
+                || value.stripTrailingZeros().scale() <= 0;
     }
 
     float number(String param, double min, double max) {

@@ -89,8 +89,9 @@ final class GuardedConnection implements ServerConnection, InterruptableTask<Voi
     /**
      * Does not take {@code +0} for the size of a chunk, as Helidon would: what a server and a proxy before it read
      * differently can hide a request. Ignores extensions of a chunk (RFC 9112, 7.1.1) that are one line of printable
-     * ASCII, and drops the fields of a trailer (RFC 9112, 7.1.2), at most as large as headers may be. Lines are read of
-     * the framing of chunks alone: the size of each, and the empty one behind the last.
+     * ASCII, and drops the fields of a trailer (RFC 9112, 7.1.2), at most as large as headers may be. Requires the end
+     * of line behind a chunk's data, which Helidon skips whatever it is. Lines are read of the framing of chunks alone:
+     * the size of each, and the empty one behind the last.
      */
     private static final class StrictReader extends DataReader {
         private static final String NO_SIZE = "-1";
@@ -99,6 +100,10 @@ final class GuardedConnection implements ServerConnection, InterruptableTask<Voi
                 Pattern.compile("[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\\x00-\\x08\\x0a-\\x1f\\x7f]*");
         private static final Pattern EXTENDED_SIZE = Pattern.compile("([0-9A-Fa-f]+);[\\t -~]*");
 
+        private static final int SIZE_LINE_BYTES_MAX = 1_024;
+
+        private boolean isInChunk; // its size was read, and its data was not
+        private boolean isBehindData; // of a chunk; the end of line that follows was not read
         private boolean isBehindChunks; // the last chunk's size was read, and what follows it was not
 
         @SuppressWarnings("removal") // create gives no class of our own; there is no other way in
@@ -114,11 +119,39 @@ final class GuardedConnection implements ServerConnection, InterruptableTask<Voi
             }
             String size = readSize();
             isBehindChunks = LAST_SIZE.matcher(size).matches();
+            isInChunk = !isBehindChunks;
             return size;
         }
 
+        @Override
+        public BufferData readBuffer(int length) {
+            var data = super.readBuffer(length);
+            isBehindData = isInChunk;
+            isInChunk = false;
+            return data;
+        }
+
+        @Override
+        public void skip(int count) {
+            if (!isBehindData) {
+                super.skip(count);
+                return;
+            }
+            isBehindData = false;
+            if (read() != '\r' || read() != '\n') {
+                throw new IllegalArgumentException("a chunk's data is longer than its size");
+            }
+        }
+
+        private String readLine(int bytesMax) {
+            if (findNewLine(bytesMax + 1) > bytesMax) {
+                throw new IllegalArgumentException("a line of more than " + bytesMax + " bytes");
+            }
+            return super.readLine();
+        }
+
         private String readSize() {
-            String line = super.readLine();
+            String line = readLine(SIZE_LINE_BYTES_MAX);
             Matcher extended = EXTENDED_SIZE.matcher(line);
             if (extended.matches()) {
                 return extended.group(1);
@@ -126,13 +159,13 @@ final class GuardedConnection implements ServerConnection, InterruptableTask<Voi
             return line.startsWith("+") ? NO_SIZE : line;
         }
 
-        /** The empty line behind the fields, or the first one that is no field, or too much, which Helidon refuses. */
+        /** The empty line behind the fields, or the first one that is no field, which Helidon refuses. */
         private String readTrailer() {
-            String line = super.readLine();
-            int left = Connections.HEADERS_BYTES_MAX - line.length();
-            while (left >= 0 && FIELD.matcher(line).matches()) {
-                line = super.readLine();
-                left -= line.length();
+            int left = Connections.HEADERS_BYTES_MAX;
+            String line = readLine(left);
+            while (FIELD.matcher(line).matches()) {
+                left = Math.max(0, left - line.length() - 2);
+                line = readLine(left);
             }
             return line;
         }

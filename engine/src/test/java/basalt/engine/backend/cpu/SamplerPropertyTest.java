@@ -85,6 +85,13 @@ class SamplerPropertyTest {
         assertTrue(counts[3] + counts[40] + counts[100] > draws - 20);
     }
 
+    @Test
+    void nextToNoTemperatureIsNone() {
+        var params = SamplingParams.DEFAULT.withTemperature(1e-9f);
+
+        assertEquals(SamplingParams.GREEDY, params);
+    }
+
     @ParameterizedTest(name = "logits that are {0}")
     @ValueSource(floats = {Float.NaN, Float.POSITIVE_INFINITY, Float.NEGATIVE_INFINITY})
     void logitsOfABrokenModelStillGiveATokenOfTheVocabulary(float logit) {
