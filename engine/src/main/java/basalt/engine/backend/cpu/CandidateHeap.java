@@ -4,7 +4,6 @@ import static basalt.engine.backend.cpu.VectorOps.FLOATS;
 import static basalt.engine.backend.cpu.VectorOps.LANES;
 
 import jdk.incubator.vector.FloatVector;
-import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
 
 /**
@@ -61,12 +60,12 @@ final class CandidateHeap {
         int id = 0;
         for (; id + LANES <= vocabSize; id += LANES) {
             FloatVector v = FloatVector.fromArray(FLOATS, values, at + id);
-            VectorMask<Float> isIn = v.compare(VectorOperators.GE, lower);
+            long isIn = v.compare(VectorOperators.GE, lower).toLong(); // a mask that branches join would be an object
             if (!isFirst) {
-                isIn = isIn.and(v.compare(VectorOperators.LT, upper));
+                isIn &= v.compare(VectorOperators.LT, upper).toLong();
             }
-            for (long bits = isIn.toLong(); bits != 0; bits &= bits - 1) {
-                take(id + Long.numberOfTrailingZeros(bits));
+            for (; isIn != 0; isIn &= isIn - 1) {
+                take(id + Long.numberOfTrailingZeros(isIn));
             }
         }
         for (; id < vocabSize; id++) {

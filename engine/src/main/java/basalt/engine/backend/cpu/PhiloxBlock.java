@@ -4,7 +4,6 @@ import static basalt.engine.backend.cpu.VectorOps.INTS;
 import static basalt.engine.backend.cpu.VectorOps.LANES;
 
 import jdk.incubator.vector.IntVector;
-import jdk.incubator.vector.LongVector;
 import jdk.incubator.vector.VectorOperators;
 
 /** {@link Philox} words of {@link #IDS} consecutive ids, one counter a lane. Owned by one worker. */
@@ -13,7 +12,6 @@ final class PhiloxBlock {
     static final int IDS = 4 * LANES;
 
     private static final IntVector LANE_IDS = (IntVector) INTS.broadcast(0).addIndex(1);
-    private static final long LOW = 0xffffffffL;
 
     /** Words by id. */
     final int[] words = new int[IDS];
@@ -29,8 +27,8 @@ final class PhiloxBlock {
         int k0 = (int) seed;
         int k1 = (int) (seed >>> 32);
         for (int round = 0; round < Philox.ROUNDS; round++) {
-            IntVector high0 = multiplyHigh(c0, Philox.MULTIPLIER_0 & LOW);
-            IntVector high1 = multiplyHigh(c2, Philox.MULTIPLIER_1 & LOW);
+            IntVector high0 = VectorOps.multiplyHigh(c0, Philox.MULTIPLIER_0);
+            IntVector high1 = VectorOps.multiplyHigh(c2, Philox.MULTIPLIER_1);
             IntVector low0 = c0.mul(Philox.MULTIPLIER_0);
             IntVector low1 = c2.mul(Philox.MULTIPLIER_1);
             c0 = high1.lanewise(VectorOperators.XOR, c1).lanewise(VectorOperators.XOR, k0);
@@ -50,13 +48,5 @@ final class PhiloxBlock {
             words[4 * lane + 2] = lanes[2 * LANES + lane];
             words[4 * lane + 3] = lanes[3 * LANES + lane];
         }
-    }
-
-    /** Upper halves of the 64-bit products of unsigned lanes by an unsigned 32-bit factor. */
-    private static IntVector multiplyHigh(IntVector x, long factor) {
-        LongVector both = x.reinterpretAsLongs();
-        LongVector even = both.and(LOW).mul(factor).lanewise(VectorOperators.LSHR, 32);
-        LongVector odd = both.lanewise(VectorOperators.LSHR, 32).mul(factor).and(~LOW);
-        return even.or(odd).reinterpretAsInts();
     }
 }

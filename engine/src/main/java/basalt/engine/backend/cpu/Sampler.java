@@ -24,10 +24,9 @@ import jdk.incubator.vector.VectorOperators;
  */
 final class Sampler {
     private static final float MASS_SCALE = 0x1p40f;
-    private static final IntVector LANE_IDS = (IntVector) INTS.broadcast(0).addIndex(1);
 
     private final int vocabSize;
-    private final float[] scores; // [N padded]: logits after penalties and bias
+    private final float[] scores; // [N padded]: logits after penalties and bias, then what is drawn by
     private final float[] weights = new float[LANES]; // one vector of w
     private final PhiloxBlock philox = new PhiloxBlock();
     private final float[] noise = new float[PhiloxBlock.IDS]; // of one block of ids, exponential and then Gumbel
@@ -111,44 +110,23 @@ final class Sampler {
     }
 
     private int drawFromAll(RowSampling sampling, float[] values, int at, float inverse, long position) {
-        FloatVector scale = VectorOps.broadcast(inverse);
-        FloatVector best = VectorOps.broadcast(Float.NEGATIVE_INFINITY);
-        IntVector bestIds = IntVector.broadcast(INTS, 0);
         int whole = vocabSize / PhiloxBlock.IDS * PhiloxBlock.IDS;
         for (int id = 0; id < whole; id += PhiloxBlock.IDS) {
             philox.fill(sampling.seed(), sampling.choice(), position, id);
             fillExponentials();
             fillGumbels();
-            for (int i = 0; i < PhiloxBlock.IDS; i += LANES) {
-                FloatVector gumbel = FloatVector.fromArray(FLOATS, noise, i);
-                FloatVector score =
-                        FloatVector.fromArray(FLOATS, values, at + id + i).fma(scale, gumbel);
-                VectorMask<Float> isBetter = score.compare(VectorOperators.GT, best);
-                best = best.blend(score, isBetter);
-                bestIds = bestIds.blend(LANE_IDS.add(id + i), isBetter.cast(INTS));
-            }
-        }
-        float bestScore = Float.NEGATIVE_INFINITY;
-        int bestId = vocabSize - 1;
-        for (int lane = 0; lane < LANES; lane++) {
-            float score = best.lane(lane);
-            int id = bestIds.lane(lane);
-            if (score > bestScore || (score == bestScore && id < bestId)) {
-                bestScore = score;
-                bestId = id;
-            }
+            fillScores(values, at, inverse, id);
         }
         for (int id = whole; id < vocabSize; id++) {
-            float score = score(sampling, values[at + id], inverse, position, id);
-            if (score > bestScore) {
-                bestScore = score;
-                bestId = id;
-            }
+            scores[id] = score(sampling, values[at + id], inverse, position, id);
         }
-        return bestId;
+        return argmax(scores, 0);
     }
 
-    /** Apart from the next one, as {@link VectorOps#exponential} says. */
+    /**
+     * Apart from the other parts of a draw, as {@link VectorOps#exponential} says. The launcher keeps C2 from taking
+     * {@code fill} methods into their caller: what it calls when that has become too large gets vectors as objects.
+     */
     private void fillExponentials() {
         for (int i = 0; i < PhiloxBlock.IDS; i += LANES) {
             VectorOps.exponential(IntVector.fromArray(INTS, philox.words, i)).intoArray(noise, i);
@@ -158,6 +136,17 @@ final class Sampler {
     private void fillGumbels() {
         for (int i = 0; i < PhiloxBlock.IDS; i += LANES) {
             VectorOps.log(FloatVector.fromArray(FLOATS, noise, i)).neg().intoArray(noise, i);
+        }
+    }
+
+    /** Of the block that begins with an id; the values may be the scores' own array. */
+    private void fillScores(float[] values, int at, float inverse, int id) {
+        FloatVector scale = VectorOps.broadcast(inverse);
+        for (int i = 0; i < PhiloxBlock.IDS; i += LANES) {
+            FloatVector gumbel = FloatVector.fromArray(FLOATS, noise, i);
+            FloatVector.fromArray(FLOATS, values, at + id + i)
+                    .fma(scale, gumbel)
+                    .intoArray(scores, id + i);
         }
     }
 

@@ -3,6 +3,7 @@ package basalt.engine.backend.cpu;
 import basalt.engine.model.ModelConfig.Activation;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
+import jdk.incubator.vector.LongVector;
 import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
 import jdk.incubator.vector.VectorSpecies;
@@ -18,6 +19,8 @@ final class VectorOps {
     static final VectorSpecies<Integer> INTS = IntVector.SPECIES_PREFERRED;
     /** Lanes of one vector. */
     static final int LANES = FLOATS.length();
+
+    private static final long LOW = 0xffffffffL;
 
     private VectorOps() {}
 
@@ -83,6 +86,15 @@ final class VectorOps {
         FloatVector d = broadcast(1).sub(u);
         VectorMask<Float> isExact = d.compare(VectorOperators.EQ, 0);
         return log(u).neg().mul(v.div(d)).blend(v, isExact);
+    }
+
+    /** Upper halves of the 64-bit products of unsigned lanes by an unsigned 32-bit factor. */
+    static IntVector multiplyHigh(IntVector x, int factor) {
+        LongVector both = x.reinterpretAsLongs();
+        LongVector even = both.and(LOW).mul(factor & LOW).lanewise(VectorOperators.LSHR, 32);
+        LongVector odd =
+                both.lanewise(VectorOperators.LSHR, 32).mul(factor & LOW).and(~LOW);
+        return even.or(odd).reinterpretAsInts();
     }
 
     /** {@code value · activation(gate)}. */
