@@ -72,6 +72,11 @@ public record GenerationRequest(
         return with(prompt, Optional.of(time));
     }
 
+    /** The same, submitted so much later, by which the deadline is nearer. */
+    public GenerationRequest after(Duration time) {
+        return with(prompt, deadline.map(left -> left.compareTo(time) > 0 ? left.minus(time) : Duration.ZERO));
+    }
+
     private GenerationRequest with(int[] newPrompt, Optional<Duration> newDeadline) {
         return new GenerationRequest(
                 newPrompt,

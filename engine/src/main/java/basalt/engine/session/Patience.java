@@ -4,13 +4,19 @@ import java.time.Duration;
 
 /** How long somebody waits for the end of a session's turn. Any thread may end it, as when there is nobody any more. */
 public final class Patience {
+    private final long startNanos = System.nanoTime();
     private final long nanos;
     private volatile boolean isOver;
     private volatile Runnable wake = () -> {};
 
-    /** Patience for so long. */
+    /** Patience for so long from now on. */
     public Patience(Duration bound) {
         nanos = bound.toNanos();
+    }
+
+    /** Time since it began. */
+    Duration waited() {
+        return Duration.ofNanos(System.nanoTime() - startNanos);
     }
 
     /** Nobody waits any more. */

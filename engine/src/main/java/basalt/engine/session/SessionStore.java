@@ -184,7 +184,7 @@ public final class SessionStore implements AutoCloseable {
                     throw new EngineException.InvalidRequest(
                             "pending", "The session has no token that an answer could follow; give a prompt.");
                 }
-                Turn turn = request.start(engine, start, prompt.length, () -> loader.tokens(id, prompt));
+                Turn turn = request.start(engine, start, prompt.length, patience, () -> loader.tokens(id, prompt));
                 var sessionTurn = new SessionTurn(this, session, turn, prompt, session.version());
                 session.turn(sessionTurn);
                 session.used(millis.getAsLong());

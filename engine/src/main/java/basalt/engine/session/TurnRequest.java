@@ -53,10 +53,12 @@ public record TurnRequest(
      *
      * @param start the session's state with the prompt appended
      * @param addedCount tokens appended
+     * @param patience of the turn so far, which its deadline counts
      * @param history all tokens of it, if they are known; asked for only if beginnings of it are to be kept
      */
-    Turn start(Engine engine, SessionState start, int addedCount, Supplier<Optional<int[]>> history) {
-        var generation = template.withPrompt(start.pending());
+    Turn start(
+            Engine engine, SessionState start, int addedCount, Patience patience, Supplier<Optional<int[]>> history) {
+        var generation = template.withPrompt(start.pending()).after(patience.waited());
         if (prefixes.isPresent() && addedCount == start.tokenCount()) {
             return engine.begin(generation, keepsStopToken, prefixes.get());
         }
@@ -69,7 +71,7 @@ public record TurnRequest(
         var use = prefixes.get();
         return engine.resume(
                 start,
-                template.withPrompt(known.get()),
+                generation.withPrompt(known.get()),
                 keepsStopToken,
                 new PrefixUse(use.cache(), use.scope(), breakpoints, true));
     }

@@ -9,6 +9,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import basalt.engine.Engine;
 import basalt.engine.EngineException;
+import basalt.engine.FinishReason;
 import basalt.engine.GenerationRequest;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -18,6 +19,8 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.LockSupport;
 import org.junit.jupiter.api.AfterEach;
@@ -95,6 +98,36 @@ class SessionStoreTest {
             }
             reader.join();
             assertEquals(2, store.summary(OWNER, id).turnCount());
+        }
+    }
+
+    /** Time with a session that is busy is a turn's own, not given on top. */
+    @Test
+    void deadlineCountsTheWaitForTheSession() throws Exception {
+        try (var store = open()) {
+            String id = store.create(OWNER, Duration.ZERO);
+            var first = store.turn(OWNER, id, StoreFixture.request(PROMPT, 1_000_000, 0), new Patience(Duration.ZERO));
+            var end = new CompletableFuture<FinishReason>();
+            var deadline = Duration.ofMillis(500);
+            var waiting = Thread.ofPlatform().start(() -> {
+                try (var second = store.turn(
+                        OWNER,
+                        id,
+                        StoreFixture.withDeadline(StoreFixture.request(PROMPT, 2, 0), deadline),
+                        new Patience(Duration.ofMinutes(1)))) {
+                    end.complete(StoreFixture.end(second));
+                } catch (InterruptedException e) {
+                    throw new IllegalStateException(e);
+                }
+            });
+            while (waiting.getState() != Thread.State.TIMED_WAITING) {
+                LockSupport.parkNanos(100_000);
+            }
+            Thread.sleep(deadline);
+
+            first.close();
+
+            assertEquals(FinishReason.DEADLINE, end.get(1, TimeUnit.MINUTES));
         }
     }
 

@@ -60,6 +60,14 @@ final class StoreFixture {
         return new TurnRequest(prompt, prompt, template, false);
     }
 
+    static TurnRequest withDeadline(TurnRequest request, Duration deadline) {
+        return new TurnRequest(
+                request.opening(),
+                request.prompt(),
+                request.template().withDeadline(deadline),
+                request.keepsStopToken());
+    }
+
     /** Runs a turn to its end. */
     static int[] answer(SessionStore store, String id, int[] prompt, int maxTokens, long seed)
             throws InterruptedException {
