@@ -94,6 +94,37 @@ final class DrawCases {
         return draws;
     }
 
+    /** Under each filter logits in which some or all are no numbers or infinite, each beside one of a model. */
+    List<Draw> poisoned() {
+        var random = new SplittableRandom(vocabSize);
+        var draws = new ArrayList<Draw>();
+        for (float poison : new float[] {Float.NaN, Float.intBitsToFloat(-1), Float.POSITIVE_INFINITY}) {
+            for (int count : new int[] {1, vocabSize / 2 + 1, vocabSize}) {
+                for (var params : filters()) {
+                    float[] logits = DrawLogits.SPREAD.make(vocabSize, random);
+                    draws.add(draw("SPREAD", logits.clone(), params, -1, random));
+                    int first = random.nextInt(vocabSize - count + 1);
+                    Arrays.fill(logits, first, first + count, poison);
+                    var sampling = draws.getLast().sampling();
+                    String text = count + " times " + poison + " of " + vocabSize + ", " + params;
+                    draws.add(new Draw(
+                            text, logits, sampling, new int[0], draws.getLast().position()));
+                }
+            }
+        }
+        return draws;
+    }
+
+    /** Whether no order is defined. */
+    static boolean isPoisoned(float[] logits) {
+        for (float logit : logits) {
+            if (Float.isNaN(logit) || logit == Float.POSITIVE_INFINITY) {
+                return true;
+            }
+        }
+        return false;
+    }
+
     private Draw draw(String name, float[] logits, SamplingParams params, int offset, SplittableRandom random) {
         int logprobCount = LOGPROB_COUNTS[random.nextInt(LOGPROB_COUNTS.length)];
         var none = new int[0];

@@ -225,6 +225,7 @@ public final class GpuCheck {
                         new GpuDraws(device, sizes[0], sizes[1], sizes[2], (name, value) -> add("draws", name, value));
                 draws.everyFilter();
                 draws.ties();
+                draws.poisoned();
                 draws.random(new long[] {1, 2, 3, 4}, sizes[2]);
             }
         }

@@ -4,6 +4,7 @@ import basalt.engine.backend.StepResult;
 import basalt.engine.backend.cpu.CpuDraws;
 import basalt.engine.backend.cuda.DrawKernels.Draw;
 import basalt.engine.backend.cuda.DrawKernels.Row;
+import basalt.engine.backend.cuda.DrawKernels.Sampled;
 import basalt.engine.backend.cuda.DrawKernels.Scored;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -82,6 +83,12 @@ final class GpuDraws {
         finish(seeds.length + " seeds");
     }
 
+    /** Logits of a model that has lost itself, between others: these are drawn as ever, those draw some id. */
+    void poisoned() {
+        run(cases.poisoned(), new SplittableRandom(1));
+        finish("poisoned");
+    }
+
     private void finish(String what) {
         report.accept(
                 name + what,
@@ -148,7 +155,7 @@ final class GpuDraws {
         short[] counts = sampled.before().counts();
         for (var row : rows) {
             if (row.resultRow() >= 0) {
-                expect(row, expected, controls, counts);
+                expect(row, expected, controls, counts, sampled);
             }
         }
         for (var row : rows) {
@@ -181,7 +188,7 @@ final class GpuDraws {
     }
 
     /** Notes what a row must leave, in results and slots. */
-    private void expect(Row row, Expected expected, int[] controls, short[] counts) {
+    private void expect(Row row, Expected expected, int[] controls, short[] counts, Sampled sampled) {
         int to = row.resultRow();
         int own = row.slot() * DrawKernels.CONTROL_WORDS;
         var draw = row.draw();
@@ -192,6 +199,22 @@ final class GpuDraws {
         expected.word(CONSUMED, to, row.slot() < 0 ? 0 : row.count());
         if (row.slot() < 0 || row.pick() < 0) {
             expected.word(TOKENS, to, -1);
+            return;
+        }
+        if (DrawCases.isPoisoned(draw.logits())) {
+            acceptIds(expected, sampled.results(), TOKENS, to, 1, draw.name());
+            expected.accept(sampled.results(), LOGPROBS, to, 1);
+            acceptIds(
+                    expected,
+                    sampled.results(),
+                    TOP_IDS,
+                    to * TOP,
+                    draw.sampling().logprobCount(),
+                    draw.name());
+            expected.accept(sampled.results(), TOP_LOGPROBS, to * TOP, TOP);
+            System.arraycopy(sampled.after().controls(), own, controls, own, DrawKernels.CONTROL_WORDS);
+            int from = row.slot() * vocabSize;
+            System.arraycopy(sampled.after().counts(), from, counts, from, vocabSize);
             return;
         }
         var drawn = cpu.draw(draw.logits(), draw.sampling(), draw.earlier(), draw.position());
@@ -211,6 +234,17 @@ final class GpuDraws {
         }
     }
 
+    /** Which ids they are, no order decides; but they are ids, as many as the vocabulary has or the row asks for. */
+    private void acceptIds(Expected expected, int[] results, int array, int from, int count, String draw) {
+        int at = kernels.resultsAt(array) + from;
+        for (int i = at; i < at + Math.min(count, vocabSize); i++) {
+            if (results[i] < 0 || results[i] >= vocabSize) {
+                fail(ARRAYS[array], draw, vocabSize - 1, results[i]);
+            }
+        }
+        expected.accept(results, array, from, Math.max(0, count));
+    }
+
     /** Some of the draws' logits, and all kinds of them. */
     private void checkScores(List<Draw> draws, SplittableRandom random) {
         int[] resultTokens = shuffled(kernels.tokenCountMax(), random);
@@ -227,6 +261,9 @@ final class GpuDraws {
             var row = new Scored(logits, target, topCounts[random.nextInt(topCounts.length)], resultTokens[i]);
             rows.add(row);
             names.add(draws.get(i).name());
+            if (DrawCases.isPoisoned(logits)) {
+                continue;
+            }
             var likeliest = cpu.likeliest(logits, row.topCount());
             expected.likeliest(SCORE_TOP_IDS, SCORE_TOP_LOGPROBS, row.resultToken(), likeliest);
             if (target < 0) {
@@ -240,6 +277,17 @@ final class GpuDraws {
 
         for (int i = 0; i < rows.size(); i++) {
             int token = rows.get(i).resultToken();
+            if (DrawCases.isPoisoned(rows.get(i).logits())) {
+                expected.accept(results, SCORES, token, 1);
+                acceptIds(
+                        expected,
+                        results,
+                        SCORE_TOP_IDS,
+                        token * TOP,
+                        rows.get(i).topCount(),
+                        names.get(i));
+                expected.accept(results, SCORE_TOP_LOGPROBS, token * TOP, TOP);
+            }
             compare(expected, results, SCORES, token, 1, names.get(i));
             compare(expected, results, SCORE_TOP_IDS, token, TOP, names.get(i));
             compare(expected, results, SCORE_TOP_LOGPROBS, token, TOP, names.get(i));
@@ -258,6 +306,11 @@ final class GpuDraws {
             words = new int[kernels.resultsAt(ARRAYS.length)];
             tolerances = new float[words.length];
             Arrays.fill(words, DrawKernels.UNWRITTEN);
+        }
+
+        void accept(int[] results, int array, int from, int count) {
+            int at = kernels.resultsAt(array) + from;
+            System.arraycopy(results, at, words, at, count);
         }
 
         void word(int array, int index, int value) {

@@ -46,6 +46,7 @@ final class SampleKernelTest {
                 if (vocabSize > TINY) {
                     draws.everyFilter();
                     draws.ties();
+                    draws.poisoned();
                 }
                 draws.random(LongStream.range(0, seedCount).toArray(), ROWS);
             } else {
