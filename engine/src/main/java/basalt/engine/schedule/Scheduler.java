@@ -186,6 +186,7 @@ final class Scheduler {
         }
         for (var ended = turns.nextEnded(); ended != null; ended = turns.nextEnded()) {
             end(ended, nowNanos);
+            turns.passEnded();
         }
         forkPrefilled();
         decoding.removeIf(Sequence::isFinished);
@@ -232,9 +233,27 @@ final class Scheduler {
             if (group.slotCount() > turns.freeSlotCount()) {
                 return; // the next one never overtakes it, or it might wait for ever
             }
+            occupy(group);
             queue.remove(group);
             dequeued(group);
             start(group, nowNanos);
+        }
+    }
+
+    /** Gives a request its slots. It waits until it has all, so that another device takes it if this one fails. */
+    private void occupy(SequenceGroup group) {
+        boolean isWhole = false;
+        try {
+            for (int choice = 0; choice < group.choiceSlotCount(); choice++) {
+                var sequence = group.sequence(choice);
+                sequence.hold(turns.acquire(group, choice));
+                backend.configure(sequence.slotIndex(), sequence.sampling());
+            }
+            isWhole = true;
+        } finally {
+            for (int choice = 0; !isWhole && choice < group.choiceSlotCount(); choice++) {
+                group.sequence(choice).hold(null);
+            }
         }
     }
 
@@ -251,10 +270,7 @@ final class Scheduler {
         group.admitted(nowNanos);
         holdEstimate.passed(nowNanos, counters.busySlots.getPlain(), 0);
         for (int choice = 0; choice < group.choiceSlotCount(); choice++) {
-            var sequence = group.sequence(choice);
-            sequence.hold(turns.acquire(group, choice));
-            backend.configure(sequence.slotIndex(), sequence.sampling());
-            holdEstimate.admitted(sequence.sampling().maxTokens());
+            holdEstimate.admitted(group.sequence(choice).sampling().maxTokens());
         }
         LoopCounters.add(counters.busySlots, group.slotCount());
         for (int choice = group.choiceSlotCount(); choice < group.choiceCount(); choice++) {
@@ -343,7 +359,7 @@ final class Scheduler {
 
     /** Takes the results of the oldest planned step. */
     void complete(StepResult result, long nowNanos) {
-        var step = steps[(int) (completedCount++ % steps.length)];
+        var step = steps[(int) (completedCount % steps.length)];
         long sampledBefore = counters.sampledTokens.getPlain();
         int flat = 0;
         for (int row = 0; row < step.rowCount(); row++) {
@@ -358,6 +374,7 @@ final class Scheduler {
         LoopCounters.add(counters.rows, step.rowCount());
         LoopCounters.add(counters.promptTokens, step.prefillTokenCount());
         step.clear();
+        completedCount++; // last: a step that fails here still has its rows
     }
 
     private void completeRow(Step step, int row, int flat, StepResult result, long nowNanos) {

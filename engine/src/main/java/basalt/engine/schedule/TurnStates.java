@@ -18,6 +18,8 @@ import org.jspecify.annotations.Nullable;
  * {@link #rests}.
  */
 final class TurnStates {
+    private static final System.Logger LOG = System.getLogger(TurnStates.class.getName());
+
     private final Backend backend;
     private final StatePool statePool;
     private final ResidentSlots residents;
@@ -132,9 +134,14 @@ final class TurnStates {
         return canEnd;
     }
 
-    /** A choice that had to wait for its end and need not any longer, or null. */
+    /** A choice that had to wait for its end and need not any longer, or null; {@link #passEnded} goes on. */
     @Nullable Sequence nextEnded() {
-        return ended.isEmpty() || !canSave() ? null : ended.remove();
+        return ended.isEmpty() || !canSave() ? null : ended.element();
+    }
+
+    /** Notes that the choice which was next has its end. */
+    void passEnded() {
+        ended.remove();
     }
 
     /** Tells the turns that still wait for their end that there will be none. */
@@ -208,7 +215,7 @@ final class TurnStates {
                 });
     }
 
-    /** Answers whoever waits once the state is there; without one at once. */
+    /** Answers whoever waits once the state is there; without one at once. What has no memory is read again. */
     private static void complete(
             CompletableFuture<Optional<TurnRecord.Copy>> waiting,
             Optional<CompletableFuture<SavedState>> saved,
@@ -220,8 +227,11 @@ final class TurnStates {
         var _ = saved.get().whenComplete((state, failure) -> {
             if (state != null) {
                 waiting.complete(Optional.of(copy.apply(Optional.of(state))));
-            } else {
+            } else if (failure instanceof EngineException) {
                 waiting.completeExceptionally(failure);
+            } else {
+                LOG.log(System.Logger.Level.WARNING, "event=state_not_saved", failure);
+                waiting.complete(Optional.of(copy.apply(Optional.empty())));
             }
         });
     }

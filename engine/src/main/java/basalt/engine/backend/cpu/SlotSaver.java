@@ -42,14 +42,17 @@ final class SlotSaver implements AutoCloseable {
             return Optional.empty();
         }
         copy.copyFrom(slot);
-        var image = new CompletableFuture<SavedState>();
-        thread.execute(() -> {
-            var written = new StateImage(layout);
-            copy.save(written);
+        return Optional.of(CompletableFuture.supplyAsync(() -> written(copy), thread));
+    }
+
+    private SavedState written(CpuSlot copy) {
+        try {
+            var image = new StateImage(layout);
+            copy.save(image);
+            return image;
+        } finally {
             free.add(copy);
-            image.complete(written);
-        });
-        return Optional.of(image);
+        }
     }
 
     /** Takes no more; what has begun ends. */
