@@ -57,9 +57,17 @@ final class Device {
         return sentSlots - loop.counters().releasedSlots.get();
     }
 
-    /** Whether a request of so many slots would have to wait. */
+    /**
+     * Whether a request of so many slots would have to wait. One of none waits for the loop's next look only, as many
+     * of them as there are slots besides those that count as waiting.
+     */
     boolean isQueued(int slots) {
-        return wantedSlots() + slots > slotCount;
+        return slots == 0 ? unseenRequests() >= slotCount : wantedSlots() + slots > slotCount;
+    }
+
+    /** Requests that were sent and have not begun. */
+    private long unseenRequests() {
+        return sentRequests - loop.counters().dequeuedRequests.get();
     }
 
     long sentRequests() {

@@ -52,8 +52,9 @@ final class EngineLoop implements Runnable {
         this.nanoTime = nanoTime;
         this.owner = owner;
         int requestsMax = config.queueRequestsMax() + backend.slotCount();
-        // Between two looks each request arrives, forks and is cancelled once, and each slot may change hands once.
-        commands = new CommandQueue(4 * requestsMax);
+        // Between two looks each request arrives, forks and is cancelled once, each slot may change hands once, as many
+        // requests may need none, and those of a device that has failed may come.
+        commands = new CommandQueue(8 * requestsMax);
         waker = new Waker(2 * requestsMax);
         var queue = new AdmissionQueue(requestsMax, nanoTime.getAsLong());
         scheduler = new Scheduler(backend, statePool, queue, config, counters, waker);
@@ -121,12 +122,19 @@ final class EngineLoop implements Runnable {
     private void end(EngineException cause) {
         owner.retire(this, cause);
         long now = nanoTime.getAsLong();
-        drainCommands(now);
-        if (cause instanceof EngineException.DeviceFailure) {
-            scheduler.moveWaiting(owner, cause, now);
+        try {
+            drainCommands(now);
+            if (cause instanceof EngineException.DeviceFailure) {
+                scheduler.moveWaiting(owner, cause, now);
+            }
+        } finally {
+            scheduler.failAll(cause, now);
+            waker.stop();
+            closeBackend();
         }
-        scheduler.failAll(cause, now);
-        waker.stop();
+    }
+
+    private void closeBackend() {
         try {
             backend.close();
         } catch (EngineException e) {

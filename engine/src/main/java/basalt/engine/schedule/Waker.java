@@ -57,7 +57,11 @@ final class Waker implements Runnable {
     @Override
     public void run() {
         thread = Thread.currentThread();
-        while (wakeAll() || !isStopping) {
+        while (true) {
+            boolean isLast = isStopping; // before a look at the ring, which then has all that was added before the stop
+            if (!wakeAll() && isLast) {
+                return;
+            }
             isParked = true;
             if (writeCount.get() == readCount.get() && !isStopping) {
                 LockSupport.park(this);

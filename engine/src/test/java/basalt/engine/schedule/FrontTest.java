@@ -14,6 +14,7 @@ import basalt.engine.state.StatePool;
 import java.time.Duration;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
 import java.util.Optional;
 import java.util.Random;
@@ -25,6 +26,31 @@ class FrontTest {
     private static final Duration STEP = Duration.ofMillis(20);
 
     private record Refusal(long atNanos, long retryAfterMillis) {}
+
+    /** Nobody looks at the device: what needs no slot is bounded all the same, and an end can still be asked for. */
+    @Test
+    void requestsWithoutASlotAreBounded() {
+        var config = new EngineConfig(8, 128, 50, 30, 1_000_000, Duration.ofHours(1));
+        var engine = new SteppedEngine(new FakeBackend(OPTIONS.withSlots(8, 8)), config);
+        var running = engine.submit(Requests.endless(1, 3, 1_000));
+        engine.turn(3);
+        var nothing = Requests.endless(1, 1, 0);
+        var accepted = new ArrayList<Generation>();
+
+        assertThrows(EngineException.QueueFull.class, () -> {
+            for (int i = 0; i < 100_000; i++) {
+                accepted.add(engine.submit(nothing));
+            }
+        });
+        assertThrows(EngineException.QueueFull.class, () -> engine.front().submit(Collections.nCopies(1_000, nothing)));
+        accepted.forEach(Generation::close);
+        running.close();
+        engine.turn();
+
+        assertEquals(8 + 30, accepted.size());
+        assertEquals(0, engine.stats().waitingRequestCount());
+        assertEquals(0, engine.stats().runningRequestCount());
+    }
 
     @Test
     void retryAfterIsRightWithinAFactorOfTwoUnderOverload() {
