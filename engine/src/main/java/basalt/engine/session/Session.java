@@ -1,7 +1,9 @@
 package basalt.engine.session;
 
 import basalt.engine.state.SessionState;
+import java.util.ArrayDeque;
 import java.util.Comparator;
+import java.util.Deque;
 import java.util.List;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
@@ -19,6 +21,7 @@ final class Session {
     final long lifeMillis;
     final ReentrantLock lock = new ReentrantLock();
     private final Condition idle = lock.newCondition();
+    private final Deque<Patience> waiting = new ArrayDeque<>(); // for the turn, in the order they came; under lock
     private volatile boolean isBusy; // written under lock
     private @Nullable SessionTurn turn; // that runs, once it is started
     private volatile boolean isDeleted; // written under lock
@@ -30,7 +33,6 @@ final class Session {
     private volatile boolean isNoted; // written under lock
     private volatile long baseBytes; // written under lock
     private int epoch; // under lock
-    private int waitingCount; // under lock
 
     Session(String id, Journal.Entry.Head head, long tokenCount, long usedMillis) {
         this.id = id;
@@ -42,33 +44,36 @@ final class Session {
     }
 
     /**
-     * Waits until no turn runs, and lets one begin. Call only when holding lock.
+     * Waits until no turn runs and all that have come before have had theirs, and lets one begin. Call only when
+     * holding lock.
      *
      * @return false if the patience is over, or too many wait already
      */
     boolean acquire(Patience patience) throws InterruptedException {
-        if (isBusy && waitingCount == WAITING_MAX) {
+        long left = patience.nanos();
+        if ((isBusy || !waiting.isEmpty()) && (left <= 0 || waiting.size() == WAITING_MAX)) {
             return false;
         }
-        long left = patience.nanos();
         patience.onEnd(this::wakeAll);
-        waitingCount++;
+        waiting.addLast(patience);
         try {
-            while (isBusy && !isDeleted && !patience.isOver()) {
+            while ((isBusy || waiting.getFirst() != patience) && !isDeleted && !patience.isOver()) {
                 if (left <= 0) {
                     return false;
                 }
                 left = idle.awaitNanos(left);
             }
+            if (patience.isOver()) {
+                return false;
+            }
+            isBusy = true;
+            return true;
         } finally {
-            waitingCount--;
+            waiting.remove(patience);
+            if (!isBusy) {
+                idle.signalAll(); // the next one may have been woken before it was the first
+            }
         }
-        if (patience.isOver()) {
-            idle.signal(); // the next one may have been passed over
-            return false;
-        }
-        isBusy = true;
-        return true;
     }
 
     private void wakeAll() {
@@ -86,7 +91,7 @@ final class Session {
         try {
             isBusy = false;
             turn = null;
-            idle.signal();
+            idle.signalAll(); // all look, and the first one goes on
         } finally {
             lock.unlock();
         }
