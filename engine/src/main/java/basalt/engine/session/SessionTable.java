@@ -8,6 +8,7 @@ import java.util.Optional;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.function.Consumer;
 import java.util.function.LongSupplier;
+import java.util.function.Predicate;
 import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
@@ -260,7 +261,7 @@ final class SessionTable {
             int rest = config.sessionsMax() - 1 - config.sessionsMax() / FORGOTTEN_SHARE;
             for (var session : Session.eldestFirst(sessions.values().stream())) {
                 if (sessions.size() > rest) {
-                    ifIdle(session, this::forget);
+                    ifIdle(session, idle -> true, this::forget);
                 }
             }
         }
@@ -271,18 +272,19 @@ final class SessionTable {
     }
 
     /**
-     * Drops the least recently used of an owner's sessions with a note, which stand for answers that were kept without
-     * being asked for.
+     * Drops the least recently used of an owner's sessions with a note that nobody uses just now. They stand for
+     * answers that were kept without being asked for.
      *
      * @return whether there was one
      */
     boolean dropNoted(String owner) {
-        int before = sessions.size();
-        sessions.values().stream()
-                .filter(session -> session.isNoted() && session.owner.equals(owner) && !session.isBusy())
-                .min(Comparator.comparingLong(Session::usedMillis))
-                .ifPresent(session -> ifIdle(session, this::drop));
-        return sessions.size() < before;
+        var noted = sessions.values().stream().filter(session -> session.isNoted() && session.owner.equals(owner));
+        for (var session : Session.eldestFirst(noted)) {
+            if (ifIdle(session, Session::isNoted, this::drop)) {
+                return true;
+            }
+        }
+        return false;
     }
 
     /** Drops sessions whose life is over; a shared archive does so itself, and they are forgotten here. */
@@ -290,26 +292,29 @@ final class SessionTable {
         long now = millis.getAsLong();
         for (var session : sessions.values()) {
             if (session.isExpired(now)) {
-                ifIdle(session, idle -> {
-                    if (shared.isPresent()) {
-                        forget(idle);
-                    } else if (idle.isExpired(now)) {
-                        drop(idle);
-                    }
-                });
+                ifIdle(session, idle -> idle.isExpired(now), shared.isPresent() ? this::forget : this::drop);
             }
         }
     }
 
-    private static void ifIdle(Session session, Consumer<Session> action) {
-        if (session.lock.tryLock()) {
-            try {
-                if (!session.isBusy() && !session.isDeleted()) {
-                    action.accept(session);
-                }
-            } finally {
-                session.lock.unlock();
+    /**
+     * Does something to a session that nobody uses just now.
+     *
+     * @param condition asked under its lock: others may have changed it meanwhile
+     * @return whether it was done
+     */
+    private static boolean ifIdle(Session session, Predicate<Session> condition, Consumer<Session> action) {
+        if (!session.lock.tryLock()) {
+            return false;
+        }
+        try {
+            if (session.isBusy() || session.isDeleted() || !condition.test(session)) {
+                return false;
             }
+            action.accept(session);
+            return true;
+        } finally {
+            session.lock.unlock();
         }
     }
 

@@ -15,6 +15,7 @@ final class HookedArchive implements SessionArchive {
     volatile Consumer<String> beforeName = id -> {};
     volatile Consumer<String> afterKeep = id -> {};
     volatile Consumer<String> afterDrop = id -> {};
+    volatile Consumer<String> beforeDelete = id -> {};
 
     HookedArchive(SessionArchive archive) {
         this.archive = archive;
@@ -112,6 +113,7 @@ final class HookedArchive implements SessionArchive {
 
     @Override
     public void delete(String id) {
+        beforeDelete.accept(id);
         archive.delete(id);
     }
 

@@ -16,6 +16,9 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
@@ -30,6 +33,7 @@ class SessionRacesTest {
     private Path directory;
 
     private final Engine engine = StoreFixture.engine(0);
+    private final AtomicLong now = new AtomicLong(1_000_000);
 
     @AfterEach
     void stop() {
@@ -37,7 +41,7 @@ class SessionRacesTest {
     }
 
     private SessionStore open(SessionArchive archive) {
-        return SessionStore.open(engine, CONFIG, archive, () -> 1_000_000);
+        return SessionStore.open(engine, CONFIG, archive, now::get);
     }
 
     private static int[] history(int turns) {
@@ -123,6 +127,71 @@ class SessionRacesTest {
                         StoreFixture.answer(store, fork, new int[] {7}, 4, 0));
             }
             assertEquals(List.of(), asideFiles());
+        }
+    }
+
+    private SessionStore openBounded(SessionArchive archive, int sessionsMax) {
+        var config = new SessionConfig(StoreFixture.FINGERPRINT, sessionsMax, 1 << 16, 1 << 20, 1);
+        return SessionStore.open(engine, config, archive, now::get);
+    }
+
+    private static String noted(SessionStore store, int noteBytes) {
+        String id = store.create(OWNER, Duration.ZERO);
+        store.note(OWNER, id, new byte[noteBytes]);
+        return id;
+    }
+
+    @Test
+    void anotherStoredAnswerMakesRoomIfSomebodyUsesTheOldest() throws Exception {
+        var archive = new HookedArchive(new MemoryArchive(1 << 20));
+        try (var store = openBounded(archive, 2)) {
+            String oldest = noted(store, 1);
+            now.incrementAndGet();
+            String next = noted(store, 1);
+            var isRead = new CountDownLatch(1);
+            var goesOn = new CountDownLatch(1);
+            archive.beforeJournal = id -> {
+                if (id.equals(oldest)) {
+                    isRead.countDown();
+                    await(goesOn);
+                }
+            };
+            var reading = Thread.ofPlatform().start(() -> store.note(OWNER, oldest));
+            await(isRead);
+
+            try {
+                store.create(OWNER, Duration.ZERO);
+            } finally {
+                goesOn.countDown();
+                reading.join();
+            }
+
+            assertTrue(store.note(OWNER, oldest).isPresent());
+            assertThrows(EngineException.SessionNotFound.class, () -> store.note(OWNER, next));
+            assertEquals(2, store.count());
+        }
+    }
+
+    @Test
+    void storedAnswerMakesRoomWhileOthersBeginSessions() {
+        var archive = new HookedArchive(new MemoryArchive(2_000));
+        try (var store = openBounded(archive, 10)) {
+            String old = noted(store, 1_000);
+            String id = store.create(OWNER, Duration.ZERO);
+            archive.beforeDelete = gone -> store.create("other", Duration.ZERO);
+
+            store.note(OWNER, id, new byte[1_000]);
+
+            assertThrows(EngineException.SessionNotFound.class, () -> store.note(OWNER, old));
+            assertEquals(2, store.count());
+        }
+    }
+
+    private static void await(CountDownLatch latch) {
+        try {
+            assertTrue(latch.await(1, TimeUnit.MINUTES));
+        } catch (InterruptedException e) {
+            throw new IllegalStateException(e);
         }
     }
 
