@@ -70,17 +70,17 @@ public final class SessionStore implements AutoCloseable {
      * @throws EngineException.SessionsFull if there are too many
      */
     public String create(String owner, Duration life) {
-        return create(newId(), owner, life, List.of(), 0, SessionState.EMPTY);
+        String id = newId();
+        table.add(owner, () -> made(id, owner, life, List.of(), 0, SessionState.EMPTY));
+        return id;
     }
 
-    private String create(
+    private Session made(
             String id, String owner, Duration life, List<Journal.Entry> entries, long baseBytes, SessionState state) {
-        table.makeRoom(owner);
         long now = millis.getAsLong();
         var head = new Journal.Entry.Head(config.fingerprint(), owner, now, life.toMillis());
-        var all = new ArrayList<Journal.Entry>(entries.size() + 1);
-        all.add(head);
-        all.addAll(entries);
+        var all = new ArrayList<>(entries);
+        all.addFirst(head);
         byte[] journal = Journal.bytes(all);
         var version = written(owner, () -> archive.create(label(id, head), JournalVersion.NONE, journal));
         var session = new Session(id, head, state.tokenCount(), now);
@@ -92,8 +92,7 @@ public final class SessionStore implements AutoCloseable {
         } finally {
             session.lock.unlock();
         }
-        table.put(session);
-        return id;
+        return session;
     }
 
     /** What a write returns, once there is room for it. */
@@ -267,14 +266,15 @@ public final class SessionStore implements AutoCloseable {
         boolean areMade = false;
         try {
             while (ids.size() < count) {
-                table.makeRoom(session.owner);
-                if (baseBytes > 0) {
-                    keeper.makeRoom(baseBytes);
-                }
                 String fork = newId();
-                ids.add(fork);
-                archive.images(session.id).forEach(at -> archive.copyImage(session.id, fork, at));
-                create(fork, session.owner, life, entries, baseBytes, state);
+                table.add(session.owner, () -> {
+                    if (baseBytes > 0) {
+                        keeper.makeRoom(baseBytes);
+                    }
+                    ids.add(fork);
+                    archive.images(session.id).forEach(at -> archive.copyImage(session.id, fork, at));
+                    return made(fork, session.owner, life, entries, baseBytes, state);
+                });
             }
             areMade = true;
             return ids;

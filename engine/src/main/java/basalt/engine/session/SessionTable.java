@@ -3,12 +3,16 @@ package basalt.engine.session;
 import basalt.engine.EngineException;
 import java.util.Collection;
 import java.util.Comparator;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
 import java.util.function.LongSupplier;
 import java.util.function.Predicate;
+import java.util.function.Supplier;
 import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
@@ -30,7 +34,10 @@ final class SessionTable {
     private final LongSupplier millis;
     private final SessionCounters counters;
     private final Consumer<Session> left;
-    private final ConcurrentHashMap<String, Session> sessions = new ConcurrentHashMap<>();
+    private final ConcurrentHashMap<String, Session> sessions = new ConcurrentHashMap<>(); // more only under placesLock
+    private final ReentrantLock placesLock = new ReentrantLock(); // taken last
+    private final Map<String, Integer> heldCounts = new HashMap<>(); // by owner, of new ones; under placesLock
+    private int heldCount; // places of sessions that are being made; under placesLock
 
     /**
      * Knows none yet.
@@ -105,10 +112,6 @@ final class SessionTable {
         return sessions.containsKey(id);
     }
 
-    void put(Session session) {
-        sessions.put(session.id, session);
-    }
-
     /**
      * The session, locked. The caller unlocks it.
      *
@@ -160,12 +163,12 @@ final class SessionTable {
         if (!log.head().owner().equals(owner) || !log.head().fingerprint().equals(config.fingerprint())) {
             return null;
         }
-        makeRoomHere(owner);
-        var session = new Session(id, log.head(), log.tokenCount(), log.usedMillis());
-        session.version(version.get());
-        session.baseBytes(baseBytes(session.id, log));
-        var before = sessions.putIfAbsent(id, session);
-        return before == null ? session : before;
+        return add(owner, false, () -> {
+            var session = new Session(id, log.head(), log.tokenCount(), log.usedMillis());
+            session.version(version.get());
+            session.baseBytes(baseBytes(id, log));
+            return session;
+        });
     }
 
     /** Whether a session still is. What other processes did to it is noticed. Call only when holding its lock. */
@@ -219,56 +222,119 @@ final class SessionTable {
     }
 
     /**
-     * Makes room for one session more of an owner, who may have so many of its own.
+     * Adds a new session, whose place is held while it is made: who comes meanwhile finds it taken.
      *
-     * @throws EngineException.SessionsFull if there is none
+     * @throws EngineException.SessionsFull if there is no place, here or among those that its owner may have
      */
-    void makeRoom(String owner) {
-        int max = config.ownerSessionsMax();
-        if (max > 0 && count(owner) >= max) {
-            expire();
-            if (count(owner) >= max && (shared.isPresent() || !dropNoted(owner))) {
-                throw new EngineException.SessionsFull("There are " + max
-                        + " sessions and stored responses of this key, as many as it may have; delete some");
-            }
-        }
-        makeRoomHere(owner);
+    void add(String owner, Supplier<Session> making) {
+        add(owner, true, making);
     }
 
-    private long count(String owner) {
-        return shared.map(archive -> (long) archive.ids(owner).size())
-                .orElseGet(() -> sessions.values().stream()
-                        .filter(session -> session.owner.equals(owner))
-                        .count());
+    /** Returns the session of that id that is in the table then. */
+    private Session add(String owner, boolean isNew, Supplier<Session> making) {
+        holdPlace(owner, isNew);
+        Session made = null;
+        Session before = null;
+        try {
+            made = making.get();
+        } finally {
+            placesLock.lock();
+            try {
+                heldCount--;
+                if (isNew) {
+                    heldCounts.computeIfPresent(owner, (same, count) -> count == 1 ? null : count - 1);
+                }
+                if (made != null && isNew) {
+                    sessions.put(made.id, made); // also if it was found already, without what is in memory
+                } else if (made != null) {
+                    before = sessions.putIfAbsent(made.id, made);
+                }
+            } finally {
+                placesLock.unlock();
+            }
+        }
+        return before == null ? made : before;
     }
 
     /**
-     * Makes room for one session more. Those of a shared archive can be found again, so of those without a turn the
-     * ones used least recently are forgotten.
+     * Holds a place for one session more. It makes one if need be: of the sessions without a turn, the owner's that
+     * have a note go; those of a shared archive can be found again, and the ones used least recently are forgotten.
      *
-     * @param owner of the new one
+     * @param isNew if it is one more of those that its owner may have
      * @throws EngineException.SessionsFull if there is none
      */
-    private void makeRoomHere(String owner) {
-        if (sessions.size() < config.sessionsMax()) {
-            return;
+    private void holdPlace(String owner, boolean isNew) {
+        var place = tryHoldPlace(owner, isNew);
+        if (place != Place.HELD) {
+            expire();
+            place = tryHoldPlace(owner, isNew);
         }
-        expire();
-        if (shared.isEmpty() && sessions.size() >= config.sessionsMax()) {
-            dropNoted(owner);
+        while (place != Place.HELD) {
+            boolean isOwners = place == Place.NONE_OF_OWNER;
+            boolean isMade = shared.isPresent() ? !isOwners && forgetIdle() : dropNoted(owner);
+            if (!isMade) {
+                throw new EngineException.SessionsFull(
+                        isOwners
+                                ? "There are " + config.ownerSessionsMax() + " sessions and stored responses of this "
+                                        + "key, as many as it may have; delete some"
+                                : config.sessionsMax()
+                                        + " sessions are kept and there is room for no more; delete some");
+            }
+            place = tryHoldPlace(owner, isNew);
         }
-        if (shared.isPresent() && sessions.size() >= config.sessionsMax()) {
-            int rest = config.sessionsMax() - 1 - config.sessionsMax() / FORGOTTEN_SHARE;
-            for (var session : Session.eldestFirst(sessions.values().stream())) {
-                if (sessions.size() > rest) {
-                    ifIdle(session, idle -> true, this::forget);
+    }
+
+    private enum Place {
+        HELD,
+        NONE,
+        NONE_OF_OWNER
+    }
+
+    private Place tryHoldPlace(String owner, boolean isNew) {
+        boolean isBounded = isNew && config.ownerSessionsMax() > 0;
+        // Before the lock, as it may take long. What is added elsewhere meanwhile could not be counted anyway.
+        int archived = isBounded && shared.isPresent() ? shared.get().ids(owner).size() : 0;
+        placesLock.lock();
+        try {
+            if (isBounded) {
+                long kept = shared.isPresent() ? archived : count(owner);
+                if (kept + heldCounts.getOrDefault(owner, 0) >= config.ownerSessionsMax()) {
+                    return Place.NONE_OF_OWNER;
                 }
             }
+            if (sessions.size() + heldCount >= config.sessionsMax()) {
+                return Place.NONE;
+            }
+            heldCount++;
+            if (isNew) {
+                heldCounts.merge(owner, 1, Integer::sum);
+            }
+            return Place.HELD;
+        } finally {
+            placesLock.unlock();
         }
-        if (sessions.size() >= config.sessionsMax()) {
-            throw new EngineException.SessionsFull(
-                    config.sessionsMax() + " sessions are kept and there is room for no more; delete some");
+    }
+
+    private long count(String owner) {
+        return sessions.values().stream()
+                .filter(session -> session.owner.equals(owner))
+                .count();
+    }
+
+    /**
+     * Forgets sessions of a shared archive that nobody uses just now.
+     *
+     * @return whether there was one
+     */
+    private boolean forgetIdle() {
+        int countMax = 1 + config.sessionsMax() / FORGOTTEN_SHARE;
+        int count = 0;
+        for (var session : Session.eldestFirst(sessions.values().stream())) {
+            if (count < countMax && ifIdle(session, idle -> true, this::forget)) {
+                count++;
+            }
         }
+        return count > 0;
     }
 
     /**

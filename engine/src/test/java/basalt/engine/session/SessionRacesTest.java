@@ -187,6 +187,32 @@ class SessionRacesTest {
         }
     }
 
+    /** Whether the bound is that of all sessions or that of their owner. */
+    @Test
+    void placeIsTakenWhileItsSessionIsWrittenAndFreeIfThatFails() {
+        for (int ownerSessionsMax : new int[] {0, 2}) {
+            var config = new SessionConfig(
+                    StoreFixture.FINGERPRINT, ownerSessionsMax > 0 ? 9 : 2, ownerSessionsMax, 1 << 16, 1 << 20, 1);
+            var archive = new HookedArchive(new MemoryArchive(1 << 20));
+            try (var store = SessionStore.open(engine, config, archive, now::get)) {
+                String id = store.create(OWNER, Duration.ZERO);
+                archive.beforeCreate = () -> {
+                    archive.beforeCreate = () -> {};
+                    assertThrows(EngineException.SessionsFull.class, () -> store.create(OWNER, Duration.ZERO));
+                    assertThrows(EngineException.SessionsFull.class, () -> store.fork(OWNER, id, 1, Duration.ZERO));
+                    throw new EngineException.ArchiveFailure("no space", new IOException());
+                };
+                assertThrows(EngineException.ArchiveFailure.class, () -> store.create(OWNER, Duration.ZERO));
+                assertEquals(1, store.count());
+
+                store.create(OWNER, Duration.ZERO);
+
+                assertEquals(2, store.count());
+                assertThrows(EngineException.SessionsFull.class, () -> store.create(OWNER, Duration.ZERO));
+            }
+        }
+    }
+
     private static void await(CountDownLatch latch) {
         try {
             assertTrue(latch.await(1, TimeUnit.MINUTES));
