@@ -75,7 +75,7 @@ final class DiskWriter implements AutoCloseable {
                 force(path);
             } catch (NoSuchFileException e) {
                 LOG.log(System.Logger.Level.DEBUG, "event=file_gone file={0}", path);
-            } catch (IOException e) {
+            } catch (IOException | RuntimeException | OutOfMemoryError e) {
                 LOG.log(System.Logger.Level.ERROR, "event=not_on_disk file=" + path, e);
             }
         }

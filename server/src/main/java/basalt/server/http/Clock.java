@@ -10,6 +10,7 @@ import java.util.concurrent.ConcurrentHashMap;
  * and of streams that nobody comes back to. One thread, which never writes itself.
  */
 final class Clock implements AutoCloseable {
+    private static final System.Logger LOG = System.getLogger(Clock.class.getName());
     private static final Duration TICK_MAX = Duration.ofMillis(250);
     private static final int TICKS_PER_TIMEOUT = 4;
 
@@ -50,13 +51,22 @@ final class Clock implements AutoCloseable {
     }
 
     private void tick() {
-        connections.interruptStuckWrites(timeouts.write());
-        replays.expire();
+        attempt("stuck_writes", () -> connections.interruptStuckWrites(timeouts.write()));
+        attempt("replays", replays::expire);
         long interval = timeouts.keepAliveInterval().toNanos();
         for (EventStream stream : streams) {
             if (stream.silentNanos() > interval) {
-                Thread.startVirtualThread(() -> keepAlive(stream));
+                attempt("keep_alive", () -> Thread.startVirtualThread(() -> keepAlive(stream)));
             }
+        }
+    }
+
+    /** What fails once may go well at the next tick, and the others must go on. */
+    private static void attempt(String what, Runnable action) {
+        try {
+            action.run();
+        } catch (RuntimeException | OutOfMemoryError e) {
+            LOG.log(System.Logger.Level.ERROR, "event=clock_failed action=" + what, e);
         }
     }
 

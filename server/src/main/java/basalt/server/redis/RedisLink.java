@@ -19,6 +19,7 @@ import redis.clients.jedis.exceptions.JedisException;
  */
 final class RedisLink implements AutoCloseable {
     static final Duration PROBE_INTERVAL = Duration.ofSeconds(1);
+    static final Duration CLOSE_TIME_MAX = Duration.ofSeconds(2);
     private static final System.Logger LOG = System.getLogger(RedisLink.class.getName());
     private static final int FAILURES_MAX = 2;
 
@@ -30,6 +31,7 @@ final class RedisLink implements AutoCloseable {
     private volatile @Nullable UnifiedJedis client; // written by the start, then by the probe alone
     private final Consumer<UnifiedJedis> pulse;
     private volatile boolean isUp = true;
+    private volatile boolean isClosing;
     private volatile long upNanos = System.nanoTime(); // since when
 
     /**
@@ -150,15 +152,17 @@ final class RedisLink implements AutoCloseable {
 
     private void probe() {
         try {
-            while (true) {
+            while (!isClosing) {
                 Thread.sleep(PROBE_INTERVAL);
                 try {
                     ask();
                 } catch (JedisException e) {
-                    // The end of the server interrupts a question too.
-                    if (!Thread.currentThread().isInterrupted() && failuresInRow.incrementAndGet() >= FAILURES_MAX) {
+                    // The end of the server interrupts a question too, and a wait for the pool forgets that it was.
+                    if (!isClosing && failuresInRow.incrementAndGet() >= FAILURES_MAX) {
                         down(e);
                     }
+                } catch (RuntimeException e) {
+                    LOG.log(System.Logger.Level.ERROR, "event=redis_probe_failed redis=\"" + name + "\"", e);
                 }
             }
         } catch (InterruptedException e) {
@@ -210,9 +214,10 @@ final class RedisLink implements AutoCloseable {
 
     @Override
     public void close() {
+        isClosing = true;
         probe.interrupt();
         try {
-            probe.join();
+            probe.join(CLOSE_TIME_MAX.toMillis());
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
         }
