@@ -155,6 +155,7 @@ class BadInputIT {
                 bad("{\"prompt\":\"a\",\"skip_special_tokens\":false}", "unsupported_parameter", "skip_special_tokens"),
                 bad("{\"prompt\":\"a\",\"store\":true}", "unsupported_parameter", "store"),
                 bad("{\"prompt\":\"a\",\"service_tier\":\"flex\"}", "unsupported_parameter", "service_tier"),
+                bad("{\"prompt\":\"a\",\"cache_salt\":\"" + "a".repeat(257) + "\"}", "invalid_value", "cache_salt"),
                 bad("{\"prompt\":\"a\",\"user\":7}", "invalid_type", "user"),
                 bad("{\"prompt\":\"a\",\"messages\":[]}", "unsupported_parameter", "messages"),
                 bad("{\"prompt\":\"a\",\"top_logprobs\":2}", "unsupported_parameter", "top_logprobs"),
@@ -165,6 +166,15 @@ class BadInputIT {
                         "unsupported_parameter",
                         "response_format"),
                 bad("{\"prompt\":\"a\",\"temprature\":1}", "unknown_parameter", "temprature"));
+    }
+
+    /** The contract counts characters, which are not the halves of surrogate pairs. */
+    @Test
+    void cacheSaltMayHave256Characters() {
+        var answer = server.complete(
+                "{\"prompt\":\"a\",\"max_tokens\":1,\"cache_salt\":\"" + "\ud83d\ude00".repeat(256) + "\"}");
+
+        assertEquals(200, answer.status(), answer.body());
     }
 
     /** JSON Schema, and so the contract, calls these integers. */

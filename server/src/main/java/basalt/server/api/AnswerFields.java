@@ -15,6 +15,7 @@ final class AnswerFields {
     private static final long HELD_LOGPROBS_MAX = 4_000_000;
 
     private static final int SESSION_WAIT_SECONDS_MAX = 600;
+    private static final int CACHE_SALT_LENGTH_MAX = 256;
 
     /** Known elsewhere, and of no meaning or not implemented here: refused, so that nobody believes they work. */
     private static final Set<String> UNSUPPORTED = Set.of(
@@ -95,7 +96,7 @@ final class AnswerFields {
             case "return_token_ids" -> returnsTokenIds = json.bool(name);
             case "return_tokens_as_token_ids" -> namesTokensById = json.bool(name);
             case "response_format" -> readResponseFormat(json);
-            case "cache_salt" -> cacheSalt = json.text(name);
+            case "cache_salt" -> cacheSalt = salt(name, json.text(name));
             case "prompt_cache_options" -> readCacheOptions(json);
             case "session" -> session = Optional.of(json.text(name));
             case "session_wait" -> sessionWait = Duration.ofSeconds(json.integer(name, 0, SESSION_WAIT_SECONDS_MAX));
@@ -125,6 +126,13 @@ final class AnswerFields {
             }
         }
         return true;
+    }
+
+    private static String salt(String param, String salt) {
+        if (salt.codePointCount(0, salt.length()) > CACHE_SALT_LENGTH_MAX) {
+            throw JsonReader.outOfBounds(param, CACHE_SALT_LENGTH_MAX + " characters at most");
+        }
+        return salt;
     }
 
     private static void requireOnly(String name, boolean holds, String value) {
