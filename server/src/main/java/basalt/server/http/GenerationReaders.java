@@ -6,6 +6,8 @@ import basalt.engine.Generation;
 import basalt.engine.Usage;
 import basalt.server.api.AnswerWriter;
 import basalt.server.api.ChoiceOutput;
+import basalt.server.api.Problem;
+import basalt.server.api.ProblemCode;
 import basalt.server.api.ProblemException;
 import basalt.server.observe.Metrics;
 import basalt.server.observe.RequestSpan;
@@ -22,6 +24,9 @@ import org.jspecify.annotations.Nullable;
  * alone is read by the caller.
  */
 final class GenerationReaders implements AutoCloseable {
+    private static final Problem UNEXPECTED =
+            Problem.of(ProblemCode.SERVER_ERROR, "The server failed while it read the answer; the log says why.");
+
     private final List<Generation> generations;
     private final List<List<ChoiceOutput>> outputs = new ArrayList<>(); // of each generation
     private final boolean[] isRead; // of each generation
@@ -66,9 +71,10 @@ final class GenerationReaders implements AutoCloseable {
             int index = i;
             threads.add(Thread.ofVirtual().name("generation-", index).start(() -> read(index, show)));
         }
-        read(0, show);
-        for (Thread thread : threads) {
-            join(thread);
+        try {
+            read(0, show);
+        } finally {
+            threads.forEach(this::join);
         }
         RuntimeException first = failure.get();
         if (first != null) {
@@ -88,17 +94,24 @@ final class GenerationReaders implements AutoCloseable {
 
     private void read(int index, GenerationReader.Show show) {
         isRead[index] = true;
+        boolean isEnded = false;
         try {
             var reader = new GenerationReader(generations.get(index), outputs.get(index), areScored, metrics);
             if (!reader.read(show)) {
                 fail(cancellation.get());
             }
+            isEnded = true;
         } catch (EngineException e) {
             fail(new ProblemException(ProblemResponses.problem(e)));
         } catch (ProblemException | CloseConnectionException e) {
             fail(e);
         } catch (InterruptedException e) {
             fail(new CloseConnectionException("the server closes", e));
+        } finally {
+            // Whatever else is thrown ends the thread alone, and what it has read is no answer.
+            if (!isEnded) {
+                fail(new ProblemException(UNEXPECTED));
+            }
         }
     }
 
