@@ -237,6 +237,17 @@ class HttpFramingIT {
         assertTrue(health >= 0 && health < done && done < refused && refused < models, answer);
     }
 
+    /** So that a client may send it while the end of the answer before is on its way. */
+    @Test
+    void largeRequestBehindOneThatIsBeingAnsweredIsTaken() {
+        String body = "{\"prompt\":\"" + "a".repeat(100 << 10) + "\",\"max_tokens\":1,\"stream\":true}";
+
+        String answer = server.raw(NEXT + TestServer.wire(body) + head("GET /health HTTP/1.1", "Connection: close"));
+
+        assertEquals(3, occurrences(answer, "HTTP/1.1 200 "), answer);
+        assertTrue(answer.contains("[DONE]"), answer);
+    }
+
     @Test
     void lengthAndChunkedTogetherAreRefused() {
         String answer = server.raw(head(POST, JSON, "Content-Length: 5", CHUNKED) + "0\r\n\r\n" + NEXT);
