@@ -54,12 +54,8 @@ class DisconnectIT {
 
     private Socket request(String body) throws IOException {
         Socket socket = server.connect();
-        socket.getOutputStream().write(wireBytes(body));
+        socket.getOutputStream().write(TestServer.wire(body).getBytes(StandardCharsets.UTF_8));
         return socket;
-    }
-
-    private static byte[] wireBytes(String body) {
-        return TestServer.wire(body).getBytes(StandardCharsets.UTF_8);
     }
 
     private void awaitBusy() {
@@ -137,21 +133,6 @@ class DisconnectIT {
             awaitBusy();
             socket.close();
             return server.awaitFree();
-        });
-    }
-
-    /** Behind so much its leaving cannot be seen. */
-    @ParameterizedTest(name = "stream: {0}")
-    @ValueSource(booleans = {true, false})
-    void floodBehindARequestFreesTheSlot(boolean isStreamed) throws IOException {
-        byte[] flood = wireBytes("{\"prompt\":\"" + "a".repeat(128 << 10) + "\"}");
-
-        assertNoticed(() -> {
-            try (Socket socket = request(endless(isStreamed))) {
-                awaitBusy();
-                socket.getOutputStream().write(flood);
-                return server.awaitFree();
-            }
         });
     }
 

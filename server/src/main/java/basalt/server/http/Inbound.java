@@ -17,9 +17,7 @@ import org.jspecify.annotations.Nullable;
 /**
  * What a client sends on one connection. A virtual thread of its own reads ahead from the socket, so that the end of
  * the connection is seen while a request is being answered and nothing is written, and so that reading has time limits,
- * which Helidon lacks. Bounded: with {@value #AHEAD_BYTES_MAX} bytes unread it stops reading. As the end of the
- * connection cannot be seen then, a client that sends so much behind a request that is being answered counts as gone
- * until the answer has ended.
+ * which Helidon lacks. Bounded: with {@value #AHEAD_BYTES_MAX} bytes unread it stops reading.
  *
  * <p>{@link #get} and what tells the phase are called by the connection's thread. A client that closes only its sending
  * side counts as gone.
@@ -185,7 +183,7 @@ final class Inbound implements Supplier<byte[]> {
         try {
             startPump();
             enter(Phase.ANSWER, timeouts.idle());
-            isLate = isLost();
+            isLate = isGone;
             onGone = isLate ? null : action;
         } finally {
             lock.unlock();
@@ -224,24 +222,14 @@ final class Inbound implements Supplier<byte[]> {
         }
     }
 
-    /** Whether the client of the request that was read last counts as gone. */
+    /** Whether the client has closed the connection. */
     boolean isGone() {
         lock.lock();
         try {
-            return isLost();
+            return isGone;
         } finally {
             lock.unlock();
         }
-    }
-
-    /** Call only when holding lock, and the request is read whole. */
-    private boolean isLost() {
-        return isGone || isFull();
-    }
-
-    /** Call only when holding lock. */
-    private boolean isFull() {
-        return aheadBytes > AHEAD_BYTES_MAX;
     }
 
     /** Ends reading; a refused body is read to its end first, within bounds. */
@@ -294,7 +282,7 @@ final class Inbound implements Supplier<byte[]> {
     private boolean awaitRoom() {
         lock.lock();
         try {
-            while (isFull() && !isClosed) {
+            while (aheadBytes > AHEAD_BYTES_MAX && !isClosed) {
                 changed.awaitUninterruptibly();
             }
             return !isClosed;
@@ -312,28 +300,16 @@ final class Inbound implements Supplier<byte[]> {
         } finally {
             lock.unlock();
         }
-        tellIfLost();
     }
 
     private void end() {
+        Runnable action;
         lock.lock();
         try {
             isGone = true;
+            action = onGone;
+            onGone = null;
             changed.signalAll();
-        } finally {
-            lock.unlock();
-        }
-        tellIfLost();
-    }
-
-    private void tellIfLost() {
-        Runnable action = null;
-        lock.lock();
-        try {
-            if (isLost()) {
-                action = onGone;
-                onGone = null;
-            }
         } finally {
             lock.unlock();
         }
